@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR MIT)
+/*
+ * The recorder: per recorded container ("slot"), which system calls its threads made, by session, phase
+ * and ABI, with what came of them. Facts are kept in maps and read once at the end, so nothing can
+ * overflow on the way; what cannot be kept is counted (enum scmm_counter).
+ *
+ * Tracepoints only: hardened kernels refuse fentry, kprobes and LSM programs.
+ */
+#include "kernel.bpf.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "recorder.h"
+
+#define NO_CALL (-1)
+
+#define PR_SET_SECCOMP 22
+#define SECCOMP_MODE_FILTER 2
+#define SECCOMP_SET_MODE_FILTER 1
+#define SECCOMP_FILTER_FLAG_TSYNC (1UL << 0)
+#define SECCOMP_FILTER_FLAG_NEW_LISTENER (1UL << 3)
+#define SECCOMP_FILTER_FLAG_TSYNC_ESRCH (1UL << 4)
+
+#if defined(__TARGET_ARCH_x86)
+#define NR_PRCTL 157
+#define NR_SECCOMP 317
+#define NR_RT_SIGRETURN 15
+#define TS_COMPAT 0x0002
+#define X32_BIT 0x40000000
+#elif defined(__TARGET_ARCH_arm64)
+#define NR_PRCTL 167
+#define NR_SECCOMP 277
+#define NR_RT_SIGRETURN 139
+#define TIF_32BIT 22
+#else
+#error "unknown target architecture"
+#endif
+
+/* What the recorder knows of one thread of a recorded container. */
+struct thread {
+	u64 place;		/* cgroup it was last seen in, see place_of() */
+	u32 slot;
+	u32 epoch;
+	u32 session;		/* number + 1; 0: not given yet */
+	u32 set;		/* index + 1 of the native call table of this phase; 0: look it up */
+	s32 pending_nr;		/* the call it is in, or NO_CALL */
+	u32 pending_set;	/* and the table that call was entered into */
+	u8 phase;
+	u8 pad[7];
+};
+
+struct call_sets {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCMM_SETS);
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(struct scmm_set));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SCMM_CGROUPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct scmm_cgroup_key);
+	__type(value, struct scmm_target);
+} targets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCMM_SLOTS);
+	__type(key, u32);
+	__type(value, struct scmm_slot);
+} slots SEC(".maps");
+
+/* The user side puts a fresh map of call tables here when a recording begins. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SCMM_SLOTS);
+	__type(key, u32);
+	__array(values, struct call_sets);
+} slot_sets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct thread);
+} threads SEC(".maps");
+
+/*
+ * For hosts that keep containers in a v1 hierarchy: which controller tells them apart (1 + its place in
+ * controller_ssid(), 0 for cgroup v2) and that hierarchy's number. Written by the first recording.
+ */
+struct {
+	u32 controller;
+	u32 hierarchy;
+} v1 SEC(".data.v1") = {};
+
+static __always_inline int controller_ssid(u32 controller)
+{
+	switch (controller) {
+	case 1:
+		return bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
+	case 2:
+		return bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id);
+	case 3:
+		return bpf_core_enum_value(enum cgroup_subsys_id, devices_cgrp_id);
+	case 4:
+		return bpf_core_enum_value(enum cgroup_subsys_id, freezer_cgrp_id);
+	case 5:
+		return bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id);
+	}
+	return -1;
+}
+
+/* The id of the task's cgroup in the v1 hierarchy named in `v1`, 0 where it cannot be read. */
+static __noinline u64 v1_cgroup_id(struct task_struct *task)
+{
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	struct cgroup_subsys_state *css = 0;
+	int ssid = controller_ssid(v1.controller);
+
+	if (ssid < 0 || !set)
+		return 0;
+	bpf_probe_read_kernel(&css, sizeof(css),
+			      (void *)set + bpf_core_field_offset(struct css_set, subsys) + ssid * sizeof(css));
+	return css ? BPF_CORE_READ(css, cgroup, kn, id) : 0;
+}
+
+/* A number that changes when the task moves to another cgroup of the hierarchy that is watched. */
+static __always_inline u64 place_of(struct task_struct *task)
+{
+	if (v1.controller)
+		return (u64)task->cgroups;
+	return task->cgroups->dfl_cgrp->kn->id;
+}
+
+static __always_inline struct scmm_target *target_of(struct task_struct *task)
+{
+	struct scmm_cgroup_key key = {};
+
+	if (v1.controller) {
+		key.id = v1_cgroup_id(task);
+		key.hierarchy = v1.hierarchy;
+	} else {
+		key.id = task->cgroups->dfl_cgrp->kn->id;
+	}
+	return bpf_map_lookup_elem(&targets, &key);
+}
+
+static __always_inline struct scmm_slot *live_slot(u32 index, u32 epoch)
+{
+	struct scmm_slot *slot = bpf_map_lookup_elem(&slots, &index);
+
+	return slot && slot->epoch == epoch ? slot : 0;
+}
+
+static __always_inline void count(struct scmm_slot *slot, enum scmm_counter counter)
+{
+	__sync_fetch_and_add(&slot->counters[counter], 1);
+}
+
+static __always_inline struct scmm_set *set_at(u32 slot, u32 index)
+{
+	void *sets = bpf_map_lookup_elem(&slot_sets, &slot);
+
+	return sets ? bpf_map_lookup_elem(sets, &index) : 0;
+}
+
+static __always_inline struct scmm_call *call_at(struct scmm_set *set, u32 nr)
+{
+	/* Keeps the compiler from moving the check to where the verifier has forgotten it. */
+	asm volatile("" : "+r"(nr));
+	return nr < SCMM_NR_MAX ? &set->calls[nr] : 0;
+}
+
+/*
+ * The session of a process that came into the container from outside: that of its thread group, or a new
+ * one. Two threads that race here may use up two numbers; the user side numbers sessions anew.
+ */
+static __always_inline u32 join_session(struct scmm_slot *slot, struct thread *leader)
+{
+	u32 number;
+
+	if (leader->session)
+		return leader->session;
+	number = __sync_fetch_and_add(&slot->sessions, 1);
+	if (number >= SCMM_SESSIONS) {
+		count(slot, SCMM_SESSIONS_SHARED);
+		number = SCMM_SESSIONS - 1;
+	}
+	__sync_val_compare_and_swap(&leader->session, 0, number + 1);
+	return leader->session;
+}
+
+static __always_inline void begin(struct thread *thread, struct scmm_target *target, u64 place)
+{
+	if (thread->slot == target->slot && thread->epoch == target->epoch)
+		return;
+	thread->session = 0;
+	thread->set = 0;
+	thread->phase = SCMM_SETUP;
+	thread->pending_nr = NO_CALL;
+	thread->slot = target->slot;
+	thread->epoch = target->epoch;
+	thread->place = place;
+}
+
+/* A thread seen for the first time, or in another cgroup than before. */
+static __noinline int find_place(struct task_struct *task, u64 place)
+{
+	struct thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
+	struct scmm_target *target = target_of(task);
+	struct thread *leader;
+	struct scmm_slot *slot;
+
+	slot = target ? live_slot(target->slot, target->epoch) : 0;
+	if (!slot) {
+		if (!thread)
+			return 0;
+		slot = live_slot(thread->slot, thread->epoch);
+		if (slot && thread->phase == SCMM_APP)
+			count(slot, SCMM_LEFT_CGROUP);
+		bpf_task_storage_delete(&threads, task);
+		return 0;
+	}
+	thread = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	leader = bpf_task_storage_get(&threads, task->group_leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!thread || !leader) {
+		count(slot, SCMM_LOST_THREADS);
+		return 0;
+	}
+	begin(leader, target, place);
+	begin(thread, target, place);
+	thread->place = place;
+	if (!thread->session)
+		thread->session = join_session(slot, leader);
+	return 1;
+}
+
+/* The recorder's state of the current thread, or nothing if it is not to be recorded. */
+static __always_inline struct thread *recorded(struct task_struct *task)
+{
+	struct thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
+	u64 place = place_of(task);
+
+	if (thread && thread->place == place)
+		return thread;
+	if (!find_place(task, place))
+		return 0;
+	return bpf_task_storage_get(&threads, task, 0, 0);
+}
+
+/* Find or hand out the call table for the thread's session and phase; its index + 1, or 0. */
+static __noinline u32 assign_set(struct thread *thread, u32 abi)
+{
+	struct scmm_slot *slot;
+	struct scmm_set *set;
+	u32 place, number;
+
+	if (!thread)
+		return 0;
+	slot = live_slot(thread->slot, thread->epoch);
+	if (!slot)
+		return 0;
+	place = ((thread->session - 1) * SCMM_PHASES + thread->phase) * SCMM_ABIS + abi;
+	if (place >= SCMM_SESSIONS * SCMM_PHASES * SCMM_ABIS)
+		return 0;
+	if (slot->set_of[place])
+		return slot->set_of[place];
+	if (slot->sets >= SCMM_SETS)
+		goto lost;
+	number = __sync_fetch_and_add(&slot->sets, 1);
+	set = number < SCMM_SETS ? set_at(thread->slot, number) : 0;
+	if (!set)
+		goto lost;
+	set->session = thread->session - 1;
+	set->phase = thread->phase;
+	set->abi = abi;
+	set->epoch = thread->epoch;
+	/* A thread that was quicker leaves this table empty; tables of the same kind are added up at the end. */
+	__sync_val_compare_and_swap(&slot->set_of[place], 0, number + 1);
+	return slot->set_of[place];
+lost:
+	count(slot, SCMM_LOST_CALLS);
+	return 0;
+}
+
+static __always_inline u32 abi_of(struct task_struct *task, long *nr)
+{
+#if defined(__TARGET_ARCH_x86)
+	if (task->thread_info.status & TS_COMPAT)
+		return SCMM_COMPAT;
+	if (*nr & X32_BIT) {
+		*nr &= ~X32_BIT;
+		return SCMM_X32;
+	}
+#else
+	if (task->thread_info.flags & (1UL << TIF_32BIT))
+		return SCMM_COMPAT;
+#endif
+	return SCMM_NATIVE;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(scmm_sys_enter, struct pt_regs *regs, long id)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *thread = recorded(task);
+	struct scmm_slot *slot;
+	struct scmm_call *call;
+	struct scmm_set *set;
+	long nr = (int)id;
+	u32 abi, index;
+
+	if (!thread)
+		return 0;
+	abi = abi_of(task, &nr);
+	thread->pending_nr = NO_CALL;
+	if (nr < 0 || nr >= SCMM_NR_MAX) {
+		slot = live_slot(thread->slot, thread->epoch);
+		if (slot)
+			count(slot, SCMM_BAD_NUMBER);
+		return 0;
+	}
+	index = abi == SCMM_NATIVE && thread->set ? thread->set : assign_set(thread, abi);
+	if (!index)
+		return 0;
+	set = set_at(thread->slot, index - 1);
+	if (!set || set->epoch != thread->epoch) {
+		/* The recording this thread belonged to is over: begin anew with its next call. */
+		bpf_task_storage_delete(&threads, task);
+		return 0;
+	}
+	if (abi == SCMM_NATIVE)
+		thread->set = index;
+	thread->pending_set = index;
+	thread->pending_nr = nr;
+	call = call_at(set, nr);
+	if (call)
+		__sync_fetch_and_add(&call->entered, 1);
+	return 0;
+}
+
+static __always_inline bool loads_filter(struct pt_regs *regs, long nr, long ret)
+{
+#if defined(__TARGET_ARCH_x86)
+	u64 first = regs->di, second = regs->si;
+#else
+	u64 first = regs->orig_x0, second = regs->regs[1];
+#endif
+	if (nr == NR_PRCTL)
+		return ret == 0 && (u32)first == PR_SET_SECCOMP && second == SECCOMP_MODE_FILTER;
+	if (nr != NR_SECCOMP || (u32)first != SECCOMP_SET_MODE_FILTER || ret < 0)
+		return false;
+	/* With TSYNC and without a listener, a positive result is the thread that refused: seccomp(2). */
+	return ret == 0 || (second & SECCOMP_FILTER_FLAG_NEW_LISTENER);
+}
+
+/*
+ * The end of a call that had no beginning. A seccomp filter that was there already runs before the
+ * sys_enter tracepoint; a call it refuses is skipped, and only its end is traced.
+ */
+static __always_inline void count_denied(struct task_struct *task, struct thread *thread,
+					 struct pt_regs *regs, long ret)
+{
+#if defined(__TARGET_ARCH_x86)
+	long nr = (int)regs->orig_ax;
+#else
+	long nr = regs->syscallno;
+#endif
+	struct scmm_call *call;
+	struct scmm_set *set;
+	u32 abi, index;
+
+	/* Restarts and signal returns have no number here; a forked child returns 0. */
+	if (nr < 0 || ret >= 0 || ret <= -SCMM_ERRNO_MAX)
+		return;
+	abi = abi_of(task, &nr);
+	if (nr < 0 || nr >= SCMM_NR_MAX)
+		return;
+	index = assign_set(thread, abi);
+	if (!index)
+		return;
+	set = set_at(thread->slot, index - 1);
+	if (!set || set->epoch != thread->epoch)
+		return;
+	call = call_at(set, nr);
+	if (!call)
+		return;
+	__sync_fetch_and_add(&call->denied, 1);
+	call->denied_errno = -ret;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(scmm_sys_exit, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
+	struct scmm_call *call;
+	struct scmm_set *set;
+	u64 error;
+	long nr;
+
+	if (!thread)
+		return 0;
+	nr = thread->pending_nr;
+	if (nr < 0 || nr >= SCMM_NR_MAX) {
+		count_denied(task, thread, regs, ret);
+		return 0;
+	}
+	thread->pending_nr = NO_CALL;
+	set = set_at(thread->slot, thread->pending_set - 1);
+	if (!set || set->epoch != thread->epoch)
+		return 0;
+	call = call_at(set, nr);
+	if (!call)
+		return 0;
+	error = -ret;
+	if (ret >= 0 || error > 4095) {
+		__sync_fetch_and_add(&call->succeeded, 1);
+	} else if (error < SCMM_ERRNO_MAX) {
+		u64 bit = 1ULL << (error & 63);
+
+		/* 512 and above are the kernel's own restart codes, which no program sees. */
+		if (!(call->errnos[error >> 6] & bit))
+			__sync_fetch_and_or(&call->errnos[error >> 6], bit);
+	}
+	if (thread->phase == SCMM_SETUP && set->abi == SCMM_NATIVE && loads_filter(regs, nr, ret)) {
+		thread->phase = SCMM_RUNTIME;
+		thread->set = 0;
+	}
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(scmm_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	struct thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
+	struct scmm_slot *slot;
+
+	if (!thread || thread->phase == SCMM_APP)
+		return 0;
+	if (thread->phase == SCMM_SETUP) {
+		/* Without a filter the payload is what runs in the container's own mounts; a runtime that
+		 * executes itself anew does so before it enters them. */
+		slot = live_slot(thread->slot, thread->epoch);
+		if (!slot || (slot->mntns && slot->mntns != task->nsproxy->mnt_ns->ns.inum))
+			return 0;
+	}
+	thread->phase = SCMM_APP;
+	thread->set = 0;
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(scmm_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct thread *thread = bpf_task_storage_get(&threads, parent, 0, 0);
+	struct thread *copy;
+	struct scmm_slot *slot;
+
+	if (!thread)
+		return 0;
+	slot = live_slot(thread->slot, thread->epoch);
+	if (!slot)
+		return 0;
+	copy = bpf_task_storage_get(&threads, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!copy) {
+		count(slot, SCMM_LOST_THREADS);
+		return 0;
+	}
+	copy->place = thread->place;
+	copy->slot = thread->slot;
+	copy->epoch = thread->epoch;
+	copy->session = thread->session;
+	copy->phase = thread->phase;
+	copy->set = thread->set;
+	copy->pending_set = 0;
+	copy->pending_nr = NO_CALL;
+	return 0;
+}
+
+/* A cgroup made below a recorded one belongs to the same recording. */
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(scmm_cgroup_mkdir, struct cgroup *cgroup, const char *path)
+{
+	struct scmm_cgroup_key key = {};
+	struct scmm_target *target, copy;
+	struct scmm_slot *slot;
+
+	key.hierarchy = cgroup->root->hierarchy_id;
+	key.id = cgroup->self.parent->cgroup->kn->id;
+	target = bpf_map_lookup_elem(&targets, &key);
+	if (!target)
+		return 0;
+	copy = *target;
+	slot = live_slot(copy.slot, copy.epoch);
+	if (!slot)
+		return 0;
+	key.id = cgroup->kn->id;
+	if (bpf_map_update_elem(&targets, &key, &copy, BPF_NOEXIST))
+		count(slot, SCMM_LOST_CGROUPS);
+	return 0;
+}
+
+SEC("tp_btf/cgroup_rmdir")
+int BPF_PROG(scmm_cgroup_rmdir, struct cgroup *cgroup, const char *path)
+{
+	struct scmm_cgroup_key key = {};
+
+	key.hierarchy = cgroup->root->hierarchy_id;
+	key.id = cgroup->kn->id;
+	bpf_map_delete_elem(&targets, &key);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

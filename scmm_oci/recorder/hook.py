@@ -1,0 +1,183 @@
+"""scmm-hook: the OCI prestart/createRuntime and poststop hook pair that records a container.
+
+Stands on every container start, so it imports the standard library only, and little of it. A recording
+problem never stops a container, unless its annotation says `scmm.record=required`: it is logged, and the
+hook succeeds.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from scmm_oci.oci import annotations, state
+from scmm_oci.recorder import settings as settings_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+START = ("prestart", "createRuntime")
+STOP = ("poststop",)
+USAGE = f"usage: scmm-hook [--settings FILE] {'|'.join(START + STOP)} < container-state.json"
+MAX_LOG = 1 << 20  # bytes; then the log is begun anew, with the old one kept beside it
+
+
+class DeadlineExceeded(Exception):
+    """The hook took longer than its settings allow."""
+
+
+def _alarm(signum: int, frame: object) -> None:
+    raise DeadlineExceeded("the hook took too long")
+
+
+def log(path: str, message: str, *, now: float, loud: bool = True) -> None:
+    """One line to the log file, and to stderr (which runtimes show when a hook fails) if `loud`.
+
+    Never fails: what cannot be logged must not stop a container.
+    """
+    line = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in message)
+    if loud:
+        try:
+            sys.stderr.write(f"scmm-hook: {line}\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            pass
+    try:
+        from scmm_oci.recorder.ledger import private_directory
+
+        private_directory(os.path.dirname(path))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            os.write(descriptor, f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(now))} {line}\n".encode())
+            if os.fstat(descriptor).st_size > MAX_LOG:
+                os.rename(path, path + ".1")
+        finally:
+            os.close(descriptor)
+    except OSError:
+        pass
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one hook. 0, or 1 for a failed poststop or a failed start of a recording that is required, 2 for usage."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    settings_path = None
+    if len(words) >= 2 and words[0] == "--settings":
+        settings_path = words[1]
+        del words[:2]
+    if len(words) != 1 or words[0] not in START + STOP:
+        sys.stderr.write(USAGE + "\n")
+        return 2
+    stage, now, required = words[0], time.time(), False
+    settings = settings_module.check({})
+    wanted = None
+    try:
+        signal.signal(signal.SIGALRM, _alarm)
+        signal.setitimer(signal.ITIMER_REAL, settings.deadline)
+        wanted = state.parse_state(sys.stdin.buffer.read(state.MAX_STATE + 1))
+        required = stage in START and annotations.is_required(wanted.annotations)
+        settings = settings_module.read(settings_path)
+        signal.setitimer(signal.ITIMER_REAL, settings.deadline)
+        if stage in START:
+            _start(wanted, settings, now=now)
+        else:
+            _stop(wanted, settings, now=now)
+    except (OSError, ValueError, DeadlineExceeded) as error:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        subject = f"container {wanted.id[:64]}: " if wanted else ""
+        outcome = "not saved" if stage in STOP else "not started" if required else "not recorded"
+        log(settings.log_file, f"{stage}: {subject}{outcome}: {text}", now=now)
+        return int(required or stage in STOP)
+    except Exception as error:
+        # A defect of ours: the container goes on all the same, and the log has what is needed to mend it.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        import traceback
+
+        log(settings.log_file, f"{stage}: unexpected: {''.join(traceback.format_exception(error))}", now=now)
+        return int(required or stage in STOP)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return 0
+
+
+def _start(wanted: state.State, settings: settings_module.Settings, *, now: float) -> None:
+    wish = annotations.read(wanted.annotations, default_name=default_name(wanted.id))
+    if wish.problems:
+        message = f"annotation {'; '.join(wish.problems)}"
+        if wish.required or not wish.record:
+            raise ValueError(message)
+        log(settings.log_file, f"container {wanted.id[:64]}: {message}; recording as {wish.name}", now=now)
+    if not wish.record:
+        return
+    if not wanted.pid:
+        raise ValueError("the container state has no pid: not a prestart or createRuntime hook?")
+    from scmm_oci.recorder import runtimes, session
+    from scmm_oci.recorder.ledger import Ledger, private_directory
+
+    private_directory(settings.run_dir)
+    question = runtimes.Question(runtimes.parent_executable(), directory=settings.run_dir)
+    process = _process(wanted, settings, now=now)
+    with Ledger(settings.run_dir) as ledger:
+        session.begin(
+            ledger,
+            settings,
+            container={
+                "id": wanted.id,
+                "args": process.args,
+                "uid": process.uid,
+                "gid": process.gid,
+                "no_new_privileges": process.no_new_privileges,
+                "seccomp": process.seccomp,
+            },
+            pid=wanted.pid,
+            name=wish.name,
+            runtime=question.answer,
+            now=now,
+        )
+
+
+def default_name(container_id: str) -> str:
+    """A capture name made of a container id, which may hold characters that a name may not."""
+    name = "".join(each if annotations.is_capture_name("x" + each) else "_" for each in container_id)
+    return ("_" + name if name[0] in ".-" else name)[: annotations.MAX_NAME]
+
+
+def _process(wanted: state.State, settings: settings_module.Settings, *, now: float) -> state.Process:
+    try:
+        return state.read_process(wanted.bundle)
+    except (OSError, ValueError) as error:
+        # What the bundle says makes the capture more useful; without it there is still a recording.
+        log(settings.log_file, f"container {wanted.id[:64]}: {wanted.bundle}/config.json: {error}", now=now)
+        return state.Process()
+
+
+def _stop(wanted: state.State, settings: settings_module.Settings, *, now: float) -> None:
+    if not os.path.isdir(settings.run_dir):
+        return
+    from scmm_oci.recorder import session
+    from scmm_oci.recorder.ledger import Ledger
+
+    with Ledger(settings.run_dir) as ledger:
+        for entry in ledger.entries():
+            if entry.get("container", {}).get("id") != wanted.id:
+                continue
+            path, document = session.finish(ledger, settings, entry, now=now)
+            log(settings.log_file, f"container {wanted.id[:64]}: {summary(document)}: {path}", now=now, loud=False)
+
+
+def summary(document: dict[str, Any]) -> str:
+    """One line on a capture: how many names the program used, and whether anything is missing."""
+    calls = [call for each in document["sessions"] for call in each["phases"]["app"]]
+    missing = ", ".join(f"{each['kind']} {each['count']}" for each in document["losses"])
+    return f"{len({(call['arch'], call['nr']) for call in calls})} system calls, " + (
+        f"incomplete ({missing})" if missing else "complete"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

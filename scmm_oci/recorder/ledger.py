@@ -1,0 +1,87 @@
+"""Who holds which slot: one small JSON file per running recording, and the lock around loading and unloading.
+
+The files are what makes a recording recoverable when a hook dies. They live in a directory only root can
+enter (the run directory), so their contents are ours.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from scmm_oci import quickjson
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_SUFFIX = ".json"
+
+
+def private_directory(path: str) -> None:
+    """Make `path` and refuse it if anyone but its owner, who must be us, could write there."""
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    status = os.lstat(path)
+    if (status.st_mode & 0o170000) != 0o040000:
+        raise NotADirectoryError(errno.ENOTDIR, f"{path} is not a directory (a symbolic link is not followed)")
+    if status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, f"{path} belongs to uid {status.st_uid}, not to us")
+    if status.st_mode & 0o022:
+        raise PermissionError(errno.EPERM, f"{path} can be written by others (mode {status.st_mode & 0o7777:o}): chmod go-w")
+
+
+class Ledger:
+    """The recordings of one run directory, locked while open. Use as a context manager.
+
+    Waiting for the lock is bounded by the caller's alarm (scmm_oci.recorder.hook).
+    """
+
+    def __init__(self, directory: str) -> None:
+        private_directory(directory)
+        self.directory = directory
+        self._lock = os.open(
+            os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._lock)
+
+    def _path(self, slot: int) -> str:
+        return os.path.join(self.directory, f"{slot}{_SUFFIX}")
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Every running recording, by slot. A file cut short by a crash still names its slot."""
+        result = []
+        for name in os.listdir(self.directory):
+            number = name.removesuffix(_SUFFIX)
+            if name == number or not number.isdigit():
+                continue
+            entry: dict[str, Any] = {}
+            try:
+                with open(os.path.join(self.directory, name), "rb") as file:
+                    entry = quickjson.loads(file.read())
+            except (OSError, ValueError):
+                entry = {"broken": True}
+            entry["slot"] = int(number)
+            result.append(entry)
+        return sorted(result, key=lambda each: each["slot"])
+
+    def write(self, entry: dict[str, Any]) -> None:
+        path = self._path(entry["slot"])
+        temporary = path + ".tmp"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+            file.write(quickjson.dumps(entry))
+        os.rename(temporary, path)
+
+    def remove(self, slot: int) -> None:
+        os.unlink(self._path(slot))

@@ -1,0 +1,145 @@
+"""Begin and end the recording of one container: pins, slot, ledger and capture in the right order.
+
+Used by the hook and by `scmm record --recover`. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from scmm_oci.kernel import cgroup
+from scmm_oci.recorder import drain, pins, slots, store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from scmm_oci.recorder.ledger import Ledger
+    from scmm_oci.recorder.settings import Settings
+
+UNSAVED = "unsaved"
+
+
+class Unsaved(OSError):
+    """The capture directory did not take the capture; `strerror` says where it is kept instead."""
+
+
+def timestamp(seconds: float) -> str:
+    """UTC as RFC 3339, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _mount_namespace(pid: int) -> int:
+    theirs = os.stat(f"/proc/{pid}/ns/mnt").st_ino
+    return 0 if theirs == os.stat("/proc/self/ns/mnt").st_ino else theirs
+
+
+def begin(
+    ledger: Ledger,
+    settings: Settings,
+    *,
+    container: dict[str, Any],
+    pid: int,
+    name: str,
+    runtime: Callable[[], dict[str, Any]],
+    now: float,
+) -> bool:
+    """Record the container whose init is `pid` from here on; False if it is recorded already.
+
+    runtime: called last, because its answer takes a while and is on its way meanwhile. On failure nothing of
+    this recording is left. Raises OSError.
+    """
+    entries = ledger.entries()
+    for entry in entries:
+        if entry.get("container", {}).get("id") != container["id"]:
+            continue
+        if entry.get("pid") == pid:
+            return False
+        finish(ledger, settings, entry, now=now, cut_short="the container was started again before its poststop hook ran")
+        entries = ledger.entries()
+    place = cgroup.place_of_container(pid)
+    mntns = _mount_namespace(pid)
+    number = slots.free_slot({entry["slot"] for entry in entries})
+    # Never 0 (a free slot), and another one for each recording that could follow in the same slot.
+    epoch = (time.time_ns() // 1000) & 0xFFFFFFFF or 1
+    entry = {
+        "slot": number,
+        "pid": pid,
+        "name": name,
+        "started_at": timestamp(now),
+        "cgroup": place.path,
+        "container": container,
+        "runtime": {"name": None, "version": None},
+    }
+    loaded = pins.is_loaded(settings.pin_dir)
+    if not loaded:
+        pins.load(settings.pin_dir)
+    try:
+        ledger.write(entry)
+        with pins.Maps(settings.pin_dir) as maps:
+            slots.begin(maps, number, epoch=epoch, mntns=mntns, place=place)
+        entry["runtime"] = runtime()
+        ledger.write(entry)
+    except BaseException:
+        with pins.Maps(settings.pin_dir) as maps:
+            slots.free(maps, number)
+        _forget(ledger, settings, number)
+        raise
+    return True
+
+
+def _forget(ledger: Ledger, settings: Settings, number: int) -> None:
+    ledger.remove(number)
+    if not ledger.entries():
+        pins.remove(settings.pin_dir)
+
+
+def finish(
+    ledger: Ledger, settings: Settings, entry: dict[str, Any], *, now: float, cut_short: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """End a recording: its capture's path and document. The last one takes everything out of the kernel.
+
+    cut_short: why, when the poststop hook did not end it. Raises Unsaved when the capture went to the run
+    directory instead, OSError when it could not be written at all (the slot is kept then).
+    """
+    number = entry["slot"]
+    with pins.Maps(settings.pin_dir) as maps:
+        slots.detach(maps, number)
+        host = os.uname()
+        document = drain.document(
+            drain.read_slot(maps, number),
+            _whole(entry, now),
+            ended_at=timestamp(now),
+            kernel=host.release,
+            machine=host.machine,
+            cut_short="the recorder's notes on this recording were cut short" if entry.get("broken") else cut_short,
+        )
+        failure = None
+        try:
+            path = store.store(settings.capture_dir, document)
+        except OSError as error:
+            failure = error
+            path = store.store(os.path.join(ledger.directory, UNSAVED), document)
+        slots.free(maps, number)
+    _forget(ledger, settings, number)
+    if failure is not None:
+        raise Unsaved(
+            failure.errno,
+            f"{settings.capture_dir} did not take the capture ({failure}); it is kept in {path}: "
+            "make room, then run scmm record --recover",
+        )
+    return path, document
+
+
+def _whole(entry: dict[str, Any], now: float) -> dict[str, Any]:
+    if not entry.get("broken"):
+        return entry
+    nobody = {"id": "unknown", "args": [], "uid": None, "gid": None, "no_new_privileges": None, "seccomp": None}
+    return {
+        "name": f"unknown-{entry['slot']}",
+        "started_at": timestamp(now),
+        "container": nobody,
+        "runtime": {"name": None, "version": None},
+    }

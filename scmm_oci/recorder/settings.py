@@ -1,0 +1,76 @@
+"""Where the hook keeps things. Read from the JSON that `scmm hooks install` wrote, never from the environment."""
+
+from __future__ import annotations
+
+import os
+
+from scmm_oci import quickjson
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MAX_SETTINGS = 64 << 10  # bytes
+
+DEFAULTS: dict[str, Any] = {
+    "capture_dir": "/var/lib/scmm/captures",
+    "run_dir": "/run/scmm",
+    "pin_dir": "/sys/fs/bpf/scmm",
+    "log_file": "/var/log/scmm/hook.log",
+    "deadline": 8,
+}
+
+
+class BadSettings(ValueError):
+    """The settings are not usable; the message names every problem."""
+
+
+class Settings:
+    """capture_dir, run_dir, pin_dir (below a bpffs), log_file: absolute paths; deadline: seconds a hook may take."""
+
+    __slots__ = ("capture_dir", "deadline", "log_file", "pin_dir", "run_dir")
+
+    def __init__(
+        self, *, capture_dir: str, run_dir: str, pin_dir: str, log_file: str, deadline: int
+    ) -> None:
+        self.capture_dir = capture_dir
+        self.run_dir = run_dir
+        self.pin_dir = pin_dir
+        self.log_file = log_file
+        self.deadline = deadline
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def check(document: object) -> Settings:
+    """Settings from a mapping; what it leaves out has its default. Raises BadSettings."""
+    if not isinstance(document, dict):
+        raise BadSettings("an object of settings expected")
+    problems = [
+        f".{name}: no such setting; known: {', '.join(DEFAULTS)}" for name in document if name not in DEFAULTS
+    ]
+    values = {**DEFAULTS, **{name: value for name, value in document.items() if name in DEFAULTS}}
+    for name, value in values.items():
+        if name == "deadline":
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 60:
+                problems.append(f".deadline: {value!r} is not a number of seconds from 1 to 60")
+        elif not isinstance(value, str) or not os.path.isabs(value) or os.path.normpath(value) != value:
+            problems.append(f".{name}: {value!r} is not an absolute path without '..' and '//'")
+    if problems:
+        raise BadSettings("; ".join(problems))
+    return Settings(**values)
+
+
+def read(path: str | None) -> Settings:
+    """The settings in the JSON file `path`, or the defaults. Raises BadSettings or OSError."""
+    if path is None:
+        return check({})
+    with open(path, "rb") as file:
+        data = file.read(MAX_SETTINGS + 1)
+    if len(data) > MAX_SETTINGS:
+        raise BadSettings(f"{path}: larger than {MAX_SETTINGS} bytes")
+    try:
+        return check(quickjson.loads(data))
+    except ValueError as error:
+        raise BadSettings(f"{path}: {error}") from None

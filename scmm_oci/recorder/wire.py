@@ -1,0 +1,40 @@
+"""The wire layout of bpf/recorder.h, in Python. tests/unit/test_wire.py compares the two."""
+
+from __future__ import annotations
+
+import struct
+
+NR_MAX = 576
+SLOTS = 256
+SESSIONS = 8
+PHASES = ("setup", "runtime", "app")
+ABIS = ("native", "compat", "x32")
+SETS = 32
+ERRNO_WORDS = 3
+COUNTERS = (
+    "lost-cgroups",
+    "lost-threads",
+    "lost-calls",
+    "left-cgroup",
+    "bad-numbers",
+    "sessions-shared",
+)
+
+KEY = struct.Struct("=I")
+CGROUP_KEY = struct.Struct("=QII")  # id, hierarchy, pad
+TARGET = struct.Struct("=II")  # slot, epoch
+SLOT = struct.Struct(f"=IIII{len(COUNTERS)}Q{SESSIONS * len(PHASES) * len(ABIS)}I")  # epoch, mntns, sessions, sets, …
+CALL = struct.Struct(f"=QQ{ERRNO_WORDS}QII")  # entered, succeeded, errnos, denied, denied_errno
+SET_HEAD = struct.Struct("=IHBB")  # epoch, session, phase, abi
+SET_SIZE = SET_HEAD.size + NR_MAX * CALL.size
+V1 = struct.Struct("=II")  # controller (1 + index into kernel.cgroup.V1_CONTROLLERS), hierarchy
+
+
+def empty_slot(*, epoch: int, mntns: int) -> bytes:
+    """The value that makes a slot live: nothing counted, nothing handed out."""
+    return SLOT.pack(epoch, mntns, *([0] * (2 + len(COUNTERS) + SESSIONS * len(PHASES) * len(ABIS))))
+
+
+def errnos_of(words: tuple[int, ...]) -> list[int]:
+    """The numbers whose bits are set."""
+    return [64 * index + bit for index, word in enumerate(words) if word for bit in range(64) if word >> bit & 1]
