@@ -49,13 +49,6 @@ struct thread {
 	u8 pad[7];
 };
 
-struct call_sets {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SCMM_SETS);
-	__uint(key_size, sizeof(u32));
-	__uint(value_size, sizeof(struct scmm_set));
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, SCMM_CGROUPS);
@@ -71,13 +64,23 @@ struct {
 	__type(value, struct scmm_slot);
 } slots SEC(".maps");
 
-/* The user side puts a fresh map of call tables here when a recording begins. */
+/*
+ * One pool for all recordings, not a map of maps with one inner map each: the kernel waits out an RCU grace
+ * period whenever user space changes a map of maps, 10 ms of every container start.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, SCMM_SLOTS);
-	__type(key, u32);
-	__array(values, struct call_sets);
-} slot_sets SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCMM_SETS);
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(struct scmm_set));
+} sets SEC(".maps");
+
+/* Sets that earlier recordings gave back, zeroed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, SCMM_SETS);
+	__type(value, u32);
+} free_sets SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -86,14 +89,7 @@ struct {
 	__type(value, struct thread);
 } threads SEC(".maps");
 
-/*
- * For hosts that keep containers in a v1 hierarchy: which controller tells them apart (1 + its place in
- * controller_ssid(), 0 for cgroup v2) and that hierarchy's number. Written by the first recording.
- */
-struct {
-	u32 controller;
-	u32 hierarchy;
-} v1 SEC(".data.v1") = {};
+struct scmm_config config SEC(".data.config") = {};
 
 static __always_inline int controller_ssid(u32 controller)
 {
@@ -112,12 +108,12 @@ static __always_inline int controller_ssid(u32 controller)
 	return -1;
 }
 
-/* The id of the task's cgroup in the v1 hierarchy named in `v1`, 0 where it cannot be read. */
+/* The id of the task's cgroup in the v1 hierarchy named in `config`, 0 where it cannot be read. */
 static __noinline u64 v1_cgroup_id(struct task_struct *task)
 {
 	struct css_set *set = BPF_CORE_READ(task, cgroups);
 	struct cgroup_subsys_state *css = 0;
-	int ssid = controller_ssid(v1.controller);
+	int ssid = controller_ssid(config.v1_controller);
 
 	if (ssid < 0 || !set)
 		return 0;
@@ -126,23 +122,28 @@ static __noinline u64 v1_cgroup_id(struct task_struct *task)
 	return css ? BPF_CORE_READ(css, cgroup, kn, id) : 0;
 }
 
-/* A number that changes when the task moves to another cgroup of the hierarchy that is watched. */
+/*
+ * A number that changes when the current task moves to another cgroup of the hierarchy that is watched.
+ *
+ * Here and below, pointers are followed by helpers or probe reads, not by typed loads: for each typed step the
+ * verifier searches all of the kernel's BTF by name, which made loading 10 ms slower.
+ */
 static __always_inline u64 place_of(struct task_struct *task)
 {
-	if (v1.controller)
-		return (u64)task->cgroups;
-	return task->cgroups->dfl_cgrp->kn->id;
+	if (config.v1_controller)
+		return (u64)BPF_CORE_READ(task, cgroups);
+	return bpf_get_current_cgroup_id();
 }
 
 static __always_inline struct scmm_target *target_of(struct task_struct *task)
 {
 	struct scmm_cgroup_key key = {};
 
-	if (v1.controller) {
+	if (config.v1_controller) {
 		key.id = v1_cgroup_id(task);
-		key.hierarchy = v1.hierarchy;
+		key.hierarchy = config.v1_hierarchy;
 	} else {
-		key.id = task->cgroups->dfl_cgrp->kn->id;
+		key.id = bpf_get_current_cgroup_id();
 	}
 	return bpf_map_lookup_elem(&targets, &key);
 }
@@ -159,11 +160,9 @@ static __always_inline void count(struct scmm_slot *slot, enum scmm_counter coun
 	__sync_fetch_and_add(&slot->counters[counter], 1);
 }
 
-static __always_inline struct scmm_set *set_at(u32 slot, u32 index)
+static __always_inline struct scmm_set *set_at(u32 index)
 {
-	void *sets = bpf_map_lookup_elem(&slot_sets, &slot);
-
-	return sets ? bpf_map_lookup_elem(sets, &index) : 0;
+	return bpf_map_lookup_elem(&sets, &index);
 }
 
 static __always_inline struct scmm_call *call_at(struct scmm_set *set, u32 nr)
@@ -267,18 +266,27 @@ static __noinline u32 assign_set(struct thread *thread, u32 abi)
 		return 0;
 	if (slot->set_of[place])
 		return slot->set_of[place];
-	if (slot->sets >= SCMM_SETS)
+	if (slot->sets >= SCMM_SETS_PER_SLOT)
 		goto lost;
-	number = __sync_fetch_and_add(&slot->sets, 1);
-	set = number < SCMM_SETS ? set_at(thread->slot, number) : 0;
+	if (bpf_map_pop_elem(&free_sets, &number)) {
+		if (config.fresh >= config.sets)
+			goto lost;
+		number = __sync_fetch_and_add(&config.fresh, 1);
+	}
+	set = set_at(number);
 	if (!set)
 		goto lost;
 	set->session = thread->session - 1;
 	set->phase = thread->phase;
 	set->abi = abi;
 	set->epoch = thread->epoch;
-	/* A thread that was quicker leaves this table empty; tables of the same kind are added up at the end. */
-	__sync_val_compare_and_swap(&slot->set_of[place], 0, number + 1);
+	if (__sync_val_compare_and_swap(&slot->set_of[place], 0, number + 1)) {
+		/* Another thread was quicker. */
+		set->epoch = 0;
+		bpf_map_push_elem(&free_sets, &number, 0);
+	} else {
+		__sync_fetch_and_add(&slot->sets, 1);
+	}
 	return slot->set_of[place];
 lost:
 	count(slot, SCMM_LOST_CALLS);
@@ -325,7 +333,7 @@ int BPF_PROG(scmm_sys_enter, struct pt_regs *regs, long id)
 	index = abi == SCMM_NATIVE && thread->set ? thread->set : assign_set(thread, abi);
 	if (!index)
 		return 0;
-	set = set_at(thread->slot, index - 1);
+	set = set_at(index - 1);
 	if (!set || set->epoch != thread->epoch) {
 		/* The recording this thread belonged to is over: begin anew with its next call. */
 		bpf_task_storage_delete(&threads, task);
@@ -381,7 +389,7 @@ static __always_inline void count_denied(struct task_struct *task, struct thread
 	index = assign_set(thread, abi);
 	if (!index)
 		return;
-	set = set_at(thread->slot, index - 1);
+	set = set_at(index - 1);
 	if (!set || set->epoch != thread->epoch)
 		return;
 	call = call_at(set, nr);
@@ -409,7 +417,7 @@ int BPF_PROG(scmm_sys_exit, struct pt_regs *regs, long ret)
 		return 0;
 	}
 	thread->pending_nr = NO_CALL;
-	set = set_at(thread->slot, thread->pending_set - 1);
+	set = set_at(thread->pending_set - 1);
 	if (!set || set->epoch != thread->epoch)
 		return 0;
 	call = call_at(set, nr);
@@ -444,7 +452,7 @@ int BPF_PROG(scmm_exec, struct task_struct *task, int old_pid, struct linux_binp
 		/* Without a filter the payload is what runs in the container's own mounts; a runtime that
 		 * executes itself anew does so before it enters them. */
 		slot = live_slot(thread->slot, thread->epoch);
-		if (!slot || (slot->mntns && slot->mntns != task->nsproxy->mnt_ns->ns.inum))
+		if (!slot || (slot->mntns && slot->mntns != BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum)))
 			return 0;
 	}
 	thread->phase = SCMM_APP;
@@ -488,8 +496,8 @@ int BPF_PROG(scmm_cgroup_mkdir, struct cgroup *cgroup, const char *path)
 	struct scmm_target *target, copy;
 	struct scmm_slot *slot;
 
-	key.hierarchy = cgroup->root->hierarchy_id;
-	key.id = cgroup->self.parent->cgroup->kn->id;
+	key.hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id);
+	key.id = BPF_CORE_READ(cgroup, self.parent, cgroup, kn, id);
 	target = bpf_map_lookup_elem(&targets, &key);
 	if (!target)
 		return 0;
@@ -497,7 +505,7 @@ int BPF_PROG(scmm_cgroup_mkdir, struct cgroup *cgroup, const char *path)
 	slot = live_slot(copy.slot, copy.epoch);
 	if (!slot)
 		return 0;
-	key.id = cgroup->kn->id;
+	key.id = BPF_CORE_READ(cgroup, kn, id);
 	if (bpf_map_update_elem(&targets, &key, &copy, BPF_NOEXIST))
 		count(slot, SCMM_LOST_CGROUPS);
 	return 0;
@@ -508,8 +516,8 @@ int BPF_PROG(scmm_cgroup_rmdir, struct cgroup *cgroup, const char *path)
 {
 	struct scmm_cgroup_key key = {};
 
-	key.hierarchy = cgroup->root->hierarchy_id;
-	key.id = cgroup->kn->id;
+	key.hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id);
+	key.id = BPF_CORE_READ(cgroup, kn, id);
 	bpf_map_delete_elem(&targets, &key);
 	return 0;
 }

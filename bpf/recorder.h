@@ -18,8 +18,10 @@
 #define SCMM_SESSIONS 8
 #define SCMM_PHASES 3
 #define SCMM_ABIS 3
-/* Call tables of one slot: all sessions and phases of the native ABI, and some for the others. */
-#define SCMM_SETS 32
+/* Call tables for all recordings together unless the user side asks for another number: 7 MiB. */
+#define SCMM_SETS 256
+/* Of which one recording may have: all sessions and phases of the native ABI, and some for the others. */
+#define SCMM_SETS_PER_SLOT 32
 /* errno values end at 133 (EHWPOISON); bit n stands for errno n. */
 #define SCMM_ERRNO_WORDS 3
 #define SCMM_ERRNO_MAX (SCMM_ERRNO_WORDS * 64)
@@ -64,7 +66,15 @@ struct scmm_slot {
 	__u32 sessions;		/* number given out */
 	__u32 sets;		/* number given out */
 	__u64 counters[SCMM_COUNTERS];
-	__u32 set_of[SCMM_SESSIONS * SCMM_PHASES * SCMM_ABIS];	/* index + 1 into the slot's sets; 0: none yet */
+	__u32 set_of[SCMM_SESSIONS * SCMM_PHASES * SCMM_ABIS];	/* index + 1 into the sets; 0: none yet */
+};
+
+/* Set by the user side when the recorder is loaded. */
+struct scmm_config {
+	__u32 v1_controller;	/* which v1 controller tells containers apart, see controller_ssid(); 0: cgroup v2 does */
+	__u32 v1_hierarchy;	/* and that hierarchy's number */
+	__u32 sets;		/* entries of the sets map */
+	__u32 fresh;		/* sets never handed out yet begin here */
 };
 
 struct scmm_call {
@@ -76,7 +86,7 @@ struct scmm_call {
 };
 
 struct scmm_set {
-	__u32 epoch;
+	__u32 epoch;		/* of the recording that has it; 0: free */
 	__u16 session;
 	__u8 phase;
 	__u8 abi;

@@ -1,7 +1,7 @@
-"""bpf(2) on maps and pins, without libbpf.
+"""bpf(2): maps, programs that are relocated already, links and pins.
 
-The end of a recording and every recording but the first need nothing else, so they do not pay for libbpf.
-Used by scmm_oci.recorder; loading the object is scmm_oci.kernel.libbpf's job.
+What a recording needs on every container start, in plain system calls. Relocating the object for the running
+kernel is scmm_oci.kernel.libbpf's job, once per boot.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ _MAP_LOOKUP_ELEM = 1
 _MAP_UPDATE_ELEM = 2
 _MAP_DELETE_ELEM = 3
 _MAP_GET_NEXT_KEY = 4
+_PROG_LOAD = 5
+_OBJ_PIN = 6
 _OBJ_GET = 7
-_MAP_GET_FD_BY_ID = 14
+_RAW_TRACEPOINT_OPEN = 17
+_BTF_LOAD = 18
 
-# enum bpf_map_type.
-MAP_TYPE_ARRAY = 2
+# enum bpf_prog_type, enum bpf_attach_type.
+PROG_TYPE_TRACING = 26
+TRACE_RAW_TP = 23
 
 BPF_ANY = 0
 BPF_NOEXIST = 1
@@ -34,6 +38,7 @@ BPF_NOEXIST = 1
 BPF_FS_MAGIC = 0xCAFE4A11
 
 _NR_BPF = {"x86_64": 321, "aarch64": 280}
+_MACHINE = os.uname().machine
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -44,11 +49,9 @@ class BpfError(OSError):
 
 
 def _number() -> int:
-    machine = os.uname().machine
-    try:
-        return _NR_BPF[machine]
-    except KeyError:
-        raise BpfError(errno.ENOSYS, f"no bpf() number known for machine {machine!r}") from None
+    if _MACHINE not in _NR_BPF:
+        raise BpfError(errno.ENOSYS, f"no bpf() number known for machine {_MACHINE!r}")
+    return _NR_BPF[_MACHINE]
 
 
 def _bpf(command: int, attr: bytes, what: str) -> int:
@@ -70,6 +73,76 @@ def is_bpffs(path: str) -> bool:
     return bool(ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF == BPF_FS_MAGIC)
 
 
+def pin(fd: int, path: str) -> None:
+    """Keep a map, program or link alive under `path` of a BPF file system."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    _bpf(_OBJ_PIN, struct.pack("=QII", ctypes.addressof(name), fd, 0), f"pin {path}")
+
+
+def load_btf(data: bytes) -> int:
+    """Load type information for map keys and values; its descriptor."""
+    buffer = ctypes.create_string_buffer(data, len(data))
+    attr = struct.pack("=QQIIII", ctypes.addressof(buffer), 0, len(data), 0, 0, 0)
+    return _bpf(_BTF_LOAD, attr, "load BTF")
+
+
+def load_tracing_program(instructions: bytes, *, name: str, license: str, attach_btf_id: int) -> int:
+    """Load a tp_btf program whose instructions are relocated for this kernel; its descriptor."""
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    terms = ctypes.create_string_buffer(license.encode())
+    attr = struct.pack(
+        "=IIQQIIQII16sIIIIQIIQIIII",
+        PROG_TYPE_TRACING,
+        len(instructions) // 8,
+        ctypes.addressof(code),
+        ctypes.addressof(terms),
+        *(0, 0, 0),  # log_level, log_size, log_buf
+        *(0, 0),  # kern_version, prog_flags
+        name.encode()[:15],
+        0,  # prog_ifindex
+        TRACE_RAW_TP,
+        *(0, 0, 0, 0, 0, 0, 0),  # prog_btf_fd, func_info, line_info
+        attach_btf_id,
+        *(0, 0),  # attach_prog_fd, core_relo_cnt
+    )
+    return _bpf(_PROG_LOAD, attr, f"load program {name}")
+
+
+def attach_tracing_program(fd: int, *, name: str) -> int:
+    """Attach a tp_btf program to the tracepoint it was loaded for; the link's descriptor."""
+    return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QII", 0, fd, 0), f"attach program {name}")
+
+
+def map_references(code: bytes) -> Iterator[int]:
+    """Byte offsets of the instructions that name a map by descriptor, in their `imm` (linux/bpf.h).
+
+    BPF_LD | BPF_IMM | BPF_DW (0x18) with src_reg BPF_PSEUDO_MAP_FD (1) or BPF_PSEUDO_MAP_VALUE (2).
+    """
+    position = 0
+    while position < len(code):
+        wide = code[position] == 0x18
+        if wide and code[position + 1] >> 4 in (1, 2):
+            yield position
+        position += 16 if wide else 8
+
+
+def create_map(
+    *,
+    type: int,
+    key_size: int,
+    value_size: int,
+    max_entries: int,
+    flags: int,
+    name: str,
+    btf: tuple[int, int, int] = (0, 0, 0),
+) -> int:
+    """BPF_MAP_CREATE; btf: descriptor, key type id, value type id. The map's descriptor."""
+    attr = struct.pack(
+        "=IIIIIII16sIIII", type, key_size, value_size, max_entries, flags, 0, 0, name.encode()[:15], 0, *btf
+    )
+    return _bpf(_MAP_CREATE, attr, f"make map {name} ({value_size * max_entries} bytes)")
+
+
 class Map:
     """A BPF map by descriptor; keys and values are bytes of the sizes the map was made with.
 
@@ -88,22 +161,6 @@ class Map:
         name = ctypes.create_string_buffer(os.fsencode(path))
         attr = struct.pack("=QII", ctypes.addressof(name), 0, 0)
         return cls(_bpf(_OBJ_GET, attr, f"open {path}"), name=path, key_size=key_size, value_size=value_size)
-
-    @classmethod
-    def by_id(cls, number: int, *, name: str, key_size: int, value_size: int) -> Map:
-        """Open the map with id `number`."""
-        attr = struct.pack("=III", number, 0, 0)
-        fd = _bpf(_MAP_GET_FD_BY_ID, attr, f"open map {name} (id {number})")
-        return cls(fd, name=name, key_size=key_size, value_size=value_size)
-
-    @classmethod
-    def array(cls, *, name: str, value_size: int, max_entries: int) -> Map:
-        """Make a BPF_MAP_TYPE_ARRAY of zeroed values."""
-        attr = struct.pack("=IIIIII", MAP_TYPE_ARRAY, 4, value_size, max_entries, 0, 0)
-        # map_flags, inner_map_fd; then numa_node and the 16 bytes of map_name (linux/bpf.h, BPF_MAP_CREATE).
-        attr += struct.pack("=I16s", 0, name.encode()[:15])
-        fd = _bpf(_MAP_CREATE, attr, f"make map {name} ({value_size * max_entries} bytes)")
-        return cls(fd, name=name, key_size=4, value_size=value_size)
 
     def close(self) -> None:
         os.close(self.fd)
@@ -139,6 +196,10 @@ class Map:
                 return None
             raise
         return value.raw
+
+    def push(self, value: bytes) -> None:
+        """Put `value` into a queue or stack map."""
+        self._element(_MAP_UPDATE_ELEM, None, ctypes.create_string_buffer(value, len(value)), 0)
 
     def put(self, key: bytes, value: bytes, *, flags: int = BPF_ANY) -> None:
         if len(value) != self.value_size:

@@ -1,6 +1,6 @@
-"""Load a CO-RE object with the system's libbpf 1.x and pin what it makes. The one place that knows libbpf.
+"""Fit a CO-RE object to the running kernel with the system's libbpf 1.x. The one place that knows libbpf.
 
-Only the first recording on a host comes here; see scmm_oci.recorder.pins.
+Comes up once per boot, see scmm_oci.kernel.prepared: it takes 30 ms or more, most of them for the kernel's BTF.
 """
 
 from __future__ import annotations
@@ -8,10 +8,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
+
+from scmm_oci.kernel import bpf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
 LIBRARY = "libbpf.so.1"
 
@@ -41,14 +45,24 @@ def library() -> ctypes.CDLL:
         ("bpf_object__open_file", pointer, [ctypes.c_char_p, pointer]),
         ("bpf_object__load", ctypes.c_int, [pointer]),
         ("bpf_object__close", None, [pointer]),
-        ("bpf_object__find_map_by_name", pointer, [pointer, ctypes.c_char_p]),
+        ("bpf_object__next_map", pointer, [pointer, pointer]),
         ("bpf_object__next_program", pointer, [pointer, pointer]),
-        ("bpf_map__pin", ctypes.c_int, [pointer, ctypes.c_char_p]),
+        ("bpf_object__btf", pointer, [pointer]),
+        ("btf__raw_data", pointer, [pointer, ctypes.POINTER(ctypes.c_uint32)]),
+        ("bpf_map__name", ctypes.c_char_p, [pointer]),
+        ("bpf_map__fd", ctypes.c_int, [pointer]),
+        ("bpf_map__type", ctypes.c_int, [pointer]),
+        ("bpf_map__key_size", ctypes.c_uint32, [pointer]),
+        ("bpf_map__value_size", ctypes.c_uint32, [pointer]),
+        ("bpf_map__max_entries", ctypes.c_uint32, [pointer]),
+        ("bpf_map__map_flags", ctypes.c_uint32, [pointer]),
+        ("bpf_map__btf_key_type_id", ctypes.c_uint32, [pointer]),
+        ("bpf_map__btf_value_type_id", ctypes.c_uint32, [pointer]),
         ("bpf_program__name", ctypes.c_char_p, [pointer]),
-        ("bpf_program__attach", pointer, [pointer]),
-        ("bpf_link__pin", ctypes.c_int, [pointer, ctypes.c_char_p]),
-        ("bpf_link__disconnect", None, [pointer]),
-        ("bpf_link__destroy", ctypes.c_int, [pointer]),
+        ("bpf_program__section_name", ctypes.c_char_p, [pointer]),
+        ("bpf_program__insns", pointer, [pointer]),
+        ("bpf_program__insn_cnt", ctypes.c_size_t, [pointer]),
+        ("libbpf_find_vmlinux_btf_id", ctypes.c_int, [ctypes.c_char_p, ctypes.c_int]),
     ):
         function = getattr(lib, name)
         function.restype = result
@@ -73,52 +87,81 @@ class _Words:
 
         self.callback = _PRINT_FUNCTION(keep)
 
-    def last(self) -> str:
+    def first(self) -> str:
         # The first warning names the cause; what follows is the verifier's log and its consequences.
         return f" ({self.lines[0][:300]})" if self.lines else ""
 
 
-def load_and_pin(path: str, *, maps: Mapping[str, str], directory: str) -> None:
-    """Load the object at `path`, attach every program, pin the named maps and every link below `directory`.
+def relocate(path: str) -> dict[str, Any]:
+    """Have libbpf fit the object at `path` to the running kernel, and prove it by loading it.
 
-    maps: name in the object → file name of the pin. Links are pinned as `link_<program>`. On any failure the
-    links are gone again and what was pinned is left to the caller to remove. Raises LibbpfMissing, LoadError.
+    The result (see scmm_oci.kernel.prepared) is JSON: maps, BTF and the relocated instructions of each tp_btf
+    program, with map descriptors replaced by map numbers. Nothing stays loaded. Raises LibbpfMissing, LoadError.
     """
     lib = library()
     words = _Words()
     lib.libbpf_set_print(words.callback)
 
-    def check(result: int, what: str) -> None:
-        if result:
-            number = -result if result < 0 else ctypes.get_errno()
-            raise LoadError(number, f"{what}: {os.strerror(number)}{_hint(number)}{words.last()}")
+    def check(result: int | None, what: str) -> int:
+        # Pointers are None and numbers are negative on failure; libbpf sets errno for both.
+        if result is None or result < 0:
+            number = -result if result else ctypes.get_errno()
+            raise LoadError(number, f"{what}: {os.strerror(number)}{_hint(number)}{words.first()}")
+        return result
 
-    def made(pointer: int | None, what: str) -> int:
-        if not pointer:
-            number = ctypes.get_errno()
-            raise LoadError(number, f"{what}: {os.strerror(number)}{_hint(number)}{words.last()}")
-        return pointer
-
-    def pin(name: str) -> bytes:
-        return os.fsencode(os.path.join(directory, name))
-
-    handle = made(lib.bpf_object__open_file(os.fsencode(path), None), f"open {path}")
+    handle = check(lib.bpf_object__open_file(os.fsencode(path), None), f"open {path}")
     try:
         check(lib.bpf_object__load(handle), f"load {os.path.basename(path)}")
-        for name, file_name in maps.items():
-            bpf_map = made(lib.bpf_object__find_map_by_name(handle, name.encode()), f"map {name}")
-            check(lib.bpf_map__pin(bpf_map, pin(file_name)), f"pin map {name}")
-        program = lib.bpf_object__next_program(handle, None)
-        while program:
-            name = lib.bpf_program__name(program).decode()
-            link = made(lib.bpf_program__attach(program), f"attach {name}")
-            try:
-                check(lib.bpf_link__pin(link, pin(f"link_{name}")), f"pin link of {name}")
-            finally:
-                lib.bpf_link__destroy(link)  # the pin keeps it attached
-            program = lib.bpf_object__next_program(handle, program)
+        size = ctypes.c_uint32()
+        data = check(lib.btf__raw_data(check(lib.bpf_object__btf(handle), "BTF of object"), size), "BTF of object")
+        maps, numbers = [], {}
+        for bpf_map in _each(lib.bpf_object__next_map, handle):
+            numbers[lib.bpf_map__fd(bpf_map)] = len(maps)
+            maps.append(
+                {
+                    "name": lib.bpf_map__name(bpf_map).decode(),
+                    "type": lib.bpf_map__type(bpf_map),
+                    "key_size": lib.bpf_map__key_size(bpf_map),
+                    "value_size": lib.bpf_map__value_size(bpf_map),
+                    "max_entries": lib.bpf_map__max_entries(bpf_map),
+                    "flags": lib.bpf_map__map_flags(bpf_map),
+                    "key_type": lib.bpf_map__btf_key_type_id(bpf_map),
+                    "value_type": lib.bpf_map__btf_value_type_id(bpf_map),
+                }
+            )
+        programs = []
+        for program in _each(lib.bpf_object__next_program, handle):
+            tracepoint = lib.bpf_program__section_name(program).decode().removeprefix("tp_btf/")
+            count = lib.bpf_program__insn_cnt(program)
+            code = ctypes.string_at(lib.bpf_program__insns(program), 8 * count)
+            programs.append(
+                {
+                    "name": lib.bpf_program__name(program).decode(),
+                    "attach_btf_id": check(
+                        lib.libbpf_find_vmlinux_btf_id(tracepoint.encode(), bpf.TRACE_RAW_TP),
+                        f"tracepoint {tracepoint}",
+                    ),
+                    "code": _with_map_numbers(code, numbers).hex(),
+                }
+            )
+        return {"btf": ctypes.string_at(data, size.value).hex(), "maps": maps, "programs": programs}
     finally:
         lib.bpf_object__close(handle)
+
+
+def _each(following: Any, handle: int) -> Iterator[int]:
+    item = following(handle, None)
+    while item:
+        yield item
+        item = following(handle, item)
+
+
+def _with_map_numbers(code: bytes, numbers: Mapping[int, int]) -> bytes:
+    result = bytearray(code)
+    for position in bpf.map_references(code):
+        fd = struct.unpack_from("=i", code, position + 4)[0]
+        struct.pack_into("=i", result, position + 4, numbers[fd])
+    return bytes(result)
 
 
 def _hint(number: int) -> str:

@@ -5,11 +5,8 @@ Pure but for reading the slot's maps. Standard library only (hook); scmm_oci.cap
 
 from __future__ import annotations
 
-import struct
-
 from scmm_oci import __version__
-from scmm_oci.kernel import bpf
-from scmm_oci.recorder import wire
+from scmm_oci.recorder import slots, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,20 +52,8 @@ def read_slot(maps: Maps, number: int) -> Slot:
     key = wire.KEY.pack(number)
     fields = wire.SLOT.unpack(maps.slots.get(key) or bytes(wire.SLOT.size))
     counters = dict(zip(wire.COUNTERS, fields[4 : 4 + len(wire.COUNTERS)], strict=True))
-    handle = maps.slot_sets.get(key)
-    sets = []
-    if handle is not None:
-        with _inner_map(handle) as tables:
-            for index in range(min(fields[3], wire.SETS)):
-                value = tables.get(wire.KEY.pack(index))
-                if value is not None:
-                    sets.append(parse_set(value))
-    return Slot(counters=counters, sets=sets)
-
-
-def _inner_map(handle: bytes) -> bpf.Map:
-    # From user space, the value of an array of maps reads as the inner map's id.
-    return bpf.Map.by_id(struct.unpack("=I", handle)[0], name="calls", key_size=4, value_size=wire.SET_SIZE)
+    read = (maps.sets.get(wire.KEY.pack(index)) for index in slots.tables(maps, number))
+    return Slot(counters=counters, sets=[parse_set(value) for value in read if value is not None])
 
 
 def parse_set(value: bytes) -> tuple[int, int, int, dict[int, tuple[int, ...]]]:
@@ -92,7 +77,6 @@ def _errno_name(number: int) -> str:
 def sessions_of(slot: Slot, *, machine: str) -> list[dict[str, Any]]:
     """The sessions of a capture document, numbered from 0: the container's own process first.
 
-    Tables of the same session, phase and ABI are added up (two threads that raced for one).
     """
     from scmm_oci.tables.syscalls import name_of
 

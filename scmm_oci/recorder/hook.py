@@ -8,7 +8,7 @@ hook succeeds.
 from __future__ import annotations
 
 import os
-import signal
+import _signal as signal
 import sys
 import time
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import os
 
-from scmm_oci.kernel import bpf
+from scmm_oci.kernel import bpf, prepared
 from scmm_oci.recorder import wire
 
-MAPS = {"targets": "targets", "slots": "slots", "slot_sets": "slot_sets", ".data.v1": "v1"}
+# Map in the object → file name of its pin.
+MAPS = {name: name.rpartition(".")[2] for name in ("targets", "slots", "sets", "free_sets", ".data.config")}
+PREPARED = "recorder.prepared"
 OBJECT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "recorder.bpf.o")
 
 
@@ -25,13 +27,12 @@ def is_loaded(directory: str) -> bool:
     return os.path.lexists(os.path.join(directory, "complete"))
 
 
-def load(directory: str) -> None:
+def load(directory: str, *, run_dir: str, call_tables: int) -> None:
     """Load, attach and pin the recorder below `directory`, which must lie on a mounted bpffs.
 
+    run_dir: where its form for this kernel is kept until the next boot. call_tables: size of the pool of sets.
     Raises OSError (libbpf missing, kernel refuses, bpffs not mounted), having removed what it made.
     """
-    from scmm_oci.kernel import libbpf
-
     parent = os.path.dirname(directory)
     if not bpf.is_bpffs(parent):
         raise PinsMissing(
@@ -42,7 +43,16 @@ def load(directory: str) -> None:
     remove(directory)
     os.mkdir(directory, 0o700)
     try:
-        libbpf.load_and_pin(OBJECT, maps=MAPS, directory=directory)
+        prepared.load_and_pin(
+            prepared.read_or_make(OBJECT, cache=os.path.join(run_dir, PREPARED)),
+            entries={"sets": call_tables, "free_sets": call_tables},
+            pins={
+                **{name: os.path.join(directory, file_name) for name, file_name in MAPS.items()},
+                "link": os.path.join(directory, "link_"),
+            },
+        )
+        with Maps(directory) as maps:
+            maps.config.put(wire.KEY.pack(0), wire.CONFIG.pack(0, 0, call_tables, 0))
         os.mkdir(os.path.join(directory, "complete"), 0o700)  # bpffs holds no plain files
     except BaseException:
         remove(directory)
@@ -64,15 +74,6 @@ def remove(directory: str) -> None:
     os.rmdir(directory)
 
 
-def stop(directory: str) -> None:
-    """Detach every program and keep the maps: what was recorded stays readable, nothing costs anything."""
-    for name in os.listdir(directory):
-        if name == "complete":
-            os.rmdir(os.path.join(directory, name))
-        elif name.startswith("link_"):
-            os.unlink(os.path.join(directory, name))
-
-
 class Maps:
     """The pinned maps, opened. Use as a context manager."""
 
@@ -82,8 +83,9 @@ class Maps:
         try:
             self.targets = self._map("targets", wire.CGROUP_KEY.size, wire.TARGET.size)
             self.slots = self._map("slots", wire.KEY.size, wire.SLOT.size)
-            self.slot_sets = self._map("slot_sets", wire.KEY.size, 4)
-            self.v1 = self._map("v1", wire.KEY.size, wire.V1.size)
+            self.sets = self._map("sets", wire.KEY.size, wire.SET_SIZE)
+            self.free_sets = self._map("free_sets", 0, wire.KEY.size)
+            self.config = self._map("config", wire.KEY.size, wire.CONFIG.size)
         except BaseException:
             self.close()
             raise

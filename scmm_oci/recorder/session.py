@@ -75,7 +75,7 @@ def begin(
     }
     loaded = pins.is_loaded(settings.pin_dir)
     if not loaded:
-        pins.load(settings.pin_dir)
+        pins.load(settings.pin_dir, run_dir=ledger.directory, call_tables=settings.call_tables)
     try:
         ledger.write(entry)
         with pins.Maps(settings.pin_dir) as maps:

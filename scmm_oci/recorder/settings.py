@@ -18,7 +18,10 @@ DEFAULTS: dict[str, Any] = {
     "pin_dir": "/sys/fs/bpf/scmm",
     "log_file": "/var/log/scmm/hook.log",
     "deadline": 8,
+    "call_tables": 256,
 }
+
+_RANGES = {"deadline": (1, 60, "seconds"), "call_tables": (16, 65536, "tables")}
 
 
 class BadSettings(ValueError):
@@ -26,18 +29,22 @@ class BadSettings(ValueError):
 
 
 class Settings:
-    """capture_dir, run_dir, pin_dir (below a bpffs), log_file: absolute paths; deadline: seconds a hook may take."""
+    """capture_dir, run_dir, pin_dir (below a bpffs), log_file: absolute paths; deadline: seconds a hook may take.
 
-    __slots__ = ("capture_dir", "deadline", "log_file", "pin_dir", "run_dir")
+    call_tables: for all recordings at once, of 27 KiB each; a container takes 3, each late entrant 3 more.
+    """
+
+    __slots__ = ("call_tables", "capture_dir", "deadline", "log_file", "pin_dir", "run_dir")
 
     def __init__(
-        self, *, capture_dir: str, run_dir: str, pin_dir: str, log_file: str, deadline: int
+        self, *, capture_dir: str, run_dir: str, pin_dir: str, log_file: str, deadline: int, call_tables: int
     ) -> None:
         self.capture_dir = capture_dir
         self.run_dir = run_dir
         self.pin_dir = pin_dir
         self.log_file = log_file
         self.deadline = deadline
+        self.call_tables = call_tables
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -52,9 +59,10 @@ def check(document: object) -> Settings:
     ]
     values = {**DEFAULTS, **{name: value for name, value in document.items() if name in DEFAULTS}}
     for name, value in values.items():
-        if name == "deadline":
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 60:
-                problems.append(f".deadline: {value!r} is not a number of seconds from 1 to 60")
+        if name in _RANGES:
+            low, high, what = _RANGES[name]
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                problems.append(f".{name}: {value!r} is not a number of {what} from {low} to {high}")
         elif not isinstance(value, str) or not os.path.isabs(value) or os.path.normpath(value) != value:
             problems.append(f".{name}: {value!r} is not an absolute path without '..' and '//'")
     if problems:

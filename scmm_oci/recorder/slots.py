@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import struct
 
 from scmm_oci.kernel import bpf
 from scmm_oci.kernel.cgroup import V1_CONTROLLERS
@@ -39,9 +38,7 @@ def begin(maps: Maps, number: int, *, epoch: int, mntns: int, place: Place) -> N
     if place.hierarchy:
         _watch_v1(maps, place)
     key = wire.KEY.pack(number)
-    with bpf.Map.array(name="calls", value_size=wire.SET_SIZE, max_entries=wire.SETS) as sets:
-        maps.slots.put(key, wire.empty_slot(epoch=epoch, mntns=mntns))
-        maps.slot_sets.put(key, struct.pack("=i", sets.fd))
+    maps.slots.put(key, wire.empty_slot(epoch=epoch, mntns=mntns))
     cgroup = wire.CGROUP_KEY.pack(place.id, place.hierarchy, 0)
     try:
         maps.targets.put(cgroup, wire.TARGET.pack(number, epoch), flags=bpf.BPF_NOEXIST)
@@ -56,9 +53,9 @@ def begin(maps: Maps, number: int, *, epoch: int, mntns: int, place: Place) -> N
 
 
 def _watch_v1(maps: Maps, place: Place) -> None:
-    wanted = wire.V1.pack(1 + V1_CONTROLLERS.index(place.controller), place.hierarchy)
-    present = maps.v1.get(_ZERO)
-    if present == wanted:
+    controller, hierarchy, sets, fresh = wire.CONFIG.unpack(maps.config.get(_ZERO) or bytes(wire.CONFIG.size))
+    wanted = (1 + V1_CONTROLLERS.index(place.controller), place.hierarchy)
+    if (controller, hierarchy) == wanted:
         return
     # Programs tell tasks apart by one hierarchy at a time, so a change must not blind running recordings.
     if any(True for _ in maps.targets.keys()):
@@ -67,7 +64,7 @@ def _watch_v1(maps: Maps, place: Place) -> None:
             f"other recordings run in another cgroup hierarchy than {place.controller}:{place.path}; "
             "record again when they are over",
         )
-    maps.v1.put(_ZERO, wanted)
+    maps.config.put(_ZERO, wire.CONFIG.pack(*wanted, sets, fresh))
 
 
 def detach(maps: Maps, number: int) -> None:
@@ -81,9 +78,18 @@ def detach(maps: Maps, number: int) -> None:
         maps.targets.delete(key)
 
 
+def tables(maps: Maps, number: int) -> list[int]:
+    """The call tables that slot `number` has, as indices into the sets."""
+    fields = wire.SLOT.unpack(maps.slots.get(wire.KEY.pack(number)) or bytes(wire.SLOT.size))
+    return [place - 1 for place in fields[4 + len(wire.COUNTERS) :] if place]
+
+
 def free(maps: Maps, number: int) -> None:
     """Give slot `number` back, with its tables."""
     detach(maps, number)
-    key = wire.KEY.pack(number)
-    maps.slot_sets.delete(key)
-    maps.slots.put(key, bytes(wire.SLOT.size))
+    indices = tables(maps, number)
+    maps.slots.put(wire.KEY.pack(number), bytes(wire.SLOT.size))
+    for index in indices:
+        key = wire.KEY.pack(index)
+        maps.sets.put(key, bytes(wire.SET_SIZE))
+        maps.free_sets.push(key)

@@ -9,7 +9,8 @@ SLOTS = 256
 SESSIONS = 8
 PHASES = ("setup", "runtime", "app")
 ABIS = ("native", "compat", "x32")
-SETS = 32
+SETS = 256
+SETS_PER_SLOT = 32
 ERRNO_WORDS = 3
 COUNTERS = (
     "lost-cgroups",
@@ -27,7 +28,7 @@ SLOT = struct.Struct(f"=IIII{len(COUNTERS)}Q{SESSIONS * len(PHASES) * len(ABIS)}
 CALL = struct.Struct(f"=QQ{ERRNO_WORDS}QII")  # entered, succeeded, errnos, denied, denied_errno
 SET_HEAD = struct.Struct("=IHBB")  # epoch, session, phase, abi
 SET_SIZE = SET_HEAD.size + NR_MAX * CALL.size
-V1 = struct.Struct("=II")  # controller (1 + index into kernel.cgroup.V1_CONTROLLERS), hierarchy
+CONFIG = struct.Struct("=IIII")  # v1_controller (1 + index into kernel.cgroup.V1_CONTROLLERS), v1_hierarchy, sets, fresh
 
 
 def empty_slot(*, epoch: int, mntns: int) -> bytes:
