@@ -56,8 +56,8 @@ def load_and_pin(prepared: Mapping[str, Any], *, entries: Mapping[str, int], pin
     """Make the maps, load and attach every program, pin the maps named in `pins` and every link.
 
     entries: map name → size, where it is not the object's. pins: map name or `link` → path, for
-    `link` a prefix that the program's name is appended to. Everything unpinned is gone on return; what is
-    pinned when this fails is the caller's to remove. Raises BpfError.
+    `link` a prefix that the program's name is appended to; with none, this only proves it can be done. What is not pinned is gone on
+    return; what is pinned when this fails is the caller's to remove. Raises BpfError.
     """
     opened: list[int] = []
     try:
@@ -90,7 +90,8 @@ def load_and_pin(prepared: Mapping[str, Any], *, entries: Mapping[str, int], pin
             opened.append(program)
             link = bpf.attach_tracing_program(program, name=each["name"])
             opened.append(link)
-            bpf.pin(link, pins["link"] + each["name"])
+            if "link" in pins:
+                bpf.pin(link, pins["link"] + each["name"])
     finally:
         for fd in opened:
             os.close(fd)

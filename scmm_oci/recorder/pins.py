@@ -15,7 +15,9 @@ from scmm_oci.recorder import wire
 # Map in the object → file name of its pin.
 MAPS = {name: name.rpartition(".")[2] for name in ("targets", "slots", "sets", "free_sets", ".data.config")}
 PREPARED = "recorder.prepared"
-OBJECT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "recorder.bpf.o")
+OBJECT = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", f"recorder.{os.uname().machine}.bpf.o"
+)
 
 
 class PinsMissing(OSError):

@@ -1,0 +1,44 @@
+# `make` alone tells what there is. Set-up belongs to `make setup`; every other target does it first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+setup: $(STAMP)  ## install Debian packages (as root) and make .venv with every command in .venv/bin
+
+$(STAMP): pyproject.toml hatch_build.py tools/setup-debian $(wildcard bpf/*)
+	tools/setup-debian
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## the main job: record nginx, make its profile, run it under that in podman and Docker
+	$(BIN)/python -m examples.demo
+
+test: setup  ## every test, linters and types among them
+	$(BIN)/python -m pytest
+
+lint: setup  ## linters and types only
+	$(BIN)/python -m pytest tests/lint
+
+bench: setup  ## what recording costs, side by side with what there was before
+	$(BIN)/python -m benchmarks.start
+
+soak: setup  ## the long proofs
+	SCMM_SOAK=1 $(BIN)/python -m pytest
+
+tables: setup  ## regenerate scmm_oci/tables/data from the pinned source
+	$(BIN)/python tools/make_tables.py
+
+clean:  ## remove what was built, not what was recorded
+	rm -rf $(VENV) build dist out .cache scmm_oci/data/*.bpf.o
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help setup demo test lint bench soak tables clean

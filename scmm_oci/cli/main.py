@@ -1,0 +1,80 @@
+"""The command ``scmm`` and its verbs, each also a command of its own (``scmm-extract``).
+
+A verb's file is imported when the verb is run, not before: ``scmm --help`` is quick, and a verb needs only its own
+libraries.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+import click
+
+from scmm_oci import __version__
+from scmm_oci.cli.output import run
+
+# Verb → its module, where the command has the verb's name, and what ``scmm --help`` says of it; in the order of use.
+VERBS = {
+    "hooks": ("scmm_oci.cli.hooks", "Record podman's containers through OCI hooks: install, remove, inspect."),
+    "doctor": ("scmm_oci.cli.doctor", "Check all that recording needs on this host."),
+    "record": ("scmm_oci.cli.record", "List running recordings, or save those whose hooks were killed."),
+    "extract": ("scmm_oci.cli.extract", "Make a policy and a seccomp profile from captures."),
+}
+
+
+class _Verbs(click.Group):
+    """A group that knows its verbs from the table and imports the one that is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(VERBS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, summary) for verb, (_, summary) in VERBS.items()])
+
+
+@click.command(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Example:
+  scmm extract -i nginx.scmm-cap -o nginx.scmm.yaml --oci seccomp.json
+
+`scmm VERB --help` explains a verb.""",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def _scmm() -> None:
+    """Record what a container does, and run it under a policy made from that."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm``; the exit code is 0 done, 1 failed, 2 bad input."""
+    return run(_scmm, argv, name="scmm")
+
+
+def extract(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-extract``."""
+    return _verb("extract", argv)
+
+
+def record(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-record``."""
+    return _verb("record", argv)
+
+
+def _verb(verb: str, argv: Sequence[str] | None) -> int:
+    command = _scmm.get_command(click.Context(_scmm), verb)
+    assert command is not None
+    return run(command, argv, name=f"scmm-{verb}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The documents of the OCI runtime-spec that we read and write."""

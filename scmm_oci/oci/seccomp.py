@@ -1,0 +1,205 @@
+"""The seccomp section of an OCI bundle (linux.seccomp of runtime-spec 1.3, config-linux.md) as values and as JSON.
+
+It is also what ``--security-opt seccomp=FILE`` of Docker and podman takes. Docker's own source form of profiles
+(archMap, includes, excludes) is not part of the runtime-spec and not read here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from scmm_oci.errors import BadInput, Problem
+from scmm_oci.schema import Steps, load_json, place, problems, prune
+
+# KEP-6061 (profiles handed to kubelets): a profile beyond these is refused there.
+MAX_RULES = 128
+MAX_BYTES = 1 << 20
+
+
+class OciAction(StrEnum):
+    """What happens to a call (seccomp(2), "Return values"). KILL is an old name of KILL_THREAD."""
+
+    KILL = "SCMP_ACT_KILL"
+    KILL_PROCESS = "SCMP_ACT_KILL_PROCESS"
+    KILL_THREAD = "SCMP_ACT_KILL_THREAD"
+    TRAP = "SCMP_ACT_TRAP"
+    ERRNO = "SCMP_ACT_ERRNO"
+    TRACE = "SCMP_ACT_TRACE"
+    ALLOW = "SCMP_ACT_ALLOW"
+    LOG = "SCMP_ACT_LOG"
+    NOTIFY = "SCMP_ACT_NOTIFY"
+
+
+class Operator(StrEnum):
+    """How an argument is compared; MASKED_EQ is ``(argument & value) == value_two``."""
+
+    NE = "SCMP_CMP_NE"
+    LT = "SCMP_CMP_LT"
+    LE = "SCMP_CMP_LE"
+    EQ = "SCMP_CMP_EQ"
+    GE = "SCMP_CMP_GE"
+    GT = "SCMP_CMP_GT"
+    MASKED_EQ = "SCMP_CMP_MASKED_EQ"
+
+
+class Flag(StrEnum):
+    """Flags of seccomp(2), SECCOMP_SET_MODE_FILTER, that the runtime-spec names."""
+
+    TSYNC = "SECCOMP_FILTER_FLAG_TSYNC"
+    LOG = "SECCOMP_FILTER_FLAG_LOG"
+    SPEC_ALLOW = "SECCOMP_FILTER_FLAG_SPEC_ALLOW"
+    WAIT_KILLABLE_RECV = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One comparison of an argument, 64 bits wide. ``index`` counts from 0."""
+
+    index: int
+    value: int
+    op: Operator
+    value_two: int = 0
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An action for some calls, if all conditions hold (two on the same index: if either holds, in runc and crun)."""
+
+    names: tuple[str, ...]
+    action: OciAction
+    errno_ret: int | None = None
+    args: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A whole profile.
+
+    Attributes:
+        default_errno_ret: for ERRNO and TRACE only; without it runtimes answer EPERM.
+        architectures: ``SCMP_ARCH_*``; empty means the runtime's own.
+        flags: None lets the runtime choose (runc and crun: SPEC_ALLOW); empty means none.
+    """
+
+    default_action: OciAction
+    default_errno_ret: int | None = None
+    architectures: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] | None = None
+    listener_path: str | None = None
+    listener_metadata: str | None = None
+    syscalls: tuple[Rule, ...] = ()
+
+
+def parse(data: bytes, *, source: str = "") -> Profile:
+    """The profile in a JSON text.
+
+    Raises:
+        BadInput: it is none, or no runtime would take it; with everything that is wrong with it.
+    """
+    document = load_json(data, source=source)
+    found = _check(document, len(data))
+    if found:
+        raise BadInput(found, source=source)
+    return _build(document)
+
+
+def to_json(profile: Profile) -> bytes:
+    """The profile as JSON, in the runtime-spec's order of keys, indented, ending in a line end.
+
+    Raises:
+        BadInput: the profile breaks a rule of the runtime-spec or exceeds a limit.
+    """
+    document = _document(profile)
+    data = (json.dumps(document, indent=2) + "\n").encode("ascii")
+    found = _check(document, len(data))
+    if found:
+        raise BadInput(found, source="seccomp profile")
+    return data
+
+
+def _check(document: Any, size: int) -> list[Problem]:
+    bad = problems(document, "oci-seccomp")
+    found = [one.problem for one in bad]
+    rest = prune(document, bad)
+    rules = rest.get("syscalls", ())
+    if len(rules) > MAX_RULES:
+        message = f"has {len(rules)} rules; {MAX_RULES} is the most that is taken everywhere"
+        found.append(Problem(".syscalls", message))
+    if size > MAX_BYTES:
+        message = f"is {size} bytes of JSON; {MAX_BYTES} is the most that is taken everywhere"
+        found.append(Problem(".", message))
+    if rest.get("defaultAction") == OciAction.NOTIFY:
+        found.append(Problem(".defaultAction", "SCMP_ACT_NOTIFY cannot be the default: runc refuses it"))
+    if "listenerMetadata" in rest and "listenerPath" not in rest:
+        found.append(Problem(".listenerMetadata", "has no meaning without listenerPath"))
+    found += _errno_misplaced(rest, "defaultAction", "defaultErrnoRet", ())
+    for index, rule in enumerate(rules):
+        if rule:
+            found += _errno_misplaced(rule, "action", "errnoRet", ("syscalls", index))
+            if rule.get("action") == OciAction.NOTIFY and "write" in rule.get("names", ()):
+                where = place(("syscalls", index, "names"))
+                found.append(Problem(where, "SCMP_ACT_NOTIFY cannot be for write: runc refuses it"))
+    return found
+
+
+def _errno_misplaced(holder: dict[str, Any], action: str, errno: str, path: Steps) -> list[Problem]:
+    if errno not in holder or holder.get(action) in (OciAction.ERRNO, OciAction.TRACE, None):
+        return []
+    message = f"goes with SCMP_ACT_ERRNO and SCMP_ACT_TRACE only, not {holder[action]}"
+    return [Problem(place((*path, errno)), message)]
+
+
+def _build(document: dict[str, Any]) -> Profile:
+    flags = document.get("flags")
+    return Profile(
+        default_action=OciAction(document["defaultAction"]),
+        default_errno_ret=document.get("defaultErrnoRet"),
+        architectures=tuple(document.get("architectures", ())),
+        flags=None if flags is None else tuple(Flag(flag) for flag in flags),
+        listener_path=document.get("listenerPath"),
+        listener_metadata=document.get("listenerMetadata"),
+        syscalls=tuple(_rule(rule) for rule in document.get("syscalls", ())),
+    )
+
+
+def _rule(document: dict[str, Any]) -> Rule:
+    conditions = (
+        Condition(arg["index"], arg["value"], Operator(arg["op"]), arg.get("valueTwo", 0))
+        for arg in document.get("args", ())
+    )
+    action = OciAction(document["action"])
+    return Rule(tuple(document["names"]), action, document.get("errnoRet"), tuple(conditions))
+
+
+def _document(profile: Profile) -> dict[str, Any]:
+    optional = {
+        "defaultErrnoRet": profile.default_errno_ret,
+        "architectures": list(profile.architectures) or None,
+        "flags": None if profile.flags is None else list(profile.flags),
+        "listenerPath": profile.listener_path,
+        "listenerMetadata": profile.listener_metadata,
+    }
+    return {
+        "defaultAction": profile.default_action,
+        **{key: value for key, value in optional.items() if value is not None},
+        "syscalls": [_rule_document(rule) for rule in profile.syscalls],
+    }
+
+
+def _rule_document(rule: Rule) -> dict[str, Any]:
+    document: dict[str, Any] = {"names": list(rule.names), "action": rule.action}
+    if rule.errno_ret is not None:
+        document["errnoRet"] = rule.errno_ret
+    if rule.args:
+        document["args"] = [_condition_document(condition) for condition in rule.args]
+    return document
+
+
+def _condition_document(condition: Condition) -> dict[str, Any]:
+    document: dict[str, Any] = {"index": condition.index, "value": condition.value, "op": condition.op}
+    if condition.op is Operator.MASKED_EQ:
+        document["valueTwo"] = condition.value_two
+    return document

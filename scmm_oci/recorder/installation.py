@@ -1,0 +1,173 @@
+"""Install, remove and check the OCI hook pair: descriptors for hooks.d (oci-hooks(5)), a starter, its settings.
+
+Used by `scmm hooks` and `scmm doctor`. The hook itself never comes here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from scmm_oci.errors import BadInput, Failure, Finding, Problem
+from scmm_oci.files import atomic_write, read_bounded
+from scmm_oci.recorder import settings as settings_module
+from scmm_oci.recorder.settings import Settings
+
+# Where podman looks without being told (containers.conf(5), hooks_dir), rootless too.
+HOOKS_DIR = Path("/usr/share/containers/oci/hooks.d")
+LIBEXEC_DIR = Path("/usr/local/libexec/scmm")
+CONFIG = Path("/etc/scmm/config.yaml")
+DESCRIPTORS = ("scmm-prestart.json", "scmm-poststop.json")
+STARTER = "scmm-hook"
+SETTINGS = "hook.json"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the hooks go: hooks_dir for descriptors, libexec_dir for the starter and its settings."""
+
+    hooks_dir: Path = HOOKS_DIR
+    libexec_dir: Path = LIBEXEC_DIR
+    config: Path = CONFIG
+
+
+def configured(config: Path) -> Settings:
+    """The settings in a YAML file, or the defaults where there is none. Raises BadInput with every problem."""
+    if not config.exists():
+        return settings_module.check({})
+    data = read_bounded(config, settings_module.MAX_SETTINGS)
+    try:
+        document = YAML(typ="safe").load(data)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise BadInput([Problem("", " ".join(str(error).split()))], source=str(config)) from None
+    try:
+        return settings_module.check({} if document is None else document)
+    except settings_module.BadSettings as error:
+        raise BadInput([Problem("", each) for each in str(error).split("; ")], source=str(config)) from None
+
+
+def files(layout: Layout) -> dict[Path, tuple[bytes, int]]:
+    """What an installation consists of: path → (content, mode). Raises BadInput for a bad configuration."""
+    settings = configured(layout.config)
+    templates = _templates()
+    starter = layout.libexec_dir / STARTER
+    result: dict[Path, tuple[bytes, int]] = {
+        layout.libexec_dir / SETTINGS: (_json(settings.as_dict()), 0o644),
+        starter: (_starter(templates, layout.libexec_dir / SETTINGS), 0o755),
+    }
+    for name in DESCRIPTORS:
+        descriptor = json.loads((templates / name).read_text())
+        descriptor["hook"]["path"] = str(starter)
+        descriptor["hook"]["timeout"] = settings.deadline + 2  # the hook gives up by itself first
+        result[layout.hooks_dir / name] = (_json(descriptor), 0o644)
+    return result
+
+
+def install(layout: Layout) -> list[Path]:
+    """Write all files, descriptors last; the paths written. Raises BadInput, Failure."""
+    wanted = files(layout)
+    unsafe = [problem for path in (_python(), _package()) if (problem := writable_by_others(path))]
+    if unsafe:
+        raise Failure(
+            "hooks run as root, so what they run must be writable by root only: " + "; ".join(unsafe),
+            "install scmm-oci where only root can write, for example in a virtual environment below /opt",
+        )
+    for directory in (layout.libexec_dir, layout.hooks_dir):
+        try:
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Failure(f"{directory}: {error.strerror}", "installing hooks needs root") from None
+    for path, (content, mode) in wanted.items():
+        atomic_write(path, content, mode)
+        path.chmod(mode)
+    return list(wanted)
+
+
+def uninstall(layout: Layout) -> list[Path]:
+    """Remove the files, descriptors first, so that no engine calls a hook that is going away; what was there."""
+    removed = []
+    paths = [*(layout.hooks_dir / name for name in DESCRIPTORS)]
+    paths += [layout.libexec_dir / STARTER, layout.libexec_dir / SETTINGS]
+    for path in paths:
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise Failure(f"{path}: {error.strerror}", "removing hooks needs root") from None
+        removed.append(path)
+    if layout.libexec_dir.is_dir() and not any(layout.libexec_dir.iterdir()):
+        layout.libexec_dir.rmdir()
+    return removed
+
+
+def findings(layout: Layout) -> list[Finding]:
+    """What keeps the installed hooks from working as configured; empty if they are installed and current."""
+    again = "run: scmm hooks install"
+    wanted = files(layout)
+    present = [path for path in wanted if path.exists()]
+    if not present:
+        return [Finding("hooks-not-installed", f"no hooks of scmm-oci in {layout.hooks_dir}", again)]
+    result = []
+    for path, (content, _) in wanted.items():
+        if path not in present:
+            # podman ignores a descriptor whose program is missing, without a word, and nothing is recorded.
+            result.append(Finding("hook-file-missing", f"{path} is missing", again))
+        elif path.read_bytes() != content:
+            result.append(Finding("hook-file-stale", f"{path} is not what this version and {layout.config} say", again))
+    starter = layout.libexec_dir / STARTER
+    if starter.exists() and not os.access(starter, os.X_OK):
+        result.append(Finding("hook-not-executable", f"{starter} cannot be executed", again))
+    result += [
+        Finding("hook-unsafe", problem, "install scmm-oci where only root can write")
+        for path in (_python(), _package())
+        if (problem := writable_by_others(path))
+    ]
+    return result
+
+
+def writable_by_others(path: Path) -> str | None:
+    """Who else than root could replace `path` or a directory it is in, in words; None if nobody can."""
+    path = path.resolve()
+    for each in (path, *path.parents):
+        status = each.stat()
+        if status.st_uid != 0:
+            return f"{each} belongs to uid {status.st_uid}"
+        # In a sticky directory (/tmp) nobody can replace what belongs to root.
+        if status.st_mode & 0o022 and not (each != path and status.st_mode & stat.S_ISVTX):
+            return f"{each} can be written by others (mode {status.st_mode & 0o7777:o})"
+    return None
+
+
+def _templates() -> Path:
+    # In a wheel they lie inside the package, in a source tree beside it.
+    package = Path(__file__).resolve().parent.parent
+    return next(path for path in (package / "hooks", package.parent / "hooks") if path.is_dir())
+
+
+def _python() -> Path:
+    # The hook needs the standard library only: the interpreter the virtual environment was made from starts faster.
+    return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
+
+
+def _package() -> Path:
+    return Path(__file__).resolve().parent.parent.parent
+
+
+def _starter(templates: Path, settings: Path) -> bytes:
+    text = (templates / "scmm-hook.in").read_text()
+    for name, value in (("@PYTHON@", _python()), ("@PACKAGE@", _package()), ("@SETTINGS@", settings)):
+        text = text.replace(name, shlex.quote(str(value)))
+    return text.encode()
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

@@ -1,0 +1,1 @@
+"""Facts as pure data: architectures, system call numbers, what container runtimes need, which calls are probes."""
