@@ -99,14 +99,22 @@ def relocate(path: str) -> dict[str, Any]:
     program, with map descriptors replaced by map numbers. Nothing stays loaded. Raises LibbpfMissing, LoadError.
     """
     lib = library()
-    words = _Words()
-    lib.libbpf_set_print(words.callback)
+    lib.libbpf_set_print(_PRINT_FUNCTION())  # hundreds of debug messages, each of them a call into Python
+    try:
+        return _relocate(lib, path, words=None)
+    except LoadError:
+        # Once more, to hear what libbpf says of it.
+        words = _Words()
+        lib.libbpf_set_print(words.callback)
+        return _relocate(lib, path, words=words)
 
+
+def _relocate(lib: ctypes.CDLL, path: str, *, words: _Words | None) -> dict[str, Any]:
     def check(result: int | None, what: str) -> int:
         # Pointers are None and numbers are negative on failure; libbpf sets errno for both.
         if result is None or result < 0:
             number = -result if result else ctypes.get_errno()
-            raise LoadError(number, f"{what}: {os.strerror(number)}{_hint(number)}{words.first()}")
+            raise LoadError(number, f"{what}: {os.strerror(number)}{_hint(number)}{words.first() if words else ''}")
         return result
 
     handle = check(lib.bpf_object__open_file(os.fsencode(path), None), f"open {path}")

@@ -73,15 +73,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(USAGE + "\n")
         return 2
     stage, now, required = words[0], time.time(), False
-    settings = settings_module.check({})
+    settings, unusable = settings_module.check({}), None
+    try:
+        settings = settings_module.read(settings_path)
+    except (OSError, ValueError) as error:
+        unusable = error
     wanted = None
     try:
         signal.signal(signal.SIGALRM, _alarm)
         signal.setitimer(signal.ITIMER_REAL, settings.deadline)
         wanted = state.parse_state(sys.stdin.buffer.read(state.MAX_STATE + 1))
         required = stage in START and annotations.is_required(wanted.annotations)
-        settings = settings_module.read(settings_path)
-        signal.setitimer(signal.ITIMER_REAL, settings.deadline)
+        if unusable is not None:
+            raise unusable
         if stage in START:
             _start(wanted, settings, now=now)
         else:

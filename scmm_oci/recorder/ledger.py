@@ -84,4 +84,7 @@ class Ledger:
         os.rename(temporary, path)
 
     def remove(self, slot: int) -> None:
-        os.unlink(self._path(slot))
+        try:
+            os.unlink(self._path(slot))
+        except FileNotFoundError:
+            pass

@@ -83,15 +83,15 @@ def begin(
         entry["runtime"] = runtime()
         ledger.write(entry)
     except BaseException:
+        ledger.remove(number)
         with pins.Maps(settings.pin_dir) as maps:
             slots.free(maps, number)
-        _forget(ledger, settings, number)
+        _unload_if_last(ledger, settings)
         raise
     return True
 
 
-def _forget(ledger: Ledger, settings: Settings, number: int) -> None:
-    ledger.remove(number)
+def _unload_if_last(ledger: Ledger, settings: Settings) -> None:
     if not ledger.entries():
         pins.remove(settings.pin_dir)
 
@@ -105,32 +105,52 @@ def finish(
     directory instead, OSError when it could not be written at all (the slot is kept then).
     """
     number = entry["slot"]
+    if entry.get("broken"):
+        cut_short = "the recorder's notes on this recording were cut short"
     with pins.Maps(settings.pin_dir) as maps:
         slots.detach(maps, number)
-        host = os.uname()
-        document = drain.document(
-            drain.read_slot(maps, number),
-            _whole(entry, now),
-            ended_at=timestamp(now),
-            kernel=host.release,
-            machine=host.machine,
-            cut_short="the recorder's notes on this recording were cut short" if entry.get("broken") else cut_short,
-        )
-        failure = None
-        try:
-            path = store.store(settings.capture_dir, document)
-        except OSError as error:
-            failure = error
-            path = store.store(os.path.join(ledger.directory, UNSAVED), document)
+        slot = drain.read_slot(maps, number)
+        saved, failure = None, None
+        if cut_short is None:
+            _note_end(ledger, entry, now)
+        elif "ended_at" in entry:
+            # The poststop hook was killed at work, perhaps with the capture written already.
+            document = _document(slot, entry, ended_at=entry["ended_at"], cut_short=None)
+            saved = store.find(settings.capture_dir, document)
+        if saved is None:
+            document = _document(slot, _whole(entry, now), ended_at=timestamp(now), cut_short=cut_short)
+            try:
+                saved = store.store(settings.capture_dir, document)
+            except OSError as error:
+                failure = error
+                saved = store.store(os.path.join(ledger.directory, UNSAVED), document)
+        # In this order: a slot that is free but still in the ledger would be saved once more, empty; one that is
+        # live but in no ledger is freed by whoever takes it next.
+        ledger.remove(number)
         slots.free(maps, number)
-    _forget(ledger, settings, number)
+    _unload_if_last(ledger, settings)
     if failure is not None:
         raise Unsaved(
             failure.errno,
-            f"{settings.capture_dir} did not take the capture ({failure}); it is kept in {path}: "
+            f"{settings.capture_dir} did not take the capture ({failure}); it is kept in {saved}: "
             "make room, then run scmm record --recover",
         )
-    return path, document
+    return saved, document
+
+
+def _document(slot: drain.Slot, entry: dict[str, Any], *, ended_at: str, cut_short: str | None) -> dict[str, Any]:
+    host = os.uname()
+    return drain.document(
+        slot, entry, ended_at=ended_at, kernel=host.release, machine=host.machine, cut_short=cut_short
+    )
+
+
+def _note_end(ledger: Ledger, entry: dict[str, Any], now: float) -> None:
+    entry["ended_at"] = timestamp(now)
+    try:
+        ledger.write(entry)
+    except OSError:
+        pass  # then a recovery cannot tell whether the capture is written, and writes it once more
 
 
 def _whole(entry: dict[str, Any], now: float) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def begin(maps: Maps, number: int, *, epoch: int, mntns: int, place: Place) -> N
     """Make slot `number` live and point the container's cgroup at it; from here on its calls are kept."""
     if place.hierarchy:
         _watch_v1(maps, place)
+    free(maps, number)  # a hook killed at the wrong moment leaves a live slot that nobody has
     key = wire.KEY.pack(number)
     maps.slots.put(key, wire.empty_slot(epoch=epoch, mntns=mntns))
     cgroup = wire.CGROUP_KEY.pack(place.id, place.hierarchy, 0)

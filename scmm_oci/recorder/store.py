@@ -37,6 +37,16 @@ def store(directory: str, document: dict[str, Any]) -> str:
     return path
 
 
+def find(directory: str, document: dict[str, Any]) -> str | None:
+    """The path of exactly this capture, if `store` has written it there."""
+    path = os.path.join(directory, document["name"] + SUFFIX)
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
+            return path if file.read() == quickjson.dumps(document) else None
+    except OSError:
+        return None
+
+
 def _keep_earlier(path: str) -> None:
     try:
         written = os.lstat(path).st_mtime

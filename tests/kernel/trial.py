@@ -14,6 +14,8 @@ from conftest import Hooks
 from rig.cgroup import child_cgroup
 from rig.process import wait_until
 
+CONFIG = {"process": {"args": ["payload"], "user": {"uid": 0, "gid": 0}, "noNewPrivileges": True}, "linux": {}}
+
 
 class Trial:
     """A process that waits at a gate in its cgroup while the prestart hook runs, as runc's init does.
@@ -39,6 +41,9 @@ class Trial:
 
     def __enter__(self) -> Self:
         self.cgroup = self._cgroup or self.stack.enter_context(child_cgroup(self.name, empty_s=1.0))
+        self.bundle = self.hooks.layout.config.parent / f"bundle-{self.name}"
+        self.bundle.mkdir(mode=0o700, exist_ok=True)
+        (self.bundle / "config.json").write_text(json.dumps(CONFIG))
         self.process = self.spawn(*(("gate", str(self.payload)) if self.gate else ()), *self.words)
         self.started = self.hook("prestart")
         return self
@@ -69,7 +74,7 @@ class Trial:
                 "id": self.name,
                 "pid": self.process.pid,
                 "status": "creating",
-                "bundle": str(self.hooks.layout.libexec_dir),
+                "bundle": str(self.bundle),
                 "annotations": {"scmm.record": self.record, "scmm.name": self.name},
                 **changes,
             }
