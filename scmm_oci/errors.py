@@ -23,12 +23,13 @@ def printable(text: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is nearest in spelling, or None when none is near."""
+    """The known word that is nearest in spelling, whatever the case of its letters; None when none is near."""
     import difflib
 
-    candidates = sorted(known)
+    # In small letters: CAP_NET_ADMIN may have been written cap_net_admin.
+    candidates = {one.lower(): one for one in sorted(known)}
     near = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=0.7)
-    return near[0] if near else None
+    return candidates[near[0]] if near else None
 
 
 def unknown_value(place: str, what: str, word: object, known: Sequence[str], *, listed: int = 24) -> Problem:
@@ -111,8 +112,8 @@ class Finding(_Words):
         return self._words[0]
 
     def __str__(self) -> str:
-        text = f"{self.message} [{self.code}]"
-        return printable(f"{text}; {self.hint}" if self.hint else text)
+        text = f"{self.message}; {self.hint}" if self.hint else self.message
+        return printable(f"{text} [{self.code}]")
 
 
 class ScmmError(Exception):

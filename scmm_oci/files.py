@@ -69,7 +69,7 @@ def atomic_write_all(files: Sequence[tuple[str | os.PathLike[str], bytes]], mode
         for name, (_, data) in zip(names, files, strict=True):
             _check_replaceable(name)
             staged.append((_stage(name, data, mode), name))
-        _rename_all(staged)
+        _rename_all(staged, mode)
     finally:
         for temporary, _ in staged:
             _forget(temporary)
@@ -114,12 +114,12 @@ def _stage(name: str, data: bytes, mode: int) -> str:
     return temporary
 
 
-def _rename_all(staged: Sequence[tuple[str, str]]) -> None:
+def _rename_all(staged: Sequence[tuple[str, str]], mode: int) -> None:
     done: list[tuple[str, str | None]] = []
     backups: list[str] = []
     try:
         for temporary, name in staged:
-            kept = _keep_old(name) if len(staged) > 1 else None
+            kept = _keep_old(name, mode) if len(staged) > 1 else None
             if kept is not None:
                 backups.append(kept)
             try:
@@ -141,14 +141,20 @@ def _rename_all(staged: Sequence[tuple[str, str]]) -> None:
             _forget(kept)
 
 
-def _keep_old(name: str) -> str | None:
+def _keep_old(name: str, mode: int) -> str | None:
+    """A second name of a file that is about to be replaced, or None if there is no such file yet."""
     kept = _temporary(name)
     try:
         os.link(name, kept, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise Failure(f"{name} cannot be replaced: {_reason(error)}") from error
+    except OSError:
+        # Not every file system has links, and not every file may be linked to (proc_sys_fs(5), protected_hardlinks).
+        try:
+            with open(name, "rb") as file:
+                return _stage(name, file.read(), mode)
+        except OSError as error:
+            raise Failure(f"{name} cannot be replaced: {_reason(error)}") from error
     return kept
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ class Found:
     problem: Problem
     kind: Kind = Kind.VALUE
 
+
+# A hostile file can hold millions of mistakes, each dear to put into words.
+MOST = 1000
 
 _TYPES = {
     "object": "a mapping",
@@ -82,12 +86,15 @@ def load_json(data: bytes, *, source: str) -> Any:
 
 
 def problems(document: object, schema: str) -> list[Found]:
-    """Everything that the schema finds wrong, sorted by path.
+    """Everything that the schema finds wrong (of more than MOST problems: MOST of them), sorted by path.
 
     Args:
         schema: "capture", "policy" or "oci-seccomp".
     """
-    found = [one for error in _validator(schema).iter_errors(document) for one in _explain(error)]
+    every = (one for error in _validator(schema).iter_errors(document) for one in _explain(error))
+    found = list(islice(every, MOST))
+    if next(every, None) is not None:
+        found.append(Found((), Problem(".", f"has more than {MOST} problems; the others are not told")))
     # Steps of mixed type do not compare; indices must sort as numbers.
     return sorted(found, key=lambda one: [(isinstance(step, str), step) for step in one.path])
 

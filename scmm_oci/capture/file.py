@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from scmm_oci.capture.model import (
@@ -24,7 +25,7 @@ from scmm_oci.capture.model import (
 )
 from scmm_oci.errors import BadInput, Problem, unknown_value
 from scmm_oci.files import atomic_write, read_bounded
-from scmm_oci.schema import Steps, load_json, place, problems, prune
+from scmm_oci.schema import MOST, Steps, load_json, place, problems, prune
 from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch
 
@@ -61,7 +62,7 @@ def parse(data: bytes, *, source: str = "") -> Capture:
     """
     document = load_json(data, source=source)
     bad = problems(document, "capture")
-    found = [*(one.problem for one in bad), *_check(prune(document, bad))]
+    found = [*(one.problem for one in bad), *islice(_check(prune(document, bad)), MOST)]
     if found:
         raise BadInput(found, source=source)
     return _build(document)
@@ -72,14 +73,13 @@ def dump(capture: Capture) -> bytes:
     return (json.dumps(_document(capture), sort_keys=True, separators=(",", ":")) + "\n").encode("ascii")
 
 
-def _check(document: dict[str, Any]) -> list[Problem]:
+def _check(document: dict[str, Any]) -> Iterator[Problem]:
     """What the schema cannot say. The document may lack anything that the schema has found bad."""
-    found = []
     complete, losses = document.get("complete"), document.get("losses")
     if complete is True and losses:
-        found.append(Problem(".complete", "is true, but .losses is not empty"))
+        yield Problem(".complete", "is true, but .losses is not empty")
     if complete is False and losses == []:
-        found.append(Problem(".complete", "is false, but .losses names no loss"))
+        yield Problem(".complete", "is false, but .losses names no loss")
     numbers: dict[int, int] = {}
     for index, session in enumerate(document.get("sessions", ())):
         if not session:
@@ -88,15 +88,13 @@ def _check(document: dict[str, Any]) -> list[Problem]:
         first = numbers.setdefault(number, index)
         if first != index:
             where = place(("sessions", index, "number"))
-            found.append(Problem(where, f"session {number} is .sessions[{first}] already"))
+            yield Problem(where, f"session {number} is .sessions[{first}] already")
         for phase in Phase:
             calls = session.get("phases", {}).get(phase.value, ())
-            found += _check_calls(calls, ("sessions", index, "phases", phase.value))
-    return found
+            yield from _check_calls(calls, ("sessions", index, "phases", phase.value))
 
 
-def _check_calls(calls: Sequence[dict[str, Any] | None], path: Steps) -> list[Problem]:
-    found = []
+def _check_calls(calls: Sequence[dict[str, Any] | None], path: Steps) -> Iterator[Problem]:
     seen: dict[tuple[str, int], int] = {}
     for index, call in enumerate(calls):
         if not call:
@@ -106,13 +104,12 @@ def _check_calls(calls: Sequence[dict[str, Any] | None], path: Steps) -> list[Pr
             first = seen.setdefault((arch, nr), index)
             if first != index:
                 message = f"call {nr} of {arch} is {place((*path, first))} already"
-                found.append(Problem(place((*path, index, "nr")), message))
+                yield Problem(place((*path, index, "nr")), message)
             if name is not None and syscalls.numbers(arch).get(name) != nr:
-                found.append(_misnamed(place((*path, index, "name")), arch, nr, name))
+                yield _misnamed(place((*path, index, "name")), arch, nr, name)
         if call.get("denied_errno") is not None and call.get("denied") == 0:
             where = place((*path, index, "denied_errno"))
-            found.append(Problem(where, f"is {call['denied_errno']}, but .denied is 0"))
-    return found
+            yield Problem(where, f"is {call['denied_errno']}, but .denied is 0")
 
 
 def _misnamed(where: str, arch: str, nr: int, name: str) -> Problem:

@@ -53,9 +53,9 @@ def _heading(capture: Capture) -> Iterable[tuple[str, str]]:
     yield "program", plain(" ".join(capture.container.args) or None)
     yield "complete", "yes" if capture.complete else "no"
     for loss in capture.losses:
-        yield "lost", plain(f"{loss.kind} ({loss.count}): {loss.detail}")
+        yield "lost", plain(f"{loss.kind} ({loss.count}×): {loss.detail}")
     for note in capture.notes:
-        yield "note", plain(f"{note.kind} ({note.count}): {note.detail}")
+        yield "note", plain(f"{note.kind} ({note.count}×): {note.detail}")
 
 
 def _stats(capture: Capture) -> dict[str, Any]:

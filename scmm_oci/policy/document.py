@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from typing import Any
 
 from scmm_oci.capture.model import Phase, SessionKind
@@ -29,7 +30,7 @@ from scmm_oci.policy.model import (
 )
 from scmm_oci.policy.render import dump
 from scmm_oci.policy.source import load
-from scmm_oci.schema import problems, prune
+from scmm_oci.schema import MOST, problems, prune
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.vocabulary import capability
 
@@ -71,7 +72,7 @@ def parse(data: bytes, *, source: str = "") -> Policy:
         raise BadInput([Problem(f"byte {error.start}", "is not UTF-8")], source=source) from error
     loaded = load(text, source=source)
     bad = problems(loaded.value, "policy")
-    found = [*bad, *check(prune(loaded.value, bad))]
+    found = [*bad, *islice(check(prune(loaded.value, bad)), MOST)]
     if found:
         raise BadInput(loaded.problems(found), source=source)
     return _build(loaded.value)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from scmm_oci.capture.model import Call, Capture, Phase, Session, SessionKind
 from scmm_oci.errors import BadInput, Finding, Problem, printable
 from scmm_oci.policy.model import Action, Metadata, Origin, Policy, Settings, SyscallRule
-from scmm_oci.schema import place
 from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch, from_machine
 
@@ -103,7 +102,7 @@ def name_of(call: Call) -> str | None:
 def _losses(captures: Sequence[Capture], found: list[Problem], *, accept: bool) -> Iterator[Finding]:
     for capture in captures:
         for loss in capture.losses:
-            text = f"{loss.kind} ({loss.count}): {loss.detail}"
+            text = f"{loss.kind} ({loss.count}×): {loss.detail}"
             if accept:
                 hint = "the policy may lack calls that the program needs"
                 yield Finding("incomplete", f"capture {capture.name!r} is incomplete: {text}", hint)
@@ -115,7 +114,7 @@ def _losses(captures: Sequence[Capture], found: list[Problem], *, accept: bool) 
 def _notes(captures: Sequence[Capture]) -> Iterator[Finding]:
     for capture in captures:
         for note in capture.notes:
-            yield Finding(note.kind.value, f"capture {capture.name!r}: {note.detail} ({note.count})")
+            yield Finding(note.kind.value, f"capture {capture.name!r}: {note.detail} ({note.count}×)")
 
 
 def _architectures(captures: Sequence[Capture], found: list[Problem]) -> tuple[Arch, tuple[Arch, ...]]:
@@ -156,8 +155,7 @@ def _tally(captures: Sequence[Capture], found: list[Problem], findings: list[Fin
 def _unnamed(capture: Capture, session: Session, call: Call, found: list[Problem], findings: list[Finding]) -> None:
     what = f"system call {call.nr} of {call.arch}"
     if call.entered and (call.succeeded or set(call.errnos) != {"ENOSYS"}):
-        step = capture.sessions.index(session)
-        where = f"capture {capture.name!r}, {place(('sessions', step, 'phases', 'app'))}"
+        where = f"capture {capture.name!r}, session {session.number}"
         hint = "a newer scmm-oci may know its name; without one no profile can allow it"
         found.append(Problem(where, f"{what} has no name in our tables", hint))
     else:
@@ -180,7 +178,7 @@ def _rule(
         )
     if tally.entered:
         if tally.denied:
-            message = f"{name} was refused {tally.denied} times by a filter of the engine, and passed otherwise"
+            message = f"a filter of the engine refused {name} ({tally.denied}×) and let it pass otherwise"
             hint = "that filter looks at its arguments, which this policy does not"
             findings.append(Finding("partly-denied", message, hint))
         return SyscallRule(name, Action.ALLOW, origin=origin)
@@ -189,7 +187,7 @@ def _rule(
         findings.append(
             Finding(
                 "denied-by-engine",
-                f"{name} was refused ({errno}) by a filter of the engine, {tally.denied} times; it is not allowed",
+                f"a filter of the engine refused {name} ({errno}, {tally.denied}×): it is not allowed",
                 "to allow it, record with --security-opt seccomp=unconfined",
             )
         )

@@ -77,4 +77,4 @@ def from_machine(machine: str, *, place: str = "") -> Arch:
     try:
         return Arch(machine)
     except ValueError:
-        raise BadInput([unknown_value(place, "a known architecture", machine, list(Arch))]) from None
+        raise BadInput([unknown_value(place, "a known architecture", machine, [arch.value for arch in Arch])]) from None

@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from conftest import Hooks
+from support import Hooks
 from rig.process import wait_until
 from trial import Trial, calls
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import Hooks
+from support import Hooks
 from rig.cgroup import child_cgroup
 from rig.process import wait_until
 from trial import Trial, calls

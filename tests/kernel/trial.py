@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from conftest import Hooks
+from support import Hooks
 from rig.cgroup import child_cgroup
 from rig.process import wait_until
 

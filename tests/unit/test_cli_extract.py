@@ -1,0 +1,269 @@
+"""scmm extract from the outside: what is written, printed and returned. Goldens are rewritten with SCMM_GOLDEN=1."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from samples import NGINX, app, as_bytes, call, nginx
+
+from scmm_oci.cli.main import VERBS, extract, main
+from scmm_oci.oci.seccomp import parse
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A directory to stand in, with the capture nginx.scmm-cap."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nginx.scmm-cap").write_bytes(as_bytes(NGINX))
+    return tmp_path
+
+
+def allowed(path):
+    profile = parse(path.read_bytes())
+    return {name for rule in profile.syscalls if rule.action == "SCMP_ACT_ALLOW" for name in rule.names}
+
+
+@pytest.mark.parametrize(
+    ("case", "options"),
+    [
+        ("nginx", []),
+        ("nginx-crun-nnp", ["--runtime", "crun", "--no-new-privileges"]),
+        ("nginx-all-enosys", ["--runtime", "all", "--default-errno", "ENOSYS", "--name", "web"]),
+    ],
+)
+def test_golden(work, case, options):
+    command = ["-i", "nginx.scmm-cap", "-o", "out.scmm.yaml", "--oci", "out.json", "--non-interactive", *options]
+    assert extract(command) == 0
+    for suffix in ("scmm.yaml", "json"):
+        written, golden = (work / f"out.{suffix}").read_bytes(), GOLDEN / f"{case}.{suffix}"
+        if os.environ.get("SCMM_GOLDEN"):
+            golden.write_bytes(written)
+        assert written == golden.read_bytes()
+
+
+def test_what_is_said(work, capsys):
+    assert main(["extract", "-i", "nginx.scmm-cap", "-o", "p.yaml", "--oci", "p.json"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "note: a filter of the engine refused keyctl (EPERM, 1×): it is not allowed; "
+        "to allow it, record with --security-opt seccomp=unconfined [denied-by-engine]",
+        "note: a filter of the engine refused personality (1×) and let it pass otherwise; "
+        "that filter looks at its arguments, which this policy does not [partly-denied]",
+        "p.yaml and p.json: 8 calls for the program, 36 more for the runtime",
+    ]
+    assert len(allowed(work / "p.json")) == 8 + 36
+
+
+def test_json(work, capsys):
+    assert extract(["-i", "nginx.scmm-cap", "--oci", "p.json", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["program"], result["floor"], result["policy"], result["profile"]) == (8, 36, None, "p.json")
+    assert result["floor_entries"] == ["any-program", "runc-start", "runc-exec", "go-runtime", "recorded"]
+    assert [finding["code"] for finding in result["findings"]] == ["denied-by-engine", "partly-denied"]
+    assert not (work / "p.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "there", "not_there"),
+    [
+        # sysinfo is what this recording saw of runc beyond the table.
+        ([], {"getcwd", "sysinfo", "futex", "capset"}, {"pselect6", "openat2"}),
+        (["--runtime", "runc"], {"sysinfo", "futex", "capset", "openat2"}, {"pselect6"}),
+        (["--runtime", "crun"], {"capset", "pselect6"}, {"sysinfo", "futex", "openat2"}),
+        (["--runtime", "all"], {"sysinfo", "futex", "pselect6", "openat2"}, set()),
+        (["--no-new-privileges"], {"futex", "epoll_ctl"}, {"capset", "sysinfo"}),
+    ],
+)
+def test_whose_floor(work, options, there, not_there):
+    assert extract(["-i", "nginx.scmm-cap", "--oci", "p.json", *options]) == 0
+    names = allowed(work / "p.json")
+    assert there <= names
+    assert not not_there & names
+
+
+def test_a_recording_with_no_new_privileges_adds_to_the_small_floor(work):
+    container = {**NGINX["container"], "no_new_privileges": True}
+    (work / "nnp.scmm-cap").write_bytes(as_bytes(nginx(container=container)))
+    assert extract(["-i", "nnp.scmm-cap", "--oci", "p.json", "--no-new-privileges"]) == 0
+    assert "sysinfo" in allowed(work / "p.json")
+
+
+def test_several_captures_add_up_in_any_order(work):
+    (work / "b.scmm-cap").write_bytes(as_bytes(app(call("brk"), name="b", runtime={"name": "crun", "version": None})))
+    both = ["-i", "nginx.scmm-cap", "-i", "b.scmm-cap"]
+    assert extract([*both, "-o", "1.yaml", "--oci", "1.json"]) == 0
+    assert extract([*both[2:], *both[:2], *both, "-o", "2.yaml", "--oci", "2.json"]) == 0
+    assert (work / "1.yaml").read_bytes() == (work / "2.yaml").read_bytes()
+    assert (work / "1.json").read_bytes() == (work / "2.json").read_bytes()
+    assert {"brk", "accept4", "pselect6", "futex"} <= allowed(work / "1.json")
+
+
+def test_an_unknown_runtime_is_covered_and_told(work, capsys):
+    for name, code in (("youki", "[unknown-runtime]"), (None, "[runtimes]")):
+        (work / "y.scmm-cap").write_bytes(as_bytes(nginx(runtime={"name": name, "version": None})))
+        assert extract(["-i", "y.scmm-cap", "--oci", "p.json"]) == 0
+        assert code in capsys.readouterr().err
+        assert {"pselect6", "futex", "openat2"} <= allowed(work / "p.json")
+
+
+def test_existing_outputs_are_replaced(work):
+    (work / "p.yaml").write_text("old")
+    assert extract(["-i", "nginx.scmm-cap", "-o", "p.yaml"]) == 0
+    assert (work / "p.yaml").read_text() == (GOLDEN / "nginx.scmm.yaml").read_text()
+
+
+def test_if_one_output_cannot_be_written_the_other_stays(work, capsys):
+    (work / "p.yaml").write_text("old")
+    assert extract(["-i", "nginx.scmm-cap", "-o", "p.yaml", "--oci", "none/p.json"]) == 1
+    assert capsys.readouterr().err == "error: none/p.json cannot be written: No such file or directory\n"
+    assert (work / "p.yaml").read_text() == "old"
+    assert sorted(path.name for path in work.iterdir()) == ["nginx.scmm-cap", "p.yaml"]
+
+
+def test_an_incomplete_capture_needs_consent(work, capsys):
+    loss = {"kind": "lost-calls", "count": 3, "detail": "no table was left"}
+    (work / "i.scmm-cap").write_bytes(as_bytes(nginx(complete=False, losses=[loss])))
+    command = ["-i", "i.scmm-cap", "-o", "p.yaml", "--oci", "p.json"]
+    assert extract(command) == 2
+    assert "lost-calls (3×): no table was left" in (err := capsys.readouterr().err)
+    assert "--accept-incomplete" in err
+    assert not (work / "p.yaml").exists()
+    assert extract([*command, "--accept-incomplete"]) == 0
+    assert "[incomplete]" in capsys.readouterr().err
+    assert (work / "p.yaml").read_text() == (GOLDEN / "nginx.scmm.yaml").read_text()
+
+
+def test_bad_inputs_are_told_all_at_once(work, capsys):
+    (work / "a").write_bytes(as_bytes(app(call("read") | {"name": "raed"}, extra=1)))
+    (work / "b").write_bytes(b"{")
+    assert extract(["-i", "a", "-i", "nginx.scmm-cap", "-i", "b", "-i", "c", "-o", "p.yaml"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split(": ", 3)[1:3] for line in err.splitlines()] == [
+        ["a", ".extra"],
+        ["a", ".sessions[0].phases.app[0].name"],
+        ["b", "line 1, column 2"],
+        ["c", "cannot be read"],
+    ]
+    assert "did you mean 'read'?" in err
+    assert not (work / "p.yaml").exists()
+
+
+def test_a_flood_of_errors_is_cut(work, capsys):
+    (work / "a").write_bytes(as_bytes(nginx(**{f"x{number}": 1 for number in range(500)})))
+    assert extract(["-i", "a", "--stats-only"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 201
+    assert lines[-1] == "error: … and 300 more"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["-i", "nginx.scmm-cap"], "give --output, --oci or --stats-only"),
+        (["-o", "x"], "Missing option '-i'"),
+        (["-i", "nginx.scmm-cap", "-o", "x", "--default-errno", "EPREM"], "did you mean 'EPERM'?"),
+        (["-i", "nginx.scmm-cap", "-o", "x", "--runtime", "rnuc"], "'rnuc' is not one of"),
+        (["--frob"], "No such option"),
+    ],
+)
+def test_bad_usage(work, capsys, command, expected):
+    assert extract(command) == 2
+    assert expected in capsys.readouterr().err
+    assert not (work / "x").exists()
+
+
+def test_stats(work, capsys):
+    (work / "h.scmm-cap").write_bytes(
+        as_bytes(nginx(name="ev\x1b]0;il\x07", notes=[], runtime={"name": None, "version": None}))
+    )
+    assert extract(["-i", "nginx.scmm-cap", "-i", "h.scmm-cap", "--stats-only"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert all(character.isprintable() or character == "\n" for character in out)
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[:6] == [
+        "capture: nginx",
+        "recorded: 2026-11-22T09:42:16Z – 2026-11-22T09:42:19Z",
+        "host: Linux 6.18.44, x86_64",
+        "runtime: runc 1.1.5+ds1",
+        "program: nginx -g daemon off;",
+        "complete: yes",
+    ]
+    assert "main 0 setup 2 4 mount 3, prctl 1" in lines
+    assert "exec 1 app 2 4 read 3, getcwd 1" in lines
+    assert "clone3 ENOSYS" in out
+    assert "capture: ev\\x1b]0;il\\x07" in lines
+    assert "runtime: –" in lines
+    assert sorted(path.name for path in work.iterdir()) == ["h.scmm-cap", "nginx.scmm-cap"]
+
+
+def test_stats_of_an_incomplete_capture(work, capsys):
+    loss = {"kind": "cut-short", "count": 1, "detail": "recovered"}
+    (work / "i.scmm-cap").write_bytes(as_bytes(nginx(complete=False, losses=[loss])))
+    assert extract(["-i", "i.scmm-cap", "--stats-only"]) == 0
+    assert "lost:      cut-short (1×): recovered" in capsys.readouterr().out
+
+
+def test_stats_as_json(work, capsys):
+    assert extract(["-i", "nginx.scmm-cap", "--stats-only", "--json"]) == 0
+    (stats,) = json.loads(capsys.readouterr().out)
+    assert stats["complete"] is True
+    app_phase = stats["sessions"][0]["phases"]["app"]
+    assert app_phase == {
+        "names": 7,
+        "calls": 60,
+        "top": [["openat", 30], ["read", 12], ["epoll_wait", 9], ["write", 4], ["accept4", 2]],
+        "denied": [["clone3", "ENOSYS"], ["keyctl", "EPERM"], ["personality", "EPERM"]],
+    }
+
+
+def test_help_is_quick_and_shows_an_example():
+    # What is imported decides how quick: the group must not load a verb's libraries.
+    code = (
+        "import sys; from scmm_oci.cli.main import main; main(['--help']);"
+        "print(*sorted({'rich', 'ruamel', 'jsonschema', 'json.decoder'} & set(sys.modules)), file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.stderr.strip() in ("", "json.decoder")
+    words = " ".join(run.stdout.split())
+    for verb, (_, summary) in VERBS.items():
+        assert f"{verb} {summary}" in words
+    assert "Example:" in run.stdout
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_every_verb_has_help_with_an_example(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Example" in out
+    assert f"scmm-{verb} " in out or f"scmm {verb} " in out
+
+
+def test_an_unknown_verb_is_bad_usage(capsys):
+    assert main(["extrct"]) == 2
+    assert "No such command 'extrct'" in capsys.readouterr().err
+    assert main(["--version"]) == 0
+
+
+def test_a_defect_keeps_its_traceback(work, monkeypatch):
+    monkeypatch.setattr("scmm_oci.cli.extract.infer", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        extract(["-i", "nginx.scmm-cap", "-o", "x"])
+
+
+def test_a_reader_that_leaves_is_no_defect(work):
+    command = [sys.executable, "-m", "scmm_oci.cli.main", "extract", "-i", "nginx.scmm-cap", "--stats-only", "--json"]
+    read, write = os.pipe()
+    os.close(read)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, env=environment)
+    os.close(write)
+    assert (run.returncode, run.stderr) == (1, "")

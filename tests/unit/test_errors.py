@@ -1,0 +1,23 @@
+from scmm_oci.errors import BadInput, Failure, Finding, Problem, did_you_mean, printable, unknown_value
+
+
+def test_nothing_steers_a_terminal():
+    hostile = "a\x1b[31m\r\n\u202e\u2028\x9b\udc80é"
+    assert printable(hostile) == "a\\x1b[31m\\r\\n\\u202e\\u2028\\x9b\\udc80é"
+    for text in (str(Problem(hostile, hostile, hostile)), str(Finding("c", hostile, hostile)), str(Failure(hostile))):
+        assert text.isprintable()
+    assert len(str(BadInput([Problem("p", hostile), Problem("q", "m")], source=hostile)).splitlines()) == 2
+
+
+def test_suggestions_and_known_values():
+    assert did_you_mean("opneat", ["openat", "read"]) == "openat"
+    assert did_you_mean("zzz", ["openat", "read"]) is None
+    assert str(unknown_value(".x", "a fruit", "aple", ["apple", "fig"])) == (
+        ".x: 'aple' is not a fruit (did you mean 'apple'?; known: apple, fig)"
+    )
+    assert "known" not in str(unknown_value(".x", "a number", "0", [str(n) for n in range(1, 99)]))
+
+
+def test_values_compare():
+    assert Problem("a", "b") == Problem("a", "b", "") != Finding("a", "b")
+    assert len({Problem("a", "b"), Problem("a", "b"), Problem("a", "c")}) == 2
