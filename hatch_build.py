@@ -50,7 +50,7 @@ def compile_object(root: Path, machine: str, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-class BpfBuildHook(BuildHookInterface):  # type: ignore[misc]
+class BpfBuildHook(BuildHookInterface[Any]):
     """Runs for wheels and editable installs alike."""
 
     PLUGIN_NAME = "custom"

@@ -31,7 +31,7 @@ def loads(data: bytes) -> Any:
     try:
         from _json import make_scanner
 
-        scan = make_scanner(_Context)
+        scan = make_scanner(_Context)  # type: ignore[arg-type]
     except (ImportError, AttributeError, TypeError):
         import json
 
@@ -55,9 +55,7 @@ def dumps(value: Any) -> bytes:
     try:
         from _json import encode_basestring_ascii, make_encoder
 
-        encode = make_encoder(
-            {}, _refuse, encode_basestring_ascii, None, ":", ",", True, False, False
-        )
+        encode = make_encoder({}, _refuse, encode_basestring_ascii, None, ":", ",", True, False, False)
     except (ImportError, AttributeError, TypeError):
         import json
 

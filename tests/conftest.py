@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from rig import namespace
 from support import ROOT, Hooks, install_hooks, need
+
+from rig import namespace
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +25,8 @@ def payload(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("payload") / "payload"
     source = ROOT / "tests/payload/payload.c"
     subprocess.run(
-        ["gcc", "-O2", "-static", "-Wall", "-Wextra", "-Wno-unused-parameter", "-pthread", "-o", path, source], check=True
+        ["gcc", "-O2", "-static", "-Wall", "-Wextra", "-Wno-unused-parameter", "-pthread", "-o", path, source],
+        check=True,
     )
     return path
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig.switch import Fail, Kind, Skip, decide
 
+from rig.switch import Fail, Kind, Skip, decide
 from scmm_oci.recorder import installation, settings
 from scmm_oci.recorder.installation import Layout
 from scmm_oci.recorder.settings import Settings

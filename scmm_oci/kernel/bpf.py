@@ -216,7 +216,7 @@ class Map:
             raise
         return True
 
-    def keys(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes]:
         """Every key there is while walking; a key deleted meanwhile makes a hash map begin anew."""
         current: bytes | None = None
         while True:

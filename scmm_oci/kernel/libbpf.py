@@ -122,7 +122,8 @@ def _relocate(lib: ctypes.CDLL, path: str, *, words: _Words | None) -> dict[str,
         check(lib.bpf_object__load(handle), f"load {os.path.basename(path)}")
         size = ctypes.c_uint32()
         data = check(lib.btf__raw_data(check(lib.bpf_object__btf(handle), "BTF of object"), size), "BTF of object")
-        maps, numbers = [], {}
+        maps: list[dict[str, Any]] = []
+        numbers: dict[int, int] = {}
         for bpf_map in _each(lib.bpf_object__next_map, handle):
             numbers[lib.bpf_map__fd(bpf_map)] = len(maps)
             maps.append(

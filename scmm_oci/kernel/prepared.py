@@ -29,7 +29,7 @@ def _key(object_path: str) -> str:
 
 
 def read_or_make(object_path: str, *, cache: str) -> dict[str, Any]:
-    """The prepared form of the object, from the file `cache` in a directory only root can enter, or made and kept there.
+    """The prepared form of the object: from the file `cache`, where only root can write, or made and kept there.
 
     Raises scmm_oci.kernel.libbpf's errors, or OSError when the object cannot be read.
     """
@@ -55,9 +55,9 @@ def read_or_make(object_path: str, *, cache: str) -> dict[str, Any]:
 def load_and_pin(prepared: Mapping[str, Any], *, entries: Mapping[str, int], pins: Mapping[str, str]) -> None:
     """Make the maps, load and attach every program, pin the maps named in `pins` and every link.
 
-    entries: map name → size, where it is not the object's. pins: map name or `link` → path, for
-    `link` a prefix that the program's name is appended to; with none, this only proves it can be done. What is not pinned is gone on
-    return; what is pinned when this fails is the caller's to remove. Raises BpfError.
+    entries: map name → size, where it is not the object's. pins: map name or `link` → path, for `link` a prefix
+    that the program's name is appended to; with none, this only proves it can be done. What is not pinned is
+    gone on return; what is pinned when this fails is the caller's to remove. Raises BpfError.
     """
     opened: list[int] = []
     try:

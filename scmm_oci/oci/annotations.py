@@ -31,7 +31,7 @@ class Wish:
 
 
 def is_capture_name(value: str) -> bool:
-    """A name is one path component that sorts and types well: letters, digits, `_`, `.`, `-`; no leading dot or dash."""
+    """One path component that sorts and types well: letters, digits, `_`, `.`, `-`; no leading dot or dash."""
     return 0 < len(value) <= MAX_NAME and value[0] not in ".-" and _NAME_CHARACTERS.issuperset(value)
 
 

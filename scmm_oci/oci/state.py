@@ -77,7 +77,7 @@ def parse_state(data: bytes) -> State:
         problems.append(".annotations: not an object of strings")
     if problems:
         raise BadState("container state on stdin: " + "; ".join(problems))
-    return State(id=container_id, pid=pid, bundle=bundle, annotations=annotations)
+    return State(id=str(container_id), pid=pid, bundle=bundle, annotations=annotations)
 
 
 class Process:

@@ -18,6 +18,7 @@ from pathlib import Path
 from scmm_oci.errors import BadInput
 from scmm_oci.kernel import features, libbpf, prepared
 from scmm_oci.recorder import installation, ledger, pins, recover, session
+from scmm_oci.recorder import settings as settings_module
 from scmm_oci.recorder.installation import Layout
 from scmm_oci.recorder.runtimes import parse_version
 from scmm_oci.recorder.settings import Settings
@@ -45,7 +46,7 @@ def examine(layout: Layout) -> list[Check]:
         settings = installation.configured(layout.config)
     except BadInput as error:
         bad = Check("configuration", Verdict.FAILED, str(error), f"correct {layout.config}")
-        return [bad, *kernel_checks(installation.settings_module.check({}))]
+        return [bad, *kernel_checks(settings_module.check({}))]
     return [*kernel_checks(settings), *engine_checks(), *hook_checks(layout), *directory_checks(settings)]
 
 
@@ -198,14 +199,12 @@ def directory_checks(settings: Settings) -> Iterator[Check]:
         "scmm record --recover",
         otherwise=Verdict.WARNING,
     )
-    unsaved = [path for path in (run_dir / session.UNSAVED).glob("*.scmm-cap")] if run_dir.is_dir() else []
+    unsaved = list((run_dir / session.UNSAVED).glob("*.scmm-cap")) if run_dir.is_dir() else []
     if unsaved:
         detail = f"{len(unsaved)} captures wait in {run_dir / session.UNSAVED}"
         yield Check("unsaved captures", Verdict.WARNING, detail, "scmm record --recover")
     if not entries and os.path.lexists(settings.pin_dir):
-        yield Check(
-            "pins", Verdict.WARNING, f"{settings.pin_dir} is left from a crash", "scmm record --recover"
-        )
+        yield Check("pins", Verdict.WARNING, f"{settings.pin_dir} is left from a crash", "scmm record --recover")
 
 
 def _unwritable(directory: str) -> str | None:

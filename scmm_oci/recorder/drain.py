@@ -42,7 +42,9 @@ class Slot:
 
     __slots__ = ("counters", "sets")
 
-    def __init__(self, *, counters: dict[str, int], sets: list[tuple[int, int, int, dict[int, tuple[int, ...]]]]) -> None:
+    def __init__(
+        self, *, counters: dict[str, int], sets: list[tuple[int, int, int, dict[int, tuple[int, ...]]]]
+    ) -> None:
         self.counters = counters
         self.sets = sets
 
@@ -75,9 +77,7 @@ def _errno_name(number: int) -> str:
 
 
 def sessions_of(slot: Slot, *, machine: str) -> list[dict[str, Any]]:
-    """The sessions of a capture document, numbered from 0: the container's own process first.
-
-    """
+    """The sessions of a capture document, numbered from 0: the container's own process first."""
     from scmm_oci.tables.syscalls import name_of
 
     arches = ARCHES[machine]
@@ -156,4 +156,3 @@ def document(
 
 def _item(kind: str, count: int) -> dict[str, Any]:
     return {"kind": kind, "count": count, "detail": DETAILS[kind]}
-

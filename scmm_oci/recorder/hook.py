@@ -7,12 +7,13 @@ hook succeeds.
 
 from __future__ import annotations
 
-import os
 import _signal as signal
+import os
 import sys
 import time
 
-from scmm_oci.oci import annotations, state
+from scmm_oci.oci import annotations as wishes
+from scmm_oci.oci import state
 from scmm_oci.recorder import settings as settings_module
 
 TYPE_CHECKING = False
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGALRM, _alarm)
         signal.setitimer(signal.ITIMER_REAL, settings.deadline)
         wanted = state.parse_state(sys.stdin.buffer.read(state.MAX_STATE + 1))
-        required = stage in START and annotations.is_required(wanted.annotations)
+        required = stage in START and wishes.is_required(wanted.annotations)
         if unusable is not None:
             raise unusable
         if stage in START:
@@ -110,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _start(wanted: state.State, settings: settings_module.Settings, *, now: float) -> None:
-    wish = annotations.read(wanted.annotations, default_name=default_name(wanted.id))
+    wish = wishes.read(wanted.annotations, default_name=default_name(wanted.id))
     if wish.problems:
         message = f"annotation {'; '.join(wish.problems)}"
         if wish.required or not wish.record:
@@ -147,8 +148,8 @@ def _start(wanted: state.State, settings: settings_module.Settings, *, now: floa
 
 def default_name(container_id: str) -> str:
     """A capture name made of a container id, which may hold characters that a name may not."""
-    name = "".join(each if annotations.is_capture_name("x" + each) else "_" for each in container_id)
-    return ("_" + name if name[0] in ".-" else name)[: annotations.MAX_NAME]
+    name = "".join(each if wishes.is_capture_name("x" + each) else "_" for each in container_id)
+    return ("_" + name if name[0] in ".-" else name)[: wishes.MAX_NAME]
 
 
 def _process(wanted: state.State, settings: settings_module.Settings, *, now: float) -> state.Process:

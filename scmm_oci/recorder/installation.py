@@ -51,7 +51,7 @@ def configured(config: Path) -> Settings:
     try:
         return settings_module.check({} if document is None else document)
     except settings_module.BadSettings as error:
-        raise BadInput([Problem("", each) for each in str(error).split("; ")], source=str(config)) from None
+        raise BadInput([Problem("", each) for each in error.problems], source=str(config)) from None
 
 
 def files(layout: Layout) -> dict[Path, tuple[bytes, int]]:
@@ -74,7 +74,7 @@ def files(layout: Layout) -> dict[Path, tuple[bytes, int]]:
 def install(layout: Layout) -> list[Path]:
     """Write all files, descriptors last; the paths written. Raises BadInput, Failure."""
     wanted = files(layout)
-    unsafe = [problem for path in (_python(), _package()) if (problem := writable_by_others(path))]
+    unsafe = unsafe_places(layout)
     if unsafe:
         raise Failure(
             "hooks run as root, so what they run must be writable by root only: " + "; ".join(unsafe),
@@ -126,12 +126,17 @@ def findings(layout: Layout) -> list[Finding]:
     starter = layout.libexec_dir / STARTER
     if starter.exists() and not os.access(starter, os.X_OK):
         result.append(Finding("hook-not-executable", f"{starter} cannot be executed", again))
-    result += [
-        Finding("hook-unsafe", problem, "install scmm-oci where only root can write")
-        for path in (_python(), _package())
-        if (problem := writable_by_others(path))
-    ]
+    result += [Finding("hook-unsafe", each, "install where only root can write") for each in unsafe_places(layout)]
     return result
+
+
+def unsafe_places(layout: Layout) -> list[str]:
+    """Everything a hook runs, and where the engine finds it, that others than root could change, in words."""
+    places = [_python(), Path(os.__file__).parent, layout.libexec_dir, layout.hooks_dir]
+    package = _package() / "scmm_oci"
+    places += [package, *(path for path in sorted(package.rglob("*")) if path.suffix in (".py", ".pyc", ".json", ".o"))]
+    found = (writable_by_others(path) for path in places if path.exists())
+    return list(dict.fromkeys(problem for problem in found if problem))[:10]
 
 
 def writable_by_others(path: Path) -> str | None:

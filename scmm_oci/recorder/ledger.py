@@ -28,7 +28,16 @@ def private_directory(path: str) -> None:
     if status.st_uid != os.geteuid():
         raise PermissionError(errno.EPERM, f"{path} belongs to uid {status.st_uid}, not to us")
     if status.st_mode & 0o022:
-        raise PermissionError(errno.EPERM, f"{path} can be written by others (mode {status.st_mode & 0o7777:o}): chmod go-w")
+        raise PermissionError(
+            errno.EPERM, f"{path} can be written by others (mode {status.st_mode & 0o7777:o}): chmod go-w"
+        )
+    above = os.path.dirname(path)
+    while above != os.path.dirname(above):
+        status = os.stat(above)
+        # In a sticky directory nobody can replace what belongs to us.
+        if status.st_uid not in (0, os.geteuid()) or (status.st_mode & 0o022 and not status.st_mode & 0o1000):
+            raise PermissionError(errno.EPERM, f"others could replace {path}: {above} is theirs to write")
+        above = os.path.dirname(above)
 
 
 class Ledger:

@@ -37,9 +37,7 @@ def load(directory: str, *, run_dir: str, call_tables: int) -> None:
     """
     parent = os.path.dirname(directory)
     if not bpf.is_bpffs(parent):
-        raise PinsMissing(
-            errno.ENODEV, f"{parent} is not a BPF file system; mount it: mount -t bpf bpf {parent}"
-        )
+        raise PinsMissing(errno.ENODEV, f"{parent} is not a BPF file system; mount it: mount -t bpf bpf {parent}")
     if not os.path.exists(OBJECT):
         raise PinsMissing(errno.ENOENT, f"{OBJECT} is missing: the package was built without its BPF object")
     remove(directory)

@@ -56,13 +56,13 @@ def recover(settings: Settings, *, now: float, everything: bool = False) -> list
                 results.append(Recovered(name, None, error.strerror or str(error)))
         if not ledger.entries():
             pins.remove(settings.pin_dir)
-        waiting = Path(settings.run_dir) / session.UNSAVED
-        for path in sorted(waiting.glob("*" + store.SUFFIX)):
+        for waiting in sorted((Path(settings.run_dir) / session.UNSAVED).glob("*" + store.SUFFIX)):
+            name = waiting.name.removesuffix(store.SUFFIX)
             try:
-                results.append(Recovered(path.name.removesuffix(store.SUFFIX), _move(path, settings.capture_dir)))
-                path.unlink()
+                results.append(Recovered(name, _move(waiting, settings.capture_dir)))
+                waiting.unlink()
             except (OSError, ValueError) as error:
-                results.append(Recovered(path.name, None, str(error)))
+                results.append(Recovered(name, None, str(error)))
     return results
 
 

@@ -13,15 +13,28 @@ if TYPE_CHECKING:
 KNOWN = ("runc", "crun")
 _CACHE = "runtimes.json"
 _MAX_OUTPUT = 4096
+_DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")
 
 
 def parent_executable() -> str | None:
-    """The program that called the hook: runtimes execute hooks themselves. None if /proc does not say."""
+    """The program that called the hook: runtimes execute hooks themselves. None if /proc does not say.
+
+    crun runs from a detached copy of itself, so that its exe link reads "/" (its cloned_binary.c); then it is
+    looked up by the name it was started with.
+    """
+    process = f"/proc/{os.getppid()}"
     try:
-        path = os.readlink(f"/proc/{os.getppid()}/exe")
+        path = os.readlink(f"{process}/exe")
+        if os.path.isfile(path):
+            return path
+        with open(f"{process}/cmdline", "rb") as file:
+            started = os.fsdecode(file.read(4096).split(b"\0")[0])
     except OSError:
         return None
-    return path if path.startswith("/") else None
+    for candidate in (started, *(os.path.join(each, os.path.basename(started)) for each in _DIRECTORIES)):
+        if candidate.startswith("/") and os.path.isfile(candidate):
+            return candidate
+    return None
 
 
 def parse_version(output: str) -> str | None:

@@ -57,7 +57,9 @@ def begin(
             continue
         if entry.get("pid") == pid:
             return False
-        finish(ledger, settings, entry, now=now, cut_short="the container was started again before its poststop hook ran")
+        finish(
+            ledger, settings, entry, now=now, cut_short="the container was started again before its poststop hook ran"
+        )
         entries = ledger.entries()
     place = cgroup.place_of_container(pid)
     mntns = _mount_namespace(pid)
@@ -156,7 +158,14 @@ def _note_end(ledger: Ledger, entry: dict[str, Any], now: float) -> None:
 def _whole(entry: dict[str, Any], now: float) -> dict[str, Any]:
     if not entry.get("broken"):
         return entry
-    nobody = {"id": "unknown", "args": [], "uid": None, "gid": None, "no_new_privileges": None, "seccomp": None}
+    nobody: dict[str, Any] = {
+        "id": "unknown",
+        "args": [],
+        "uid": None,
+        "gid": None,
+        "no_new_privileges": None,
+        "seccomp": None,
+    }
     return {
         "name": f"unknown-{entry['slot']}",
         "started_at": timestamp(now),

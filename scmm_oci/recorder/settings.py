@@ -25,7 +25,11 @@ _RANGES = {"deadline": (1, 60, "seconds"), "call_tables": (16, 65536, "tables")}
 
 
 class BadSettings(ValueError):
-    """The settings are not usable; the message names every problem."""
+    """The settings are not usable; `problems` and the message name all that is wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class Settings:
@@ -53,20 +57,23 @@ class Settings:
 def check(document: object) -> Settings:
     """Settings from a mapping; what it leaves out has its default. Raises BadSettings."""
     if not isinstance(document, dict):
-        raise BadSettings("an object of settings expected")
-    problems = [
-        f".{name}: no such setting; known: {', '.join(DEFAULTS)}" for name in document if name not in DEFAULTS
-    ]
+        raise BadSettings(["an object of settings expected"])
+    problems = [f".{name}: no such setting; known: {', '.join(DEFAULTS)}" for name in document if name not in DEFAULTS]
     values = {**DEFAULTS, **{name: value for name, value in document.items() if name in DEFAULTS}}
     for name, value in values.items():
         if name in _RANGES:
             low, high, what = _RANGES[name]
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 problems.append(f".{name}: {value!r} is not a number of {what} from {low} to {high}")
-        elif not isinstance(value, str) or not os.path.isabs(value) or os.path.normpath(value) != value:
+        elif (
+            not isinstance(value, str)
+            or not os.path.isabs(value)
+            or os.path.normpath(value) != value
+            or value.startswith("//")
+        ):
             problems.append(f".{name}: {value!r} is not an absolute path without '..' and '//'")
     if problems:
-        raise BadSettings("; ".join(problems))
+        raise BadSettings(problems)
     return Settings(**values)
 
 
@@ -77,8 +84,10 @@ def read(path: str | None) -> Settings:
     with open(path, "rb") as file:
         data = file.read(MAX_SETTINGS + 1)
     if len(data) > MAX_SETTINGS:
-        raise BadSettings(f"{path}: larger than {MAX_SETTINGS} bytes")
+        raise BadSettings([f"{path}: larger than {MAX_SETTINGS} bytes"])
     try:
         return check(quickjson.loads(data))
+    except BadSettings as error:
+        raise BadSettings([f"{path}: {each}" for each in error.problems]) from None
     except ValueError as error:
-        raise BadSettings(f"{path}: {error}") from None
+        raise BadSettings([f"{path}: {error}"]) from None

@@ -59,7 +59,7 @@ def _watch_v1(maps: Maps, place: Place) -> None:
     if (controller, hierarchy) == wanted:
         return
     # Programs tell tasks apart by one hierarchy at a time, so a change must not blind running recordings.
-    if any(True for _ in maps.targets.keys()):
+    if any(True for _ in maps.targets):
         raise SlotsFull(
             errno.EBUSY,
             f"other recordings run in another cgroup hierarchy than {place.controller}:{place.path}; "
@@ -71,7 +71,7 @@ def _watch_v1(maps: Maps, place: Place) -> None:
 def detach(maps: Maps, number: int) -> None:
     """Stop recording into slot `number`: no cgroup points at it any more. What it holds stays."""
     doomed = []
-    for key in maps.targets.keys():
+    for key in maps.targets:
         value = maps.targets.get(key)
         if value is not None and wire.TARGET.unpack(value)[0] == number:
             doomed.append(key)

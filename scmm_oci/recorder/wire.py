@@ -28,7 +28,9 @@ SLOT = struct.Struct(f"=IIII{len(COUNTERS)}Q{SESSIONS * len(PHASES) * len(ABIS)}
 CALL = struct.Struct(f"=QQ{ERRNO_WORDS}QII")  # entered, succeeded, errnos, denied, denied_errno
 SET_HEAD = struct.Struct("=IHBB")  # epoch, session, phase, abi
 SET_SIZE = SET_HEAD.size + NR_MAX * CALL.size
-CONFIG = struct.Struct("=IIII")  # v1_controller (1 + index into kernel.cgroup.V1_CONTROLLERS), v1_hierarchy, sets, fresh
+CONFIG = struct.Struct(
+    "=IIII"
+)  # v1_controller (1 + index into kernel.cgroup.V1_CONTROLLERS), v1_hierarchy, sets, fresh
 
 
 def empty_slot(*, epoch: int, mntns: int) -> bytes:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from support import Hooks
-from rig.process import wait_until
 from trial import Trial, calls
 
+from rig.process import wait_until
 from scmm_oci.cli.main import main
 from scmm_oci.recorder import recover
 from scmm_oci.recorder.installation import Layout
@@ -163,7 +163,7 @@ def test_what_is_missing_is_named(make_hooks: Callable[..., Hooks], payload: Pat
     lacks = {
         "is not a BPF file system; mount it: mount -t bpf": ({"pin_dir": str(tmp_path / "no-bpffs" / "scmm")}, []),
         "needs root, or CAP_BPF and CAP_PERFMON": ({}, ["setpriv", "--bounding-set=-sys_admin,-bpf,-perfmon"]),
-        "libbpf.so.1 cannot be loaded": ({}, ["unshare", "-m", "sh", "-c", f"{_hide('libbpf.so.1')}; exec \"$@\"", "_"]),
+        "libbpf.so.1 cannot be loaded": ({}, ["unshare", "-m", "sh", "-c", f'{_hide("libbpf.so.1")}; exec "$@"', "_"]),
         "/sys/kernel/btf/vmlinux": (
             {},
             ["unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs /sys/kernel/btf; exec "$@"', "_"],
@@ -218,7 +218,9 @@ def test_full_disk_keeps_the_capture(make_hooks: Callable[..., Hooks], payload: 
 
 
 @pytest.mark.parametrize("trouble", ["others-may-write", "not-a-directory", "symlink", "foreign-owner"])
-def test_capture_directory_that_is_not_safe(make_hooks: Callable[..., Hooks], payload: Path, tmp_path: Path, trouble: str) -> None:
+def test_capture_directory_that_is_not_safe(
+    make_hooks: Callable[..., Hooks], payload: Path, tmp_path: Path, trouble: str
+) -> None:
     captures = tmp_path / "odd"
     target = tmp_path / "target"
     target.mkdir(mode=0o700)
@@ -347,7 +349,11 @@ def test_hook_killed_at_every_step_is_recoverable(hooks: Hooks, payload: Path, s
         results = recover.recover(hooks.settings, now=0.0)
         assert all(each.problem is None for each in results), (step, results)
         assert not Path(hooks.settings.pin_dir).exists(), step
-        found = sorted(Path(hooks.settings.capture_dir).glob(f"{name}*")) if os.path.isdir(hooks.settings.capture_dir) else []
+        found = (
+            sorted(Path(hooks.settings.capture_dir).glob(f"{name}*"))
+            if os.path.isdir(hooks.settings.capture_dir)
+            else []
+        )
         assert len(found) <= 1, f"step {step}: saved twice"
         if stage == "poststop":
             # The container ran and was recorded: whatever the hook's fate, its calls are there.
@@ -423,7 +429,9 @@ def test_hooks_keep_no_descriptor_and_need_no_environment(hooks: Hooks, payload:
 
 def test_log_is_bounded_and_clean(hooks: Hooks) -> None:
     for _ in range(3):
-        subprocess.run([hooks.starter, "prestart"], input=b'{"id":"\\u001b[31m"}', capture_output=True, env={}, check=False)
+        subprocess.run(
+            [hooks.starter, "prestart"], input=b'{"id":"\\u001b[31m"}', capture_output=True, env={}, check=False
+        )
     log = Path(hooks.settings.log_file)
     assert log.stat().st_mode & 0o077 == 0
     assert all(line.isprintable() for line in log.read_text().splitlines())
@@ -436,7 +444,15 @@ def test_log_is_bounded_and_clean(hooks: Hooks) -> None:
 
 def test_doctor_names_a_hook_that_podman_would_skip(hooks: Hooks) -> None:
     layout = hooks.layout
-    words = ["--json", "--hooks-dir", str(layout.hooks_dir), "--libexec-dir", str(layout.libexec_dir), "--config", str(layout.config)]
+    words = [
+        "--json",
+        "--hooks-dir",
+        str(layout.hooks_dir),
+        "--libexec-dir",
+        str(layout.libexec_dir),
+        "--config",
+        str(layout.config),
+    ]
     code, output = scmm("doctor", *words)
     assert code == 0, output
     hooks.starter.unlink()

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from support import Hooks
+from trial import Trial, calls
+
 from rig.cgroup import child_cgroup
 from rig.process import wait_until
-from trial import Trial, calls
 
 THREADS, EACH = 4, 250_000
 
@@ -85,10 +86,12 @@ def test_child_cgroup_is_followed(hooks: Hooks, payload: Path) -> None:
 
 
 def test_leaving_the_cgroup_is_a_loss_that_is_told(hooks: Hooks, payload: Path) -> None:
-    with child_cgroup("elsewhere") as elsewhere:
-        with Trial(hooks, payload, "leave", str(elsewhere / "cgroup.procs"), name="leaves") as trial:
-            trial.release()
-            capture = trial.finish()
+    with (
+        child_cgroup("elsewhere") as elsewhere,
+        Trial(hooks, payload, "leave", str(elsewhere / "cgroup.procs"), name="leaves") as trial,
+    ):
+        trial.release()
+        capture = trial.finish()
     assert not capture["complete"]
     assert [loss["kind"] for loss in capture["losses"]] == ["left-cgroup"]
     assert "getpriority" not in calls(capture)
@@ -168,8 +171,10 @@ def test_call_tables_are_given_back(make_hooks: Callable[..., Hooks], payload: P
 
 def test_nothing_is_left_in_the_kernel(hooks: Hooks, payload: Path) -> None:
     def ours() -> str:
-        listed = [subprocess.run(["bpftool", kind], capture_output=True, text=True, check=True).stdout
-                  for kind in ("prog", "map", "link")]
+        listed = [
+            subprocess.run(["bpftool", kind], capture_output=True, text=True, check=True).stdout
+            for kind in ("prog", "map", "link")
+        ]
         return "\n".join(line for text in listed for line in text.splitlines() if "scmm" in line or "targets" in line)
 
     wait_until(lambda: ours() == "", deadline_s=10, what="no program of ours before", detail=ours)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from support import Hooks
+
 from rig.cgroup import child_cgroup
 from rig.process import wait_until
 
@@ -62,9 +62,7 @@ class Trial:
         def join() -> None:
             (self.cgroup / "cgroup.procs").write_text("0")
 
-        return subprocess.Popen(
-            [self.payload, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=join
-        )
+        return subprocess.Popen([self.payload, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=join)
 
     def state(self, **changes: object) -> bytes:
         """The container state a runtime would write."""
@@ -120,4 +118,3 @@ def calls(capture: dict[str, Any], phase: str = "app", *, session: int = 0, arch
     """Name (or number) → call of one phase of one session."""
     found = capture["sessions"][session]["phases"][phase]
     return {call["name"] or call["nr"]: call for call in found if call["arch"] == arch}
-

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from recordings import Ground, await_capture, recorded
+from support import Hooks, install_hooks, need
+
 from rig import images, namespace, servers
 from rig.docker import Dockerd
 from rig.engine import Engine
 from rig.podman import Podman
-from support import Hooks, install_hooks, need
 
 
 def _ground(engine: Engine) -> Ground:

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig.engine import Engine
-from rig.process import wait_until
 from support import Hooks
 
+from rig.engine import Engine
+from rig.process import wait_until
 from scmm_oci.cli.main import main
 
 #: How often a proof is repeated; the long form is `make soak`.
@@ -41,5 +41,7 @@ def profile(capture: Path, directory: Path, *words: str) -> Path:
     """The OCI profile that scmm-extract makes of a capture."""
     output = directory / f"{capture.name}.seccomp.json"
     policy = directory / f"{capture.name}.scmm.yaml"
-    assert main(["extract", "-i", str(capture), "-o", str(policy), "--oci", str(output), "--non-interactive", *words]) == 0
+    assert (
+        main(["extract", "-i", str(capture), "-o", str(policy), "--oci", str(output), "--non-interactive", *words]) == 0
+    )
     return output
