@@ -134,7 +134,11 @@ def unsafe_places(layout: Layout) -> list[str]:
     """Everything a hook runs, and where the engine finds it, that others than root could change, in words."""
     places = [_python(), Path(os.__file__).parent, layout.libexec_dir, layout.hooks_dir]
     package = _package() / "scmm_oci"
-    places += [package, *(path for path in sorted(package.rglob("*")) if path.suffix in (".py", ".pyc", ".json", ".o"))]
+    places += [
+        _package(),
+        package,
+        *(path for path in sorted(package.rglob("*")) if path.suffix in (".py", ".pyc", ".json", ".o")),
+    ]
     found = (writable_by_others(path) for path in places if path.exists())
     return list(dict.fromkeys(problem for problem in found if problem))[:10]
 
