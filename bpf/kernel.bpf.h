@@ -130,6 +130,8 @@ enum cgroup_subsys_id {
 	devices_cgrp_id,
 	freezer_cgrp_id,
 	cpu_cgrp_id,
+	perf_event_cgrp_id,
+	net_cls_cgrp_id,
 	CGROUP_SUBSYS_COUNT,
 };
 

@@ -104,6 +104,10 @@ static __always_inline int controller_ssid(u32 controller)
 		return bpf_core_enum_value(enum cgroup_subsys_id, freezer_cgrp_id);
 	case 5:
 		return bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id);
+	case 6:
+		return bpf_core_enum_value(enum cgroup_subsys_id, perf_event_cgrp_id);
+	case 7:
+		return bpf_core_enum_value(enum cgroup_subsys_id, net_cls_cgrp_id);
 	}
 	return -1;
 }
@@ -123,7 +127,8 @@ static __noinline u64 v1_cgroup_id(struct task_struct *task)
 }
 
 /*
- * A number that changes when the current task moves to another cgroup of the hierarchy that is watched.
+ * A number that changes when the current task moves to another cgroup of a hierarchy that is watched: its cgroup
+ * v2 id, or, where a v1 hierarchy is watched too, the address of its css_set, which stands for all hierarchies.
  *
  * Here and below, pointers are followed by helpers or probe reads, not by typed loads: for each typed step the
  * verifier searches all of the kernel's BTF by name, which made loading 10 ms slower.
@@ -138,13 +143,14 @@ static __always_inline u64 place_of(struct task_struct *task)
 static __always_inline struct scmm_target *target_of(struct task_struct *task)
 {
 	struct scmm_cgroup_key key = {};
+	struct scmm_target *target;
 
-	if (config.v1_controller) {
-		key.id = v1_cgroup_id(task);
-		key.hierarchy = config.v1_hierarchy;
-	} else {
-		key.id = bpf_get_current_cgroup_id();
-	}
+	key.id = bpf_get_current_cgroup_id();
+	target = bpf_map_lookup_elem(&targets, &key);
+	if (target || !config.v1_controller)
+		return target;
+	key.id = v1_cgroup_id(task);
+	key.hierarchy = config.v1_hierarchy;
 	return bpf_map_lookup_elem(&targets, &key);
 }
 

@@ -71,7 +71,7 @@ struct scmm_slot {
 
 /* Set by the user side when the recorder is loaded. */
 struct scmm_config {
-	__u32 v1_controller;	/* which v1 controller tells containers apart, see controller_ssid(); 0: cgroup v2 does */
+	__u32 v1_controller;	/* the v1 controller that tells containers apart, see controller_ssid(); 0: none */
 	__u32 v1_hierarchy;	/* and that hierarchy's number */
 	__u32 sets;		/* entries of the sets map */
 	__u32 fresh;		/* sets never handed out yet begin here */

@@ -9,7 +9,7 @@ import os
 
 # v1 controllers that runtimes give a container a cgroup of its own in. The order is the one in which
 # bpf/recorder.bpf.c's controller_ssid() numbers them, from 1.
-V1_CONTROLLERS = ("memory", "pids", "devices", "freezer", "cpu")
+V1_CONTROLLERS = ("memory", "pids", "devices", "freezer", "cpu", "perf_event", "net_cls")
 
 
 class NoOwnCgroup(OSError):

@@ -58,11 +58,11 @@ def _watch_v1(maps: Maps, place: Place) -> None:
     wanted = (1 + V1_CONTROLLERS.index(place.controller), place.hierarchy)
     if (controller, hierarchy) == wanted:
         return
-    # Programs tell tasks apart by one hierarchy at a time, so a change must not blind running recordings.
-    if any(True for _ in maps.targets):
+    # Programs look at cgroup v2 and one v1 hierarchy, so a change must not blind running recordings.
+    if any(wire.CGROUP_KEY.unpack(key)[1] for key in maps.targets):
         raise SlotsFull(
             errno.EBUSY,
-            f"other recordings run in another cgroup hierarchy than {place.controller}:{place.path}; "
+            f"other recordings run in another cgroup v1 hierarchy than {place.controller}:{place.path}; "
             "record again when they are over",
         )
     maps.config.put(_ZERO, wire.CONFIG.pack(*wanted, sets, fresh))
