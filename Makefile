@@ -29,7 +29,7 @@ lint: setup  ## linters and types only
 	$(BIN)/python -m pytest tests/lint
 
 bench: setup  ## what recording costs, side by side with what there was before
-	$(BIN)/python -m benchmarks.start
+	$(BIN)/python -m benchmarks.start --install-incumbent
 
 soak: setup  ## the long proofs
 	SCMM_SOAK=1 $(BIN)/python -m pytest

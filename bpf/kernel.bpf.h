@@ -95,6 +95,7 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct nsproxy *nsproxy;
 	struct task_struct *group_leader;
+	u64 start_time;
 };
 
 #if defined(__TARGET_ARCH_x86)

@@ -82,6 +82,15 @@ struct {
 	__type(value, u32);
 } free_sets SEC(".maps");
 
+/* Processes that came in from outside, and which session each began. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SCMM_PROCESSES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct scmm_process);
+	__type(value, u32);
+} processes SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -182,19 +191,29 @@ static __always_inline struct scmm_call *call_at(struct scmm_set *set, u32 nr)
  * The session of a process that came into the container from outside: that of its thread group, or a new
  * one. Two threads that race here may use up two numbers; the user side numbers sessions anew.
  */
-static __always_inline u32 join_session(struct scmm_slot *slot, struct thread *leader)
+static __always_inline u32 join_session(struct task_struct *task, struct scmm_slot *slot, u32 epoch)
 {
-	u32 number;
+	struct scmm_process process = {};
+	u32 number, *known;
 
-	if (leader->session)
-		return leader->session;
+	/* A process id may be used again while a recording runs, but not with the same start. */
+	process.started = BPF_CORE_READ(task, group_leader, start_time);
+	process.tgid = bpf_get_current_pid_tgid() >> 32;
+	process.epoch = epoch;
+	known = bpf_map_lookup_elem(&processes, &process);
+	if (known)
+		return *known + 1;
 	number = __sync_fetch_and_add(&slot->sessions, 1);
 	if (number >= SCMM_SESSIONS) {
 		count(slot, SCMM_SESSIONS_SHARED);
 		number = SCMM_SESSIONS - 1;
 	}
-	__sync_val_compare_and_swap(&leader->session, 0, number + 1);
-	return leader->session;
+	if (bpf_map_update_elem(&processes, &process, &number, BPF_NOEXIST)) {
+		known = bpf_map_lookup_elem(&processes, &process);
+		if (known)
+			return *known + 1;
+	}
+	return number + 1;
 }
 
 static __always_inline void begin(struct thread *thread, struct scmm_target *target, u64 place)
@@ -215,7 +234,6 @@ static __noinline int find_place(struct task_struct *task, u64 place)
 {
 	struct thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
 	struct scmm_target *target = target_of(task);
-	struct thread *leader;
 	struct scmm_slot *slot;
 
 	slot = target ? live_slot(target->slot, target->epoch) : 0;
@@ -229,16 +247,14 @@ static __noinline int find_place(struct task_struct *task, u64 place)
 		return 0;
 	}
 	thread = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	leader = bpf_task_storage_get(&threads, task->group_leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!thread || !leader) {
+	if (!thread) {
 		count(slot, SCMM_LOST_THREADS);
 		return 0;
 	}
-	begin(leader, target, place);
 	begin(thread, target, place);
 	thread->place = place;
 	if (!thread->session)
-		thread->session = join_session(slot, leader);
+		thread->session = join_session(task, slot, target->epoch);
 	return 1;
 }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LIBRARY = "libbpf.so.1"
+_BTF_KIND_TYPEDEF = 8
 
 _PRINT_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
@@ -62,7 +63,9 @@ def library() -> ctypes.CDLL:
         ("bpf_program__section_name", ctypes.c_char_p, [pointer]),
         ("bpf_program__insns", pointer, [pointer]),
         ("bpf_program__insn_cnt", ctypes.c_size_t, [pointer]),
-        ("libbpf_find_vmlinux_btf_id", ctypes.c_int, [ctypes.c_char_p, ctypes.c_int]),
+        ("btf__load_vmlinux_btf", pointer, []),
+        ("btf__find_by_name_kind", ctypes.c_int32, [pointer, ctypes.c_char_p, ctypes.c_uint32]),
+        ("btf__free", None, [pointer]),
     ):
         function = getattr(lib, name)
         function.restype = result
@@ -117,6 +120,7 @@ def _relocate(lib: ctypes.CDLL, path: str, *, words: _Words | None) -> dict[str,
             raise LoadError(number, f"{what}: {os.strerror(number)}{_hint(number)}{words.first() if words else ''}")
         return result
 
+    vmlinux = None
     handle = check(lib.bpf_object__open_file(os.fsencode(path), None), f"open {path}")
     try:
         check(lib.bpf_object__load(handle), f"load {os.path.basename(path)}")
@@ -139,6 +143,7 @@ def _relocate(lib: ctypes.CDLL, path: str, *, words: _Words | None) -> dict[str,
                 }
             )
         programs = []
+        vmlinux = check(lib.btf__load_vmlinux_btf(), "BTF of the kernel")
         for program in _each(lib.bpf_object__next_program, handle):
             tracepoint = lib.bpf_program__section_name(program).decode().removeprefix("tp_btf/")
             count = lib.bpf_program__insn_cnt(program)
@@ -146,8 +151,9 @@ def _relocate(lib: ctypes.CDLL, path: str, *, words: _Words | None) -> dict[str,
             programs.append(
                 {
                     "name": lib.bpf_program__name(program).decode(),
+                    # The type that stands for a tp_btf tracepoint is a typedef (libbpf's attach_type BPF_TRACE_RAW_TP).
                     "attach_btf_id": check(
-                        lib.libbpf_find_vmlinux_btf_id(tracepoint.encode(), bpf.TRACE_RAW_TP),
+                        lib.btf__find_by_name_kind(vmlinux, f"btf_trace_{tracepoint}".encode(), _BTF_KIND_TYPEDEF),
                         f"tracepoint {tracepoint}",
                     ),
                     "code": _with_map_numbers(code, numbers).hex(),
@@ -155,6 +161,7 @@ def _relocate(lib: ctypes.CDLL, path: str, *, words: _Words | None) -> dict[str,
             )
         return {"btf": ctypes.string_at(data, size.value).hex(), "maps": maps, "programs": programs}
     finally:
+        lib.btf__free(vmlinux)
         lib.bpf_object__close(handle)
 
 

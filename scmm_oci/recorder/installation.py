@@ -28,6 +28,8 @@ CONFIG = Path("/etc/scmm/config.yaml")
 DESCRIPTORS = ("scmm-prestart.json", "scmm-poststop.json")
 STARTER = "scmm-hook"
 SETTINGS = "hook.json"
+# Of Python 3: where the search for the system's interpreter begins.
+_NEWEST_MINOR = 19
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,14 @@ def _templates() -> Path:
 
 
 def _python() -> Path:
-    # The hook needs the standard library only: the interpreter the virtual environment was made from starts faster.
+    """The interpreter for the hooks, which need the standard library only.
+
+    The system's is the fastest to start and stays when a virtual environment goes; else the one that the virtual
+    environment was made from.
+    """
+    for name in (f"/usr/bin/python3.{minor}" for minor in range(_NEWEST_MINOR, 10, -1)):
+        if os.access(name, os.X_OK) and Path(name).resolve().is_relative_to("/usr"):
+            return Path(name).resolve()
     return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
 
 

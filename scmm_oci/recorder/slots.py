@@ -89,6 +89,9 @@ def free(maps: Maps, number: int) -> None:
     """Give slot `number` back, with its tables."""
     detach(maps, number)
     indices = tables(maps, number)
+    epoch = wire.SLOT.unpack(maps.slots.get(wire.KEY.pack(number)) or bytes(wire.SLOT.size))[0]
+    for process in [key for key in maps.processes if wire.PROCESS.unpack(key)[2] == epoch]:
+        maps.processes.delete(process)
     maps.slots.put(wire.KEY.pack(number), bytes(wire.SLOT.size))
     for index in indices:
         key = wire.KEY.pack(index)

@@ -23,6 +23,7 @@ COUNTERS = (
 
 KEY = struct.Struct("=I")
 CGROUP_KEY = struct.Struct("=QII")  # id, hierarchy, pad
+PROCESS = struct.Struct("=QII")  # started, tgid, epoch
 TARGET = struct.Struct("=II")  # slot, epoch
 SLOT = struct.Struct(f"=IIII{len(COUNTERS)}Q{SESSIONS * len(PHASES) * len(ABIS)}I")  # epoch, mntns, sessions, sets, …
 CALL = struct.Struct(f"=QQ{ERRNO_WORDS}QII")  # entered, succeeded, errnos, denied, denied_errno

@@ -21,6 +21,7 @@ SOURCE = (BPF / "recorder.bpf.c").read_text()
 # struct in C → struct in Python; scmm_set is in two parts there, a head and the calls.
 STRUCTS = {
     "scmm_cgroup_key": wire.CGROUP_KEY,
+    "scmm_process": wire.PROCESS,
     "scmm_target": wire.TARGET,
     "scmm_slot": wire.SLOT,
     "scmm_config": wire.CONFIG,
@@ -48,7 +49,7 @@ COUNTERS = {
     "sessions-shared": "SCMM_SESSIONS_SHARED",
 }
 # Defined by the header, of no use to Python.
-C_ONLY = {"SCMM_CGROUPS", "SCMM_ERRNO_MAX"}
+C_ONLY = {"SCMM_CGROUPS", "SCMM_PROCESSES", "SCMM_ERRNO_MAX"}
 
 
 def uncommented(text: str) -> str:
@@ -159,6 +160,7 @@ def test_fields_stand_in_the_order_that_python_unpacks(tmp_path: Path) -> None:
     }
     assert fields == {
         "scmm_cgroup_key": ["id", "hierarchy", "pad"],
+        "scmm_process": ["started", "tgid", "epoch"],
         "scmm_target": ["slot", "epoch"],
         "scmm_slot": ["epoch", "mntns", "sessions", "sets", "counters", "set_of"],
         "scmm_config": ["v1_controller", "v1_hierarchy", "sets", "fresh"],
