@@ -75,7 +75,7 @@ def oci_profile(policy: Policy, floor: Floor) -> Compiled:
         default_errno_ret=default[1],
         architectures=tuple(arch.scmp for arch in settings.architectures),
         flags=(Flag.LOG,) if settings.log_denials else None,
-        syscalls=_rules(answers, default),
+        syscalls=(*_rules(answers, default), *_default_in_full(known - answers.keys(), default)),
     )
     to_json(profile)
     allowed = sum(rule.action is Action.ALLOW for rule in policy.syscalls)
@@ -95,6 +95,17 @@ def _rules(answers: dict[str, _Answer], default: _Answer) -> tuple[Rule, ...]:
             names[answer].append(name)
     answered = sorted(names, key=lambda answer: (_ORDER.index(answer[0]), answer[1] or 0))
     return tuple(Rule(tuple(sorted(names[answer])), answer[0], answer[1]) for answer in answered)
+
+
+def _default_in_full(rest: set[str], default: _Answer) -> tuple[Rule, ...]:
+    """The default once more as a rule, where it is an errno that engines may forget.
+
+    Docker before 23 drops defaultErrnoRet (its types.Seccomp had no such field), and the runtime then answers EPERM.
+    Runtimes skip a rule that repeats the default.
+    """
+    if default[0] is not OciAction.ERRNO or default[1] == errnos.ERRNOS["EPERM"] or not rest:
+        return ()
+    return (Rule(tuple(sorted(rest)), *default),)
 
 
 def _refuse_constraints(policy: Policy) -> None:

@@ -98,7 +98,7 @@ def test_recordings_of_true_give_the_same_bytes(podman: Ground, shared_hooks: Ho
 
 
 def test_call_outside_the_profile_gets_its_errno(
-    podman: Ground, docker: Ground, shared_hooks: Hooks, payload: Path, tmp_path: Path
+    podman: Ground, podman_crun: Ground, docker: Ground, shared_hooks: Hooks, payload: Path, tmp_path: Path
 ) -> None:
     def attempt(engine: Engine, image: str, number: int, options: list[str]) -> Completed:
         return engine.run(image, "/payload", "try", str(number), options=["-v", f"{payload}:/payload:ro", *options])
@@ -107,8 +107,8 @@ def test_call_outside_the_profile_gets_its_errno(
     attempt(podman.engine, podman.busybox, getppid, recorded("try"))
     capture = await_capture(shared_hooks, "try")
     # EPROTO: nothing else here answers with it, so it can only come from the profile.
-    seccomp = profile(capture, tmp_path, "--default-errno", "EPROTO")
-    for ground in (podman, docker):
+    seccomp = profile(capture, tmp_path, "--default-errno", "EPROTO", "--runtime", "all")
+    for ground in (podman, podman_crun, docker):
         under = ["--security-opt", f"seccomp={seccomp}"]
         assert attempt(ground.engine, ground.busybox, getppid, under).stdout == "0\n"
         assert attempt(ground.engine, ground.busybox, setpgid, under).stdout == "71\n"

@@ -86,10 +86,19 @@ def test_probes_are_answered_enosys_where_the_default_is_an_errno():
     for default in (Action.ALLOW, Action.LOG, Action.KILL, Action.TRAP):
         other = answers(oci_profile(policy(*rules, default_action=default), NOTHING).profile)
         assert (OciAction.ERRNO, 38) not in other.values()
-    # And where the default is ENOSYS, there is nothing to add.
-    same = oci_profile(policy(("read", Action.ALLOW), default_errno="ENOSYS"), NOTHING).profile
-    assert same.default_errno_ret == 38
-    assert answers(same) == {"read": (OciAction.ALLOW, None)}
+
+
+def test_a_default_errno_that_engines_may_forget_is_written_out():
+    """Docker before 23 drops defaultErrnoRet; the default EPERM needs no such rule."""
+    for errno, number in (("ENOSYS", 38), ("EPROTO", 71)):
+        same = oci_profile(policy(("read", Action.ALLOW), default_errno=errno), NOTHING).profile
+        assert same.default_errno_ret == number
+        found = answers(same)
+        assert found.pop("read") == (OciAction.ALLOW, None)
+        every = set(syscalls.numbers("x86_64")) - {"read"}
+        assert found == {name: (OciAction.ERRNO, 38 if name in probes() else number) for name in every}
+    plain = answers(oci_profile(policy(("read", Action.ALLOW)), NOTHING).profile)
+    assert (OciAction.ERRNO, 1) not in plain.values()
 
 
 def test_the_floor_is_allowed_beside_the_program():
