@@ -70,12 +70,13 @@ def oci_profile(policy: Policy, floor: Floor) -> Compiled:
     answers |= dict.fromkeys(extra, (OciAction.ALLOW, None))
     if settings.default_action is Action.DENY:
         answers |= dict.fromkeys((probes() & known) - answers.keys(), (OciAction.ERRNO, ENOSYS))
+    ruled = {name for name, answer in answers.items() if answer != default}
     profile = Profile(
         default_action=default[0],
         default_errno_ret=default[1],
         architectures=tuple(arch.scmp for arch in settings.architectures),
         flags=(Flag.LOG,) if settings.log_denials else None,
-        syscalls=(*_rules(answers, default), *_default_in_full(known - answers.keys(), default)),
+        syscalls=(*_rules(answers, default), *_default_in_full(known - ruled, default)),
     )
     to_json(profile)
     allowed = sum(rule.action is Action.ALLOW for rule in policy.syscalls)
