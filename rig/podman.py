@@ -128,5 +128,9 @@ class Podman(Engine):
     def _placement(self) -> Sequence[str]:
         return (f"--cgroup-parent=/{self.cgroup.parent.name}/{self.cgroup.name}",)
 
+    def rm(self, name: str) -> None:
+        """Kill and remove a container, without the ten seconds in which it could end by itself."""
+        self("rm", "--force", "--time=0", "--volumes", name)
+
     def _stop(self) -> None:
         self("rm", "--all", "--force", "--time=0", check=False)

@@ -97,9 +97,13 @@ class Trial:
         before = Path(f"/proc/{self.process.pid}/cmdline").read_bytes()
         self.process.stdin.write(b"x")
         self.process.stdin.flush()
-        wait_until(
-            lambda: Path(f"/proc/{self.process.pid}/cmdline").read_bytes() != before, deadline_s=10, what="next gate"
-        )
+
+        def stands() -> bool:
+            process = Path(f"/proc/{self.process.pid}")
+            asleep = process.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "S"
+            return asleep and process.joinpath("cmdline").read_bytes() != before
+
+        wait_until(stands, deadline_s=10, what="the process stands at the next gate")
 
     def release(self, *, expect: int = 0) -> bytes:
         """Let the payload run to its end; what it printed."""
