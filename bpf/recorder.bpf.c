@@ -12,7 +12,9 @@
 #include <bpf/bpf_core_read.h>
 #include "recorder.h"
 
+/* thread.pending_nr: in no call, or in one that is not to be counted when it ends. */
 #define NO_CALL (-1)
+#define UNCOUNTED (-2)
 
 #define PR_SET_SECCOMP 22
 #define SECCOMP_MODE_FILTER 2
@@ -82,11 +84,10 @@ struct {
 	__type(value, u32);
 } free_sets SEC(".maps");
 
-/* Processes that came in from outside, and which session each began. */
+/* Processes that came in from outside, and which session each began. The oldest make room. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, SCMM_PROCESSES);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct scmm_process);
 	__type(value, u32);
 } processes SEC(".maps");
@@ -100,23 +101,28 @@ struct {
 
 struct scmm_config config SEC(".data.config") = {};
 
+/* A controller that this kernel was built without has no number; asked for it, the object would not load. */
+#define SSID(controller)                                                   \
+	(bpf_core_enum_value_exists(enum cgroup_subsys_id, controller) ?   \
+		 (int)bpf_core_enum_value(enum cgroup_subsys_id, controller) : -1)
+
 static __always_inline int controller_ssid(u32 controller)
 {
 	switch (controller) {
 	case 1:
-		return bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
+		return SSID(memory_cgrp_id);
 	case 2:
-		return bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id);
+		return SSID(pids_cgrp_id);
 	case 3:
-		return bpf_core_enum_value(enum cgroup_subsys_id, devices_cgrp_id);
+		return SSID(devices_cgrp_id);
 	case 4:
-		return bpf_core_enum_value(enum cgroup_subsys_id, freezer_cgrp_id);
+		return SSID(freezer_cgrp_id);
 	case 5:
-		return bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id);
+		return SSID(cpu_cgrp_id);
 	case 6:
-		return bpf_core_enum_value(enum cgroup_subsys_id, perf_event_cgrp_id);
+		return SSID(perf_event_cgrp_id);
 	case 7:
-		return bpf_core_enum_value(enum cgroup_subsys_id, net_cls_cgrp_id);
+		return SSID(net_cls_cgrp_id);
 	}
 	return -1;
 }
@@ -204,6 +210,8 @@ static __always_inline u32 join_session(struct task_struct *task, struct scmm_sl
 	if (known)
 		return *known + 1;
 	number = __sync_fetch_and_add(&slot->sessions, 1);
+	if (!number)
+		slot->init = process.tgid;
 	if (number >= SCMM_SESSIONS) {
 		count(slot, SCMM_SESSIONS_SHARED);
 		number = SCMM_SESSIONS - 1;
@@ -250,6 +258,12 @@ static __noinline int find_place(struct task_struct *task, u64 place)
 	if (!thread) {
 		count(slot, SCMM_LOST_THREADS);
 		return 0;
+	}
+	if (thread->epoch != target->epoch && thread->phase == SCMM_APP) {
+		struct scmm_slot *left = live_slot(thread->slot, thread->epoch);
+
+		if (left)
+			count(left, SCMM_LEFT_CGROUP);
 	}
 	begin(thread, target, place);
 	thread->place = place;
@@ -345,7 +359,7 @@ int BPF_PROG(scmm_sys_enter, struct pt_regs *regs, long id)
 	if (!thread)
 		return 0;
 	abi = abi_of(task, &nr);
-	thread->pending_nr = NO_CALL;
+	thread->pending_nr = UNCOUNTED;
 	if (nr < 0 || nr >= SCMM_NR_MAX) {
 		slot = live_slot(thread->slot, thread->epoch);
 		if (slot)
@@ -353,12 +367,11 @@ int BPF_PROG(scmm_sys_enter, struct pt_regs *regs, long id)
 		return 0;
 	}
 	index = abi == SCMM_NATIVE && thread->set ? thread->set : assign_set(thread, abi);
-	if (!index)
-		return 0;
-	set = set_at(index - 1);
+	set = index ? set_at(index - 1) : 0;
 	if (!set || set->epoch != thread->epoch) {
-		/* The recording this thread belonged to is over: begin anew with its next call. */
-		bpf_task_storage_delete(&threads, task);
+		/* If the recording this thread belonged to is over: begin anew with its next call. */
+		if (index || !live_slot(thread->slot, thread->epoch))
+			bpf_task_storage_delete(&threads, task);
 		return 0;
 	}
 	if (abi == SCMM_NATIVE)
@@ -388,7 +401,7 @@ static __always_inline bool loads_filter(struct pt_regs *regs, long nr, long ret
 
 /*
  * The end of a call that had no beginning. A seccomp filter that was there already runs before the
- * sys_enter tracepoint; a call it refuses is skipped, and only its end is traced.
+ * sys_enter tracepoint; a call it does not let through is skipped, and only its end is traced.
  */
 static __always_inline void count_denied(struct task_struct *task, struct thread *thread,
 					 struct pt_regs *regs, long ret)
@@ -402,8 +415,8 @@ static __always_inline void count_denied(struct task_struct *task, struct thread
 	struct scmm_set *set;
 	u32 abi, index;
 
-	/* Restarts and signal returns have no number here; a forked child returns 0. */
-	if (nr < 0 || ret >= 0 || ret <= -SCMM_ERRNO_MAX)
+	/* Signal returns have no number here. */
+	if (nr < 0)
 		return;
 	abi = abi_of(task, &nr);
 	if (nr < 0 || nr >= SCMM_NR_MAX)
@@ -418,7 +431,9 @@ static __always_inline void count_denied(struct task_struct *task, struct thread
 	if (!call)
 		return;
 	__sync_fetch_and_add(&call->denied, 1);
-	call->denied_errno = -ret;
+	/* A filter may also answer with a value: USER_NOTIF, TRAP, or errno 0. */
+	if (ret < 0 && ret > -SCMM_ERRNO_MAX)
+		call->denied_errno = -ret;
 }
 
 SEC("tp_btf/sys_exit")
@@ -434,11 +449,12 @@ int BPF_PROG(scmm_sys_exit, struct pt_regs *regs, long ret)
 	if (!thread)
 		return 0;
 	nr = thread->pending_nr;
+	thread->pending_nr = NO_CALL;
 	if (nr < 0 || nr >= SCMM_NR_MAX) {
-		count_denied(task, thread, regs, ret);
+		if (nr != UNCOUNTED)
+			count_denied(task, thread, regs, ret);
 		return 0;
 	}
-	thread->pending_nr = NO_CALL;
 	set = set_at(thread->pending_set - 1);
 	if (!set || set->epoch != thread->epoch)
 		return 0;
@@ -446,7 +462,8 @@ int BPF_PROG(scmm_sys_exit, struct pt_regs *regs, long ret)
 	if (!call)
 		return 0;
 	error = -ret;
-	if (ret >= 0 || error > 4095) {
+	/* What rt_sigreturn leaves is the interrupted code's register, not a result. */
+	if (ret >= 0 || error > 4095 || (nr == NR_RT_SIGRETURN && set->abi == SCMM_NATIVE)) {
 		__sync_fetch_and_add(&call->succeeded, 1);
 	} else if (error < SCMM_ERRNO_MAX) {
 		u64 bit = 1ULL << (error & 63);
@@ -462,6 +479,20 @@ int BPF_PROG(scmm_sys_exit, struct pt_regs *regs, long ret)
 	return 0;
 }
 
+/*
+ * Whether what a thread executes without having loaded a filter is the program, not part of the set-up: a runtime
+ * executes itself anew before it enters the container's mounts, and runs createContainer hooks in them, as
+ * children of the container's first process.
+ */
+static __always_inline bool is_payload(struct scmm_slot *slot, struct task_struct *task, struct thread *thread)
+{
+	if (slot->mntns && slot->mntns != BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum))
+		return false;
+	if (thread->session != 1)
+		return true;
+	return !slot->filtered && slot->init == bpf_get_current_pid_tgid() >> 32;
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(scmm_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
@@ -471,10 +502,8 @@ int BPF_PROG(scmm_exec, struct task_struct *task, int old_pid, struct linux_binp
 	if (!thread || thread->phase == SCMM_APP)
 		return 0;
 	if (thread->phase == SCMM_SETUP) {
-		/* Without a filter the payload is what runs in the container's own mounts; a runtime that
-		 * executes itself anew does so before it enters them. */
 		slot = live_slot(thread->slot, thread->epoch);
-		if (!slot || (slot->mntns && slot->mntns != BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum)))
+		if (!slot || !is_payload(slot, task, thread))
 			return 0;
 	}
 	thread->phase = SCMM_APP;
@@ -506,7 +535,7 @@ int BPF_PROG(scmm_fork, struct task_struct *parent, struct task_struct *child)
 	copy->phase = thread->phase;
 	copy->set = thread->set;
 	copy->pending_set = 0;
-	copy->pending_nr = NO_CALL;
+	copy->pending_nr = UNCOUNTED; /* it begins with the end of its parent's call */
 	return 0;
 }
 
@@ -528,8 +557,11 @@ int BPF_PROG(scmm_cgroup_mkdir, struct cgroup *cgroup, const char *path)
 	if (!slot)
 		return 0;
 	key.id = BPF_CORE_READ(cgroup, kn, id);
-	if (bpf_map_update_elem(&targets, &key, &copy, BPF_NOEXIST))
+	/* A bound for each recording, so that none takes the room of the others. */
+	if (slot->cgroups >= SCMM_CGROUPS_PER_SLOT || bpf_map_update_elem(&targets, &key, &copy, BPF_NOEXIST))
 		count(slot, SCMM_LOST_CGROUPS);
+	else
+		__sync_fetch_and_add(&slot->cgroups, 1);
 	return 0;
 }
 
@@ -537,9 +569,17 @@ SEC("tp_btf/cgroup_rmdir")
 int BPF_PROG(scmm_cgroup_rmdir, struct cgroup *cgroup, const char *path)
 {
 	struct scmm_cgroup_key key = {};
+	struct scmm_target *target;
+	struct scmm_slot *slot;
 
 	key.hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id);
 	key.id = BPF_CORE_READ(cgroup, kn, id);
+	target = bpf_map_lookup_elem(&targets, &key);
+	if (!target)
+		return 0;
+	slot = live_slot(target->slot, target->epoch);
+	if (slot && slot->cgroups)
+		__sync_fetch_and_add(&slot->cgroups, -1);
 	bpf_map_delete_elem(&targets, &key);
 	return 0;
 }

@@ -12,12 +12,13 @@
 #define SCMM_NR_MAX 576
 /* Recordings at once. */
 #define SCMM_SLOTS 256
-/* Cgroups followed at once, over all recordings. */
-#define SCMM_CGROUPS 8192
+/* Cgroups followed at once, over all recordings, and below one container. */
+#define SCMM_CGROUPS 16384
+#define SCMM_CGROUPS_PER_SLOT 1024
 /* Session 0 is the container's own process; late entrants follow; the last one takes all further ones. */
 #define SCMM_SESSIONS 8
-/* Processes that entered recorded containers from outside; one that does not fit gives each thread a session. */
-#define SCMM_PROCESSES 16384
+/* Processes remembered that entered recorded containers from outside. */
+#define SCMM_PROCESSES 2048
 #define SCMM_PHASES 3
 #define SCMM_ABIS 3
 /* Call tables for all recordings together unless the user side asks for another number: 7 MiB. */
@@ -73,6 +74,10 @@ struct scmm_slot {
 	__u32 mntns;		/* inode of the container's mount namespace; 0: shares the host's */
 	__u32 sessions;		/* number given out */
 	__u32 sets;		/* number given out */
+	__u32 init;		/* process that was seen first, in the initial pid namespace */
+	__u32 filtered;		/* the runtime loads a seccomp filter before it executes the program */
+	__u32 cgroups;		/* cgroups below the container's own, now */
+	__u32 pad;
 	__u64 counters[SCMM_COUNTERS];
 	__u32 set_of[SCMM_SESSIONS * SCMM_PHASES * SCMM_ABIS];	/* index + 1 into the sets; 0: none yet */
 };

@@ -21,6 +21,7 @@ class LossKind(StrEnum):
     LEFT = "left-cgroup"
     CUT_SHORT = "cut-short"
     NEVER_STARTED = "never-started"
+    UNKNOWN_PHASE = "unknown-phase"
 
 
 class NoteKind(StrEnum):

@@ -9,7 +9,7 @@ import click
 
 from scmm_oci.cli.output import data, plain, say
 from scmm_oci.errors import Failure
-from scmm_oci.recorder import installation
+from scmm_oci.recorder import installation, session
 from scmm_oci.recorder import recover as recovery
 from scmm_oci.recorder.ledger import Ledger
 
@@ -68,7 +68,7 @@ def _list(run_dir: Path, *, as_json: bool) -> int:
             "container": entry.get("container", {}).get("id"),
             "pid": entry.get("pid"),
             "started_at": entry.get("started_at"),
-            "state": "container gone" if recovery.is_gone(entry) else "recording",
+            "state": "container gone" if session.is_gone(entry) else "recording",
         }
         for entry in entries
     ]

@@ -24,6 +24,7 @@ _MAP_GET_NEXT_KEY = 4
 _PROG_LOAD = 5
 _OBJ_PIN = 6
 _OBJ_GET = 7
+_OBJ_GET_INFO_BY_FD = 15
 _RAW_TRACEPOINT_OPEN = 17
 _BTF_LOAD = 18
 
@@ -38,6 +39,8 @@ BPF_NOEXIST = 1
 BPF_FS_MAGIC = 0xCAFE4A11
 
 _NR_BPF = {"x86_64": 321, "aarch64": 280}
+_NR_MEMBARRIER = {"x86_64": 324, "aarch64": 283}
+_MEMBARRIER_CMD_GLOBAL = 1
 _MACHINE = os.uname().machine
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -62,6 +65,16 @@ def _bpf(command: int, attr: bytes, what: str) -> int:
         hint = " (needs root, or CAP_BPF and CAP_PERFMON)" if number in (errno.EPERM, errno.EACCES) else ""
         raise BpfError(number, f"{what}: {os.strerror(number)}{hint}")
     return result
+
+
+def wait_for_programs() -> None:
+    """Wait until every BPF program that runs now on a tracepoint has returned (some 10 ms).
+
+    They run inside RCU read-side sections, and MEMBARRIER_CMD_GLOBAL waits out a grace period (membarrier(2)).
+    """
+    if _libc.syscall(_NR_MEMBARRIER[_MACHINE], _MEMBARRIER_CMD_GLOBAL, 0, 0) < 0:
+        number = ctypes.get_errno()
+        raise BpfError(number, f"membarrier: {os.strerror(number)}")
 
 
 def is_bpffs(path: str) -> bool:
@@ -160,7 +173,20 @@ class Map:
         """Open the map pinned at `path`; FileNotFoundError-like BpfError (ENOENT) if nothing is."""
         name = ctypes.create_string_buffer(os.fsencode(path))
         attr = struct.pack("=QII", ctypes.addressof(name), 0, 0)
-        return cls(_bpf(_OBJ_GET, attr, f"open {path}"), name=path, key_size=key_size, value_size=value_size)
+        opened = cls(_bpf(_OBJ_GET, attr, f"open {path}"), name=path, key_size=key_size, value_size=value_size)
+        # The kernel writes as many bytes as the map's values have, whatever the buffer's size.
+        if opened._sizes() != (key_size, value_size):
+            opened.close()
+            raise BpfError(errno.EINVAL, f"{path} is not a map of this version of scmm-oci (sizes differ)")
+        return opened
+
+    def _sizes(self) -> tuple[int, int]:
+        # struct bpf_map_info: type, id, key_size, value_size, …
+        info = ctypes.create_string_buffer(64)
+        attr = struct.pack("=IIQ", self.fd, len(info), ctypes.addressof(info))
+        _bpf(_OBJ_GET_INFO_BY_FD, attr, f"ask for {self.name}")
+        _, _, key_size, value_size = struct.unpack_from("=IIII", info)
+        return key_size, value_size
 
     def close(self) -> None:
         os.close(self.fd)

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 # v1 controllers that runtimes give a container a cgroup of its own in. The order is the one in which
 # bpf/recorder.bpf.c's controller_ssid() numbers them, from 1.
 V1_CONTROLLERS = ("memory", "pids", "devices", "freezer", "cpu", "perf_event", "net_cls")
@@ -17,11 +21,12 @@ class NoOwnCgroup(OSError):
 
 
 class Place:
-    """A cgroup: `hierarchy` number (0 is cgroup v2), v1 `controller` or "", `path` in the hierarchy, `id`."""
+    """A cgroup: `hierarchy` number (0 is cgroup v2), v1 `controller` or "", `path` in it, `id`, mounted `directory`."""
 
-    __slots__ = ("controller", "hierarchy", "id", "path")
+    __slots__ = ("controller", "directory", "hierarchy", "id", "path")
 
-    def __init__(self, *, hierarchy: int, controller: str, path: str, id: int) -> None:
+    def __init__(self, *, hierarchy: int, controller: str, path: str, id: int, directory: str) -> None:
+        self.directory = directory
         self.hierarchy = hierarchy
         self.controller = controller
         self.path = path
@@ -79,6 +84,13 @@ def _is_own(path: str, ours: str) -> bool:
     return path not in ("/", "") and not (ours == path or ours.startswith(path + "/")) and "/.." not in path
 
 
+def descendants(directory: str) -> Iterator[int]:
+    """The ids of all cgroups below a cgroup's directory."""
+    for parent, names, _ in os.walk(directory):
+        for name in names:
+            yield os.stat(os.path.join(parent, name)).st_ino
+
+
 def place_of_container(pid: int) -> Place:
     """The cgroup of a container whose init is `pid`, as its runtime's hook sees it.
 
@@ -104,7 +116,8 @@ def place_of_container(pid: int) -> Place:
             unmounted.append(f"{controller or 'cgroup2'}:{path}")
             continue
         # kernfs: on 64-bit kernels the inode number of a cgroup directory is its id (kernfs_ino).
-        return Place(hierarchy=hierarchy, controller=controller, path=path, id=os.stat(place).st_ino)
+        number = os.stat(place).st_ino
+        return Place(hierarchy=hierarchy, controller=controller, path=path, id=number, directory=place)
     if unmounted:
         raise NoOwnCgroup(f"no mounted cgroup hierarchy shows the container's cgroup ({', '.join(unmounted)})")
     raise NoOwnCgroup(

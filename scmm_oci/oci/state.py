@@ -96,8 +96,11 @@ class Process:
 def read_process(bundle: str) -> Process:
     """The process of BUNDLE/config.json. Raises OSError or ValueError when it cannot be read."""
     # The bundle belongs to the runtime; its last component is still not followed out of there.
-    descriptor = os.open(os.path.join(bundle, "config.json"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(os.path.join(bundle, "config.json"), flags)
     with os.fdopen(descriptor, "rb") as file:
+        if os.fstat(descriptor).st_mode & 0o170000 != 0o100000:
+            raise ValueError("config.json is not a regular file")
         data = file.read(MAX_CONFIG + 1)
     if len(data) > MAX_CONFIG:
         raise ValueError(f"config.json is larger than {MAX_CONFIG} bytes")

@@ -197,5 +197,5 @@ def _rule(
 
 
 def _executable(captures: Sequence[Capture]) -> str | None:
-    names = sorted({capture.container.args[0] for capture in captures if capture.container.args})
+    names = sorted({name for capture in captures for name in capture.container.args[:1] if name})
     return printable(", ".join(names)) if names else None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from scmm_oci.errors import BadInput
 from scmm_oci.kernel import features, libbpf, prepared
-from scmm_oci.recorder import installation, ledger, pins, recover, session
+from scmm_oci.recorder import installation, ledger, pins, session
 from scmm_oci.recorder import settings as settings_module
 from scmm_oci.recorder.installation import Layout
 from scmm_oci.recorder.runtimes import parse_version
@@ -191,7 +191,7 @@ def directory_checks(settings: Settings) -> Iterator[Check]:
     if run_dir.is_dir() and os.access(run_dir, os.R_OK | os.X_OK):
         with ledger.Ledger(settings.run_dir) as opened:
             entries = opened.entries()
-    gone = [each for each in entries if recover.is_gone(each)]
+    gone = [each for each in entries if session.is_gone(each)]
     yield _check(
         "recordings",
         f"{len(gone)} whose container is gone" if gone else None,

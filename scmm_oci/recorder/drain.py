@@ -29,10 +29,12 @@ DETAILS = {
     "lost-threads": "the kernel had no memory for these threads' state; their calls are missing or misplaced",
     "lost-calls": "calls for which no call table was left",
     "left-cgroup": "threads moved out of the container's cgroup; their calls from then on are missing",
-    "bad-numbers": "calls with a number that no kernel has, answered ENOSYS",
+    "bad-numbers": "calls with a number beyond every table, answered ENOSYS (on arm, its private calls are such)",
     "sessions-shared": "processes that entered the container late and share the last exec session",
     "cut-short": "the recording was not ended by the runtime's poststop hook",
     "never-started": "the container's own program was never executed",
+    "unknown-phase": "processes that entered the container executed a program outside of its mounts and without a "
+    "filter: their calls stand under setup, and are not in the program's",
 }
 NOTES = ("bad-numbers", "sessions-shared")
 
@@ -53,7 +55,7 @@ def read_slot(maps: Maps, number: int) -> Slot:
     """Read slot `number`; it stays as it is. Raises BpfError."""
     key = wire.KEY.pack(number)
     fields = wire.SLOT.unpack(maps.slots.get(key) or bytes(wire.SLOT.size))
-    counters = dict(zip(wire.COUNTERS, fields[4 : 4 + len(wire.COUNTERS)], strict=True))
+    counters = wire.counters_of(fields)
     read = (maps.sets.get(wire.KEY.pack(index)) for index in slots.tables(maps, number))
     return Slot(counters=counters, sets=[parse_set(value) for value in read if value is not None])
 
@@ -135,6 +137,9 @@ def document(
     losses = [_item(kind, slot.counters[kind]) for kind in wire.COUNTERS if kind not in NOTES and slot.counters[kind]]
     if not sessions or not sessions[0]["phases"]["app"]:
         losses.append(_item("never-started", 1))
+    misplaced = sum(1 for each in sessions[1:] if not each["phases"]["app"] and _executes(each["phases"]["setup"]))
+    if misplaced:
+        losses.append(_item("unknown-phase", misplaced))
     if cut_short is not None:
         losses.append({"kind": "cut-short", "count": 1, "detail": cut_short})
     return {
@@ -152,6 +157,10 @@ def document(
         "runtime": entry["runtime"],
         "sessions": sessions,
     }
+
+
+def _executes(calls: list[dict[str, Any]]) -> bool:
+    return any(call["name"] in ("execve", "execveat") and call["succeeded"] for call in calls)
 
 
 def _item(kind: str, count: int) -> dict[str, Any]:

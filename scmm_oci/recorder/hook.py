@@ -50,7 +50,8 @@ def log(path: str, message: str, *, now: float, loud: bool = True) -> None:
     try:
         from scmm_oci.recorder.ledger import private_directory
 
-        private_directory(os.path.dirname(path))
+        # /var/log may be writable by a group of log writers.
+        private_directory(os.path.dirname(path), above=False)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(path, flags, 0o600)
         try:
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(USAGE + "\n")
         return 2
     stage, now, required = words[0], time.time(), False
+    os.umask(0o077)  # runtimes may call with 0, and directories above ours get no mode of their own
     settings, unusable = settings_module.check({}), None
     try:
         settings = settings_module.read(settings_path)
@@ -139,6 +141,7 @@ def _start(wanted: state.State, settings: settings_module.Settings, *, now: floa
                 "no_new_privileges": process.no_new_privileges,
                 "seccomp": process.seccomp,
             },
+            bundle=wanted.bundle,
             pid=wanted.pid,
             name=wish.name,
             runtime=question.answer,
@@ -164,14 +167,18 @@ def _process(wanted: state.State, settings: settings_module.Settings, *, now: fl
 def _stop(wanted: state.State, settings: settings_module.Settings, *, now: float) -> None:
     if not os.path.isdir(settings.run_dir):
         return
-    from scmm_oci.recorder import session
+    from scmm_oci.recorder import pins, session
     from scmm_oci.recorder.ledger import Ledger
 
     with Ledger(settings.run_dir) as ledger:
         for entry in ledger.entries():
-            if entry.get("container", {}).get("id") != wanted.id:
+            if not session.is_of(entry, wanted.id, wanted.bundle):
                 continue
-            path, document = session.finish(ledger, settings, entry, now=now)
+            try:
+                path, document = session.finish(ledger, settings, entry, now=now)
+            except pins.PinsMissing:
+                ledger.remove(entry["slot"])  # what it held is gone with the maps
+                raise
             log(settings.log_file, f"container {wanted.id[:64]}: {summary(document)}: {path}", now=now, loud=False)
 
 

@@ -153,7 +153,8 @@ def writable_by_others(path: Path) -> str | None:
         if status.st_uid != 0:
             return f"{each} belongs to uid {status.st_uid}"
         # In a sticky directory (/tmp) nobody can replace what belongs to root.
-        if status.st_mode & 0o022 and not (each != path and status.st_mode & stat.S_ISVTX):
+        others = status.st_mode & (0o002 if status.st_gid == 0 else 0o022)  # root's group is root
+        if others and not (each != path and status.st_mode & stat.S_ISVTX):
             return f"{each} can be written by others (mode {status.st_mode & 0o7777:o})"
     return None
 

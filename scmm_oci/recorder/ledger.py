@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 _SUFFIX = ".json"
 
 
-def private_directory(path: str) -> None:
-    """Make `path` and refuse it if anyone but its owner, who must be us, could write there."""
+def private_directory(path: str, *, above: bool = True) -> None:
+    """Make `path` and refuse it if anyone but its owner, who must be us, could write there.
+
+    above: refuse it too if others could put another in its place. Raises OSError.
+    """
     os.makedirs(path, mode=0o700, exist_ok=True)
     status = os.lstat(path)
     if (status.st_mode & 0o170000) != 0o040000:
@@ -31,13 +34,13 @@ def private_directory(path: str) -> None:
         raise PermissionError(
             errno.EPERM, f"{path} can be written by others (mode {status.st_mode & 0o7777:o}): chmod go-w"
         )
-    above = os.path.dirname(path)
-    while above != os.path.dirname(above):
-        status = os.stat(above)
+    parent = os.path.dirname(path)
+    while above and parent != os.path.dirname(parent):
+        status = os.stat(parent)
         # In a sticky directory nobody can replace what belongs to us.
         if status.st_uid not in (0, os.geteuid()) or (status.st_mode & 0o022 and not status.st_mode & 0o1000):
-            raise PermissionError(errno.EPERM, f"others could replace {path}: {above} is theirs to write")
-        above = os.path.dirname(above)
+            raise PermissionError(errno.EPERM, f"others could replace {path}: {parent} is theirs to write")
+        parent = os.path.dirname(parent)
 
 
 class Ledger:

@@ -27,8 +27,12 @@ class PinsMissing(OSError):
 
 
 def is_loaded(directory: str) -> bool:
-    # The marker comes last when loading and goes first when unloading: with it, all the others are there.
-    return os.path.lexists(os.path.join(directory, "complete"))
+    # The marker comes last when loading and goes first when unloading; but someone may have removed a pin.
+    names = {"complete", *MAPS.values()}
+    try:
+        return names.issubset(os.listdir(directory))
+    except FileNotFoundError:
+        return False
 
 
 def load(directory: str, *, run_dir: str, call_tables: int) -> None:
@@ -61,12 +65,23 @@ def load(directory: str, *, run_dir: str, call_tables: int) -> None:
         raise
 
 
+def _is_ours(name: str) -> bool:
+    return name == "complete" or name in MAPS.values() or name.startswith("link_scmm_")
+
+
 def remove(directory: str) -> None:
-    """Remove every pin and the directory; links first, so that nothing runs on maps that are going away."""
+    """Remove every pin and the directory; links first, so that nothing runs on maps that are going away.
+
+    Raises PinsMissing, having removed nothing, for a directory that holds anything but our pins.
+    """
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
         return
+    foreign = [name for name in names if not _is_ours(name)]
+    if foreign or not bpf.is_bpffs(directory):
+        what = f"holds {foreign[0]!r}, which is not ours" if foreign else "is not in a BPF file system"
+        raise PinsMissing(errno.EEXIST, f"{directory} {what}: set pin_dir to a directory for scmm-oci alone")
     for name in sorted(names, key=lambda each: (each != "complete", not each.startswith("link_"), each)):
         path = os.path.join(directory, name)
         if name == "complete":

@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from scmm_oci.kernel.cgroup import memberships
 from scmm_oci.recorder import pins, session, store
 from scmm_oci.recorder.ledger import Ledger
 from scmm_oci.recorder.settings import Settings
@@ -23,15 +22,6 @@ class Recovered:
     problem: str | None = None
 
 
-def is_gone(entry: dict[str, object]) -> bool:
-    """Whether the container of a recording is over: its init process is no more, or the number is another's now."""
-    try:
-        places = {path for _, _, path in memberships(str(entry.get("pid", 0)))}
-    except OSError:
-        return True
-    return entry.get("cgroup") not in places
-
-
 def recover(settings: Settings, *, now: float, everything: bool = False) -> list[Recovered]:
     """End every recording whose container is gone, and move captures that waited for room to their place.
 
@@ -42,7 +32,7 @@ def recover(settings: Settings, *, now: float, everything: bool = False) -> list
         return results
     with Ledger(settings.run_dir) as ledger:
         for entry in ledger.entries():
-            if not everything and not is_gone(entry):
+            if not everything and not session.is_gone(entry):
                 continue
             name = str(entry.get("name", f"slot {entry['slot']}"))
             try:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 KNOWN = ("runc", "crun")
 _CACHE = "runtimes.json"
 _MAX_OUTPUT = 4096
+_PATIENCE = 1.0  # seconds
 _DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")
 
 
@@ -91,8 +92,13 @@ class Question:
     def answer(self) -> dict[str, Any]:
         """{"name": …, "version": …}; None where it is not known. Waits for the runtime's answer."""
         if self._pid:
-            with os.fdopen(self._reading, "rb") as pipe:
-                output = pipe.read(_MAX_OUTPUT)
+            output = b""
+            import select
+
+            with os.fdopen(self._reading, "rb", buffering=0) as pipe:
+                if select.select([pipe], [], [], _PATIENCE)[0]:
+                    output = pipe.read(_MAX_OUTPUT) or b""
+            os.kill(self._pid, 9)  # it has ended by itself, unless it hangs
             os.waitpid(self._pid, 0)
             self._pid = 0
             self._version = parse_version(output.decode(errors="replace"))

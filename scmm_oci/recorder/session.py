@@ -36,11 +36,34 @@ def _mount_namespace(pid: int) -> int:
     return 0 if theirs == os.stat("/proc/self/ns/mnt").st_ino else theirs
 
 
+def is_of(entry: dict[str, Any], container_id: str, bundle: str) -> bool:
+    """Whether a recording is of this container: two engines may give the same id, but not the same bundle."""
+    if entry.get("container", {}).get("id") != container_id:
+        return False
+    return not bundle or entry.get("bundle") in ("", bundle)
+
+
+def is_gone(entry: dict[str, Any]) -> bool:
+    """Whether the container of a recording is over: its first process is no more, or its number is another's now."""
+    pid = entry.get("pid", 0)
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            if file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X"):
+                return True
+        places = [path for _, _, path in cgroup.memberships(pid)]
+    except OSError:
+        return True
+    # It may have moved into a cgroup of its own making below (systemd's init.scope).
+    known = str(entry.get("cgroup"))
+    return not any(path == known or path.startswith(known + "/") for path in places)
+
+
 def begin(
     ledger: Ledger,
     settings: Settings,
     *,
     container: dict[str, Any],
+    bundle: str,
     pid: int,
     name: str,
     runtime: Callable[[], dict[str, Any]],
@@ -51,16 +74,14 @@ def begin(
     runtime: called last, because its answer takes a while and is on its way meanwhile. On failure nothing of
     this recording is left. Raises OSError.
     """
-    entries = ledger.entries()
-    for entry in entries:
-        if entry.get("container", {}).get("id") != container["id"]:
+    for entry in ledger.entries():
+        if not is_of(entry, container["id"], bundle):
             continue
         if entry.get("pid") == pid:
             return False
-        finish(
-            ledger, settings, entry, now=now, cut_short="the container was started again before its poststop hook ran"
-        )
-        entries = ledger.entries()
+        if is_gone(entry):
+            _finish_earlier(ledger, settings, entry, now=now)
+    entries = ledger.entries()
     place = cgroup.place_of_container(pid)
     mntns = _mount_namespace(pid)
     number = slots.free_slot({entry["slot"] for entry in entries})
@@ -71,6 +92,8 @@ def begin(
         "pid": pid,
         "name": name,
         "started_at": timestamp(now),
+        "bundle": bundle,
+        "pin_dir": settings.pin_dir,
         "cgroup": place.path,
         "container": container,
         "runtime": {"name": None, "version": None},
@@ -81,21 +104,32 @@ def begin(
     try:
         ledger.write(entry)
         with pins.Maps(settings.pin_dir) as maps:
-            slots.begin(maps, number, epoch=epoch, mntns=mntns, place=place)
+            filtered = bool(container["seccomp"])
+            slots.begin(maps, number, epoch=epoch, mntns=mntns, filtered=filtered, place=place)
         entry["runtime"] = runtime()
         ledger.write(entry)
     except BaseException:
         ledger.remove(number)
         with pins.Maps(settings.pin_dir) as maps:
             slots.free(maps, number)
-        _unload_if_last(ledger, settings)
+        _unload_if_last(ledger, settings.pin_dir)
         raise
     return True
 
 
-def _unload_if_last(ledger: Ledger, settings: Settings) -> None:
+def _finish_earlier(ledger: Ledger, settings: Settings, entry: dict[str, Any], *, now: float) -> None:
+    try:
+        why = "the container was started again before its poststop hook ran"
+        finish(ledger, settings, entry, now=now, cut_short=why)
+    except pins.PinsMissing:
+        ledger.remove(entry["slot"])  # what it held is gone with the maps
+    except Unsaved:
+        pass  # it waits in the run directory, and must not stand in the way of this one
+
+
+def _unload_if_last(ledger: Ledger, directory: str) -> None:
     if not ledger.entries():
-        pins.remove(settings.pin_dir)
+        pins.remove(directory)
 
 
 def finish(
@@ -107,9 +141,11 @@ def finish(
     directory instead, OSError when it could not be written at all (the slot is kept then).
     """
     number = entry["slot"]
+    directory = str(entry.get("pin_dir", settings.pin_dir))  # the settings may have changed since
+    busy = cut_short is not None and not is_gone(entry)
     if entry.get("broken"):
         cut_short = "the recorder's notes on this recording were cut short"
-    with pins.Maps(settings.pin_dir) as maps:
+    with pins.Maps(directory) as maps:
         slots.detach(maps, number)
         slot = drain.read_slot(maps, number)
         saved, failure = None, None
@@ -129,8 +165,8 @@ def finish(
         # In this order: a slot that is free but still in the ledger would be saved once more, empty; one that is
         # live but in no ledger is freed by whoever takes it next.
         ledger.remove(number)
-        slots.free(maps, number)
-    _unload_if_last(ledger, settings)
+        slots.free(maps, number, busy=busy)
+    _unload_if_last(ledger, directory)
     if failure is not None:
         raise Unsaved(
             failure.errno,

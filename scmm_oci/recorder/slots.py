@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from scmm_oci.kernel import bpf
-from scmm_oci.kernel.cgroup import V1_CONTROLLERS
+from scmm_oci.kernel import cgroup as cgroup_module
 from scmm_oci.recorder import wire
 
 TYPE_CHECKING = False
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scmm_oci.recorder.pins import Maps
 
 _ZERO = wire.KEY.pack(0)
+_MAX_DESCENDANTS = 1024  # as SCMM_CGROUPS_PER_SLOT in bpf/recorder.h
 
 
 class SlotsFull(OSError):
@@ -33,16 +34,20 @@ def free_slot(taken: Container[int]) -> int:
     )
 
 
-def begin(maps: Maps, number: int, *, epoch: int, mntns: int, place: Place) -> None:
-    """Make slot `number` live and point the container's cgroup at it; from here on its calls are kept."""
+def begin(maps: Maps, number: int, *, epoch: int, mntns: int, filtered: bool, place: Place) -> None:
+    """Make slot `number` live and point the container's cgroups at it; from here on its calls are kept.
+
+    filtered: whether the runtime loads a seccomp filter before it executes the program.
+    """
     if place.hierarchy:
         _watch_v1(maps, place)
     free(maps, number)  # a hook killed at the wrong moment leaves a live slot that nobody has
     key = wire.KEY.pack(number)
-    maps.slots.put(key, wire.empty_slot(epoch=epoch, mntns=mntns))
+    maps.slots.put(key, wire.empty_slot(epoch=epoch, mntns=mntns, filtered=filtered))
+    target = wire.TARGET.pack(number, epoch)
     cgroup = wire.CGROUP_KEY.pack(place.id, place.hierarchy, 0)
     try:
-        maps.targets.put(cgroup, wire.TARGET.pack(number, epoch), flags=bpf.BPF_NOEXIST)
+        maps.targets.put(cgroup, target, flags=bpf.BPF_NOEXIST)
     except bpf.BpfError as error:
         if error.errno != errno.EEXIST:
             raise
@@ -50,12 +55,15 @@ def begin(maps: Maps, number: int, *, epoch: int, mntns: int, place: Place) -> N
         live = wire.SLOT.unpack(maps.slots.get(wire.KEY.pack(slot)) or bytes(wire.SLOT.size))[0]
         if live and live == other:
             raise SlotsFull(errno.EEXIST, f"cgroup {place.path} is recorded already, in slot {slot}") from None
-        maps.targets.put(cgroup, wire.TARGET.pack(number, epoch))
+        maps.targets.put(cgroup, target)
+    # What is made below it from now on, the kernel side adds.
+    for _, child in zip(range(_MAX_DESCENDANTS), cgroup_module.descendants(place.directory), strict=False):
+        maps.targets.put(wire.CGROUP_KEY.pack(child, place.hierarchy, 0), target)
 
 
 def _watch_v1(maps: Maps, place: Place) -> None:
     controller, hierarchy, sets, fresh = wire.CONFIG.unpack(maps.config.get(_ZERO) or bytes(wire.CONFIG.size))
-    wanted = (1 + V1_CONTROLLERS.index(place.controller), place.hierarchy)
+    wanted = (1 + cgroup_module.V1_CONTROLLERS.index(place.controller), place.hierarchy)
     if (controller, hierarchy) == wanted:
         return
     # Programs look at cgroup v2 and one v1 hierarchy, so a change must not blind running recordings.
@@ -81,18 +89,19 @@ def detach(maps: Maps, number: int) -> None:
 
 def tables(maps: Maps, number: int) -> list[int]:
     """The call tables that slot `number` has, as indices into the sets."""
-    fields = wire.SLOT.unpack(maps.slots.get(wire.KEY.pack(number)) or bytes(wire.SLOT.size))
-    return [place - 1 for place in fields[4 + len(wire.COUNTERS) :] if place]
+    return wire.sets_of(wire.SLOT.unpack(maps.slots.get(wire.KEY.pack(number)) or bytes(wire.SLOT.size)))
 
 
-def free(maps: Maps, number: int) -> None:
-    """Give slot `number` back, with its tables."""
+def free(maps: Maps, number: int, *, busy: bool = False) -> None:
+    """Give slot `number` back, with its tables.
+
+    busy: its container still runs, so programs may be at work on the tables; they are waited for.
+    """
     detach(maps, number)
     indices = tables(maps, number)
-    epoch = wire.SLOT.unpack(maps.slots.get(wire.KEY.pack(number)) or bytes(wire.SLOT.size))[0]
-    for process in [key for key in maps.processes if wire.PROCESS.unpack(key)[2] == epoch]:
-        maps.processes.delete(process)
     maps.slots.put(wire.KEY.pack(number), bytes(wire.SLOT.size))
+    if busy:
+        bpf.wait_for_programs()
     for index in indices:
         key = wire.KEY.pack(index)
         maps.sets.put(key, bytes(wire.SET_SIZE))

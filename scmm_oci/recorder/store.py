@@ -22,9 +22,9 @@ def store(directory: str, document: dict[str, Any]) -> str:
     """
     private_directory(directory)
     path = os.path.join(directory, document["name"] + SUFFIX)
-    temporary = os.path.join(directory, f".{document['name']}.{os.getpid()}.tmp")
+    temporary = os.path.join(directory, f".{document['name']}.tmp")  # one that a killed hook left is used again
     data = quickjson.dumps(document)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(temporary, flags, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -32,8 +33,10 @@ class Trial:
         record: str = "true",
         cgroup: Path | None = None,
         gate: bool = True,
+        gates: int = 1,
+        prefix: Sequence[str] = (),
     ) -> None:
-        self.gate = gate
+        self.gates, self.prefix = gates if gate else 0, prefix
         self.hooks, self.payload, self.words, self.name, self.record = hooks, payload, words, name, record
         self.stack = ExitStack()
         self._cgroup = cgroup
@@ -44,7 +47,10 @@ class Trial:
         self.bundle = self.hooks.layout.config.parent / f"bundle-{self.name}"
         self.bundle.mkdir(mode=0o700, exist_ok=True)
         (self.bundle / "config.json").write_text(json.dumps(CONFIG))
-        self.process = self.spawn(*(("gate", str(self.payload)) if self.gate else ()), *self.words)
+        gates = ("gate", str(self.payload)) * self.gates
+        self.process = self.spawn(*gates, *self.words, prefix=self.prefix)
+        if self.prefix:
+            self._await_sleep()
         self.started = self.hook("prestart")
         return self
 
@@ -56,13 +62,18 @@ class Trial:
         self.process.communicate()
         self.stack.close()
 
-    def spawn(self, *words: str) -> subprocess.Popen[bytes]:
-        """Start the payload with `words` and put it into the cgroup before it executes anything."""
+    def spawn(self, *words: str, prefix: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start the payload with `words` and put it into the cgroup before it executes anything.
+
+        prefix: a command that executes it, such as nsenter.
+        """
 
         def join() -> None:
             (self.cgroup / "cgroup.procs").write_text("0")
 
-        return subprocess.Popen([self.payload, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=join)
+        return subprocess.Popen(
+            [*prefix, str(self.payload), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=join
+        )
 
     def state(self, **changes: object) -> bytes:
         """The container state a runtime would write."""
@@ -98,12 +109,18 @@ class Trial:
         self.process.stdin.write(b"x")
         self.process.stdin.flush()
 
+        self._await_sleep(other_than=before)
+
+    def _await_sleep(self, *, other_than: bytes = b"") -> None:
+        """Wait until the process sleeps in the payload, at a gate, with another command line than before."""
+
         def stands() -> bool:
             process = Path(f"/proc/{self.process.pid}")
             asleep = process.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "S"
-            return asleep and process.joinpath("cmdline").read_bytes() != before
+            words = process.joinpath("cmdline").read_bytes()
+            return asleep and words.startswith(bytes(self.payload)) and words != other_than
 
-        wait_until(stands, deadline_s=10, what="the process stands at the next gate")
+        wait_until(stands, deadline_s=10, what="the process stands at the gate")
 
     def release(self, *, expect: int = 0) -> bytes:
         """Let the payload run to its end; what it printed."""

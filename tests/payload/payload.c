@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -119,6 +120,7 @@ static int denied(char **argv)
 	for (int i = 0; i < 5; i++)
 		failed += syscall(SYS_sched_getaffinity, 0, 0, NULL) == -1;
 	syscall(SYS_close, 9999);
+	syscall(SYS_getsockname, 0, NULL, NULL); /* ENOTSOCK, a number above 63 */
 	return failed == 5 ? 0 : 1;
 }
 
@@ -131,6 +133,44 @@ static int gate(char **argv)
 		return 1;
 	execv(argv[0], argv);
 	return 127;
+}
+
+/* child PROGRAM…: execute PROGRAM in a child. */
+static int child(char **argv)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		execv(argv[0], argv);
+		_exit(127);
+	}
+	return waitpid(pid, &status, 0) == pid && !status ? 0 : 1;
+}
+
+/* cgroups DIR N KEEP: make N cgroups in DIR, one after the other; remove each at once, but for the last KEEP. */
+static int cgroups(char **argv)
+{
+	long count = atol(argv[1]), keep = atol(argv[2]);
+	char path[4096];
+
+	for (long i = 0; i < count; i++) {
+		snprintf(path, sizeof(path), "%s/n%ld", argv[0], i);
+		if (mkdir(path, 0755) || (i < count - keep && rmdir(path)))
+			return 1;
+	}
+	return 0;
+}
+
+/* answered: ten calls that a filter of our own answers with the value 0, and one that a filter answers EBADMSG. */
+static int answered(char **argv)
+{
+	if (load_filter(SYS_sched_getaffinity, 0, 1) || load_filter(SYS_getpriority, EBADMSG, 0))
+		return 1;
+	for (int i = 0; i < 10; i++)
+		if (syscall(SYS_sched_getaffinity, 0, 0, NULL))
+			return 1;
+	return syscall(SYS_getpriority, 0, 0) == -1 && errno == EBADMSG ? 0 : 1;
 }
 
 /* nested DIR: make the cgroup DIR/nested, move there, and call getpriority in it. */
@@ -183,7 +223,8 @@ static const struct {
 } commands[] = {
 	{ "calls", calls },	{ "forks", forks },   { "foreign", foreign }, { "runtime", runtime },
 	{ "denied", denied },	{ "gate", gate },     { "nested", nested },   { "leave", leave },
-	{ "try", try_call },	{ "true", nothing },
+	{ "try", try_call },	{ "true", nothing },  { "child", child },     { "cgroups", cgroups },
+	{ "answered", answered },
 };
 
 int main(int argc, char **argv)

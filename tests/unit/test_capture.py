@@ -106,7 +106,7 @@ def test_every_problem_is_told_at_once_with_its_place():
         ".host: the key 'kernel' is missing",
         ".losses[0].count: -1 is less than 0",
         ".losses[0].kind: 'lost-call' is not a known value (did you mean 'lost-calls'?; known: lost-cgroups, "
-        "lost-threads, lost-calls, left-cgroup, cut-short, never-started)",
+        "lost-threads, lost-calls, left-cgroup, cut-short, never-started, unknown-phase)",
         ".sessions[1].phases.app[0].arch: 'x68_64' is not a known value (did you mean 'x86_64'?; known: x86_64, x86, "
         "x32, aarch64, arm, riscv64, s390x, s390, ppc64le)",
         ".started_at: 'yesterday' is not a time in UTC such as 2026-01-31T12:00:00Z",

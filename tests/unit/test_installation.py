@@ -241,6 +241,8 @@ def test_what_others_can_write_is_unsafe(tmp_path: Path) -> None:
     assert installation.writable_by_others(path) == f"{path} can be written by others (mode 757)"
     path.chmod(0o755)
     directory.chmod(0o775)
+    assert installation.writable_by_others(path) is None, "root's group is root"
+    os.chown(directory, -1, 12345)
     assert installation.writable_by_others(path) == f"{directory} can be written by others (mode 775)"
     directory.chmod(0o1777)
     assert installation.writable_by_others(path) is None, "as in /tmp, nobody can replace root's file"

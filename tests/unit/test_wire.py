@@ -49,7 +49,7 @@ COUNTERS = {
     "sessions-shared": "SCMM_SESSIONS_SHARED",
 }
 # Defined by the header, of no use to Python.
-C_ONLY = {"SCMM_CGROUPS", "SCMM_PROCESSES", "SCMM_ERRNO_MAX"}
+C_ONLY = {"SCMM_CGROUPS", "SCMM_CGROUPS_PER_SLOT", "SCMM_PROCESSES", "SCMM_ERRNO_MAX"}
 
 
 def uncommented(text: str) -> str:
@@ -162,7 +162,7 @@ def test_fields_stand_in_the_order_that_python_unpacks(tmp_path: Path) -> None:
         "scmm_cgroup_key": ["id", "hierarchy", "pad"],
         "scmm_process": ["started", "tgid", "epoch"],
         "scmm_target": ["slot", "epoch"],
-        "scmm_slot": ["epoch", "mntns", "sessions", "sets", "counters", "set_of"],
+        "scmm_slot": ["epoch", "mntns", "sessions", "sets", "init", "filtered", "cgroups", "pad", "counters", "set_of"],
         "scmm_config": ["v1_controller", "v1_hierarchy", "sets", "fresh"],
         "scmm_call": ["entered", "succeeded", "errnos", "denied", "denied_errno"],
         "scmm_set": ["epoch", "session", "phase", "abi", "calls"],
@@ -173,7 +173,7 @@ def controllers(source: str) -> tuple[str, ...]:
     """The v1 controllers as controller_ssid() numbers them, from 1."""
     body = re.search(r"controller_ssid\(u32 controller\)\n\{(.*?)\n\}", source, re.DOTALL)
     assert body is not None
-    cases = re.findall(r"case (\d+):\s*return bpf_core_enum_value\(enum cgroup_subsys_id, (\w+)_cgrp_id\)", body[1])
+    cases = re.findall(r"case (\d+):\s*return SSID\((\w+)_cgrp_id\)", body[1])
     assert [int(number) for number, _ in cases] == list(range(1, len(cases) + 1))
     return tuple(name for _, name in cases)
 
