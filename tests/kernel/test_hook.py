@@ -462,3 +462,106 @@ def test_doctor_names_a_hook_that_podman_would_skip(hooks: Hooks) -> None:
     assert any("is missing" in detail for detail in details)
     assert any("podman skips the hook without a word" in detail for detail in details)
     assert Layout().hooks_dir == Path("/usr/share/containers/oci/hooks.d")
+
+
+@pytest.mark.parametrize("where", ["plain", "foreign-pin"])
+def test_pin_dir_that_others_use_is_left_alone(
+    make_hooks: Callable[..., Hooks], payload: Path, tmp_path: Path, where: str
+) -> None:
+    if where == "plain":
+        pin_dir = tmp_path / "precious"
+        pin_dir.mkdir()
+        precious = pin_dir / "file"
+        precious.write_text("mine")
+    else:
+        pin_dir = Path(f"/sys/fs/bpf/theirs-{os.getpid()}")
+        precious = pin_dir / "map"
+        pin_dir.mkdir()
+        words = ["map", "create", precious, "type", "array", "key", "4", "value", "4", "entries", "1", "name", "theirs"]
+        subprocess.run(["bpftool", *words], check=True)
+    try:
+        hooks = make_hooks(pin_dir=str(pin_dir))
+        with Trial(hooks, payload, "true", name="theirs", record="false") as trial:
+            done = trial.hook("prestart", trial.state(annotations={"scmm.record": "true"}))
+            assert done.returncode == 0 and "not recorded" in done.stderr
+            trial.release()
+            trial.hook("poststop")
+        code, output = scmm("record", "--recover", "--config", str(hooks.layout.config))
+        assert precious.exists()
+        assert code == 1 and "set pin_dir to a directory for scmm-oci alone" in output
+    finally:
+        precious.unlink()
+        pin_dir.rmdir()
+
+
+def test_first_process_that_moves_is_not_gone(hooks: Hooks, payload: Path) -> None:
+    """systemd moves itself to init.scope below its container's cgroup."""
+    with Trial(hooks, payload, "gate", str(payload), "true", name="moves") as trial:
+        trial.pass_gate()
+        (trial.cgroup / "init.scope").mkdir()
+        (trial.cgroup / "init.scope" / "cgroup.procs").write_text(str(trial.process.pid))
+        _, output = scmm("record", "--recover", "--config", str(hooks.layout.config))
+        assert "nothing to recover" in output
+        trial.release()
+        capture = trial.finish()
+    assert capture["complete"] and "exit_group" in calls(capture)
+
+
+def test_two_engines_with_the_same_container_id(hooks: Hooks, payload: Path, tmp_path: Path) -> None:
+    with (
+        Trial(hooks, payload, "forks", "3", name="one", record="false") as one,
+        Trial(hooks, payload, "forks", "5", name="two", record="false") as two,
+    ):
+        for trial in (one, two):
+            state = trial.state(id="same", annotations={"scmm.record": "true", "scmm.name": trial.name})
+            assert trial.hook("prestart", state).returncode == 0
+        for trial in (one, two):
+            trial.release()
+            assert trial.hook("poststop", trial.state(id="same")).returncode == 0
+    for name, count in (("one", 3), ("two", 5)):
+        capture = hooks.capture(name)
+        assert capture["complete"], capture["losses"]
+        assert calls(capture)["getpgid"]["entered"] == count
+
+
+def test_lost_pins_are_told_and_do_not_stand_in_the_way(hooks: Hooks, payload: Path) -> None:
+    """As after a reboot with a run directory that stays, or when someone removed the pins."""
+    with Trial(hooks, payload, "true", name="pins") as trial:
+        trial.release()
+        pins = Path(hooks.settings.pin_dir)
+        (pins / "complete").rmdir()
+        for path in pins.iterdir():
+            path.unlink()
+        pins.rmdir()
+        done = trial.hook("poststop")
+        assert done.returncode == 1 and "is gone" in done.stderr
+    with Trial(hooks, payload, "forks", "2", name="pins", record="required") as trial:
+        assert trial.started is not None and trial.started.returncode == 0, trial.started.stderr
+        trial.release()
+        capture = trial.finish()
+    assert capture["complete"] and calls(capture)["getpgid"]["entered"] == 2
+
+
+def test_settings_that_change_while_recording(make_hooks: Callable[..., Hooks], payload: Path) -> None:
+    before = make_hooks()
+    with Trial(before, payload, "forks", "2", name="changed") as trial:
+        trial.release()
+        after = make_hooks(pin_dir=before.settings.pin_dir + "-2")
+        assert trial.hook("poststop").returncode == 0
+    assert calls(after.capture("changed"))["getpgid"]["entered"] == 2
+    assert not Path(before.settings.pin_dir).exists() and not Path(after.settings.pin_dir).exists()
+
+
+def test_directories_are_private_whatever_the_umask(
+    make_hooks: Callable[..., Hooks], payload: Path, tmp_path: Path
+) -> None:
+    hooks = make_hooks(capture_dir=str(tmp_path / "a" / "b" / "captures"))
+    before = os.umask(0)
+    try:
+        with Trial(hooks, payload, "true", name="umask") as trial:
+            trial.release()
+            assert trial.finish()["complete"]
+    finally:
+        os.umask(before)
+    made = [tmp_path / "a", tmp_path / "a" / "b", *Path(hooks.settings.capture_dir).glob("**")]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in made)

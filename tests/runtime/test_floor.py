@@ -129,3 +129,24 @@ def test_user_that_does_not_own_its_stdio(runtime: str, hooks: Hooks, tmp_path: 
     seccomp = json.loads(profile(hooks.path("user"), tmp_path).read_text())
     with as_user(bundle(runtime, args=["true"], nnp=False, seccomp=seccomp)) as made:
         made.run()
+
+
+def test_createcontainer_hooks_are_set_up(runtime: str, hooks: Hooks, payload: Path) -> None:
+    """They run in the container's mounts before the filter is loaded, and are not the container's program."""
+    names = {}
+    for seccomp in (open_filter(), None):
+        name = "filtered" if seccomp else "unfiltered"
+        with bundle(runtime, args=["true"], nnp=False, seccomp=seccomp or {}, hooks=hooks, name=name) as made:
+            made.config["hooks"]["createContainer"] = [{"path": str(payload), "args": ["payload", "forks", "3"]}]
+            if seccomp is None:
+                del made.config["linux"]["seccomp"]
+            made.run()
+        capture = json.loads(await_capture(hooks, name).read_text())
+        assert capture["complete"], capture["losses"]
+        assert len(capture["sessions"]) == 1
+        phases = capture["sessions"][0]["phases"]
+        names[name] = {call["name"] for call in phases["app"]}
+        assert "getpgid" in {call["name"] for call in phases["setup"]}, "the hook did not run: a test without a control"
+    assert "exit_group" in names["filtered"]
+    assert names["filtered"] == names["unfiltered"]
+    assert not names["filtered"] & {"getpgid", "mount", "unshare", "wait4", "clone"}
