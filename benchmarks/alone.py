@@ -29,7 +29,7 @@ def measure(ground: Ground, number: int, *, first: bool = False) -> dict[str, fl
     name, engine = f"alone-{number}", ground.engine
     if first:
         shutil.rmtree(ground.settings.run_dir, ignore_errors=True)
-    engine("create", "--name", name, *ground.words({}), ground.image, PROGRAM)
+    engine("create", "--name", name, *ground.words({}), ground.image, *PROGRAM)
     engine("init", name)
     found = engine.inspect(name)
     bundle = Path(found["OCIConfigPath"]).parent

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import incumbent
-from benchmarks.ground import Ground, ProductError
+from benchmarks.ground import Ground, ProductError, Start
 
 
 class Case(ABC):
@@ -20,12 +20,12 @@ class Case(ABC):
     def __init__(self, ground: Ground) -> None:
         self.ground = ground
 
-    def start(self, number: int) -> float:
-        """Seconds of one start. Raises ProductError, or RigError when the container does not run."""
+    def start(self, number: int) -> Start:
+        """Time one start. Raises ProductError, or RigError when the container does not run."""
         self.before()
-        seconds = self.ground.start(self.hooks_dir(), self.annotations(number))
+        start = self.ground.start(self.hooks_dir(), self.annotations(number))
         self.take_product(number)
-        return seconds
+        return start
 
     def before(self) -> None:  # noqa: B027 (most need nothing)
         """What has to be so, outside the measured time."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -21,7 +23,16 @@ from scmm_oci.recorder import installation, settings
 from scmm_oci.recorder.installation import Layout
 from scmm_oci.recorder.settings import Settings
 
-PROGRAM = "/bin/true"
+#: Says one word, so that it can be seen from outside when it runs.
+PROGRAM = ("/bin/echo", "up")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Seconds from the start of `podman run`: until the program's first output, and until podman has ended."""
+
+    spoke: float
+    ended: float
 
 
 class ProductError(RigError):
@@ -49,12 +60,28 @@ class Ground:
         parent = f"--cgroup-parent={cgroup_path(self.engine.cgroup)}"
         return ["--pull=never", "--network=none", parent, *pairs]
 
-    def start(self, hooks_dir: Path, annotations: Mapping[str, str]) -> float:
-        """Seconds that `podman run --rm IMAGE PROGRAM` takes; returns when what it left running has ended."""
-        words = [*self.words(annotations), "--rm", self.image, PROGRAM]
-        seconds = self.engine(f"--hooks-dir={hooks_dir}", "run", *words).seconds
+    def start(self, hooks_dir: Path, annotations: Mapping[str, str]) -> Start:
+        """Time `podman run --rm IMAGE PROGRAM`; returns when what it left running has ended. Raises RigError."""
+        words = [*self.words(annotations), "--rm", self.image, *PROGRAM]
+        command = [*self.engine.command(), f"--hooks-dir={hooks_dir}", "run", *words]
+        with tempfile.TemporaryFile() as errors:
+            began = time.monotonic()
+            with subprocess.Popen(
+                command, env=self.engine.environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+            ) as process:
+                assert process.stdout is not None
+                said = process.stdout.read(1)
+                spoke = time.monotonic() - began
+                said += process.stdout.read()
+                status = process.wait()
+                ended = time.monotonic() - began
+            errors.seek(0)
+            if status or said != b"up\n":
+                raise RigError(
+                    f"podman run: status {status}, said {said!r}: {errors.read()[-2000:].decode(errors='replace')}"
+                )
         self.settle()
-        return seconds
+        return Start(spoke, ended)
 
     def settle(self) -> None:
         """Wait for conmon's clean-up and for tracers, so that they do not slow the next run down."""
@@ -114,9 +141,9 @@ def ground() -> Iterator[Ground]:
 
 def strace(scratch: Path) -> frozenset[str]:
     """The names of the calls PROGRAM makes after its execve, from outside the container and without our code."""
-    program = images.rootfs(images.busybox()) / PROGRAM.lstrip("/")
+    program = images.rootfs(images.busybox()) / PROGRAM[0].lstrip("/")
     output = scratch / "strace"
-    run(["strace", "-f", "-o", output, program], env={})
+    run(["strace", "-f", "-o", output, program, *PROGRAM[1:]], env={})
     lines = [line.split(maxsplit=1)[1] for line in output.read_text().splitlines()]
     names = [line.partition("(")[0] for line in lines if not line.startswith(("+++", "---"))]
     return frozenset(names[1:] if names[:1] == ["execve"] else names)

@@ -17,26 +17,24 @@ from benchmarks.incumbent import Names
 
 GOAL_ADDED = 0.060
 GOAL_RATIO = 40.0
-WIDTH = 132
+WIDTH = 140
 
 
 @dataclass
 class Result:
-    """What was measured, in seconds: `samples` by case and round, `hooks` by process."""
+    """What was measured, in seconds, by case and round: whole runs (`samples`), until the program `spoke`; `hooks`."""
 
     titles: dict[str, str]
     machine: dict[str, str]
     seed: int
     samples: dict[str, dict[int, float]] = field(default_factory=dict)
+    spoke: dict[str, dict[int, float]] = field(default_factory=dict)
     hooks: dict[str, list[float]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)  # case → why there are no figures
     warnings: list[str] = field(default_factory=list)
     truth: int = 0
     checked: int = 0
     names: Names | None = None
-
-    def added(self, key: str) -> list[float]:
-        return figures.differences(self.samples["nothing"], self.samples.get(key, {}))
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,11 @@ class Findings:
     verdicts: Mapping[str, Verdict]
 
 
-def findings(result: Result) -> Findings:
+def findings(result: Result, measured: Mapping[str, Mapping[int, float]]) -> Findings:
+    """Figures of `result.samples` or `result.spoke`."""
     random = Random(result.seed)
-    samples = {key: result.added(key) for key in result.titles if key != "nothing"}
+    base = measured.get("nothing", {})
+    samples = {key: figures.differences(base, measured.get(key, {})) for key in result.titles if key != "nothing"}
     added = {key: figures.bootstrap([values], random=random) for key, values in samples.items() if values}
     verdicts, ratio = {}, None
     if "recorded" in added:
@@ -65,9 +65,12 @@ def findings(result: Result) -> Findings:
 
 
 def to_json(result: Result) -> dict[str, Any]:
-    found = findings(result)
+    whole, spoke = findings(result, result.samples), findings(result, result.spoke)
+    return {**asdict(result), "whole_runs": _json(whole), "until_first_output": _json(spoke)}
+
+
+def _json(found: Findings) -> dict[str, Any]:
     return {
-        **asdict(result),
         "added": {key: asdict(each) for key, each in found.added.items()},
         # JSON has no infinity, which is the ratio's upper end where ours may have cost nothing.
         "ratio": {key: each if isfinite(each) else None for key, each in asdict(found.ratio).items()}
@@ -78,31 +81,41 @@ def to_json(result: Result) -> dict[str, Any]:
 
 
 def show(result: Result, console: Console) -> None:
-    found = findings(result)
-    console.print("podman run --rm busybox true, runc, --network=none: wall time in ms")
+    whole, spoke = findings(result, result.samples), findings(result, result.spoke)
+    console.print("podman run --rm busybox echo, runc, --network=none: wall time in ms")
     console.print("; ".join(f"{key} {value}" for key, value in result.machine.items()), soft_wrap=True)
-    table = _table("start", "runs", "median", "min", "p90", "added", "95 % interval", "goal", "verdict")
-    for key, title in result.titles.items():
-        if key in result.missing:
-            table.add_row(title, "0", *[""] * 6, "not measured")
-            continue
-        verdict = found.verdicts.get(key)
-        words = (verdict.goal, str(verdict)) if verdict else ("", "")
-        table.add_row(title, *_spread(list(result.samples[key].values())), *_estimate(found.added.get(key)), *words)
-    console.print(table)
+    for title, measured, found in (
+        ("start to end", result.samples, whole),
+        ("start to the program's first output", result.spoke, spoke),
+    ):
+        console.print(_starts(title, result, measured, found))
     hooks = _table("our hooks by themselves", "runs", "median", "min", "p90")
     for key, title in alone.TITLES.items():
         if result.hooks.get(key):
             hooks.add_row(title, *_spread(result.hooks[key]))
     console.print(hooks)
-    for line in _notes(result, found):
+    for line in _notes(result, whole, spoke):
         console.print(line, soft_wrap=True)
 
 
-def _notes(result: Result, found: Findings) -> Sequence[str]:
+def _starts(title: str, result: Result, measured: Mapping[str, Mapping[int, float]], found: Findings) -> Table:
+    table = _table(title, "runs", "median", "min", "p90", "added", "95 % interval", "goal", "verdict")
+    for key, name in result.titles.items():
+        if key in result.missing or key not in measured:
+            table.add_row(name, "0", *[""] * 6, "not measured")
+            continue
+        verdict = found.verdicts.get(key)
+        words = (verdict.goal, str(verdict)) if verdict else ("", "")
+        table.add_row(name, *_spread(list(measured[key].values())), *_estimate(found.added.get(key)), *words)
+    return table
+
+
+def _notes(result: Result, whole: Findings, spoke: Findings) -> Sequence[str]:
     lines = [f"products: {result.checked} captures, each complete and with the {result.truth} names that strace sees"]
-    if found.ratio:
-        lines.append(f"incumbent / ours: {found.ratio.value:.1f}× [{found.ratio.low:.1f}, {found.ratio.high:.1f}]")
+    for title, found in (("start to end", whole), ("start to first output", spoke)):
+        if found.ratio:
+            ratio = f"{found.ratio.value:.1f}× [{found.ratio.low:.1f}, {found.ratio.high:.1f}]"
+            lines.append(f"incumbent / ours, {title}: {ratio}")
     if result.names:
         names = result.names
         lacking = ", ".join(f"{name} in {count}" for name, count in names.lacking) or "none"

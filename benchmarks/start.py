@@ -94,14 +94,15 @@ def _rounds(
             if case.key in result.missing:
                 continue
             try:
-                seconds = case.start(number)
+                start = case.start(number)
             except RigError as error:
                 if not isinstance(case, cases.Incumbent):
                     raise
                 result.missing[case.key] = " ".join(str(error).split())[-300:]
                 continue
             if number:
-                result.samples.setdefault(case.key, {})[number] = seconds
+                result.samples.setdefault(case.key, {})[number] = start.ended
+                result.spoke.setdefault(case.key, {})[number] = start.spoke
             result.checked += isinstance(case, cases.Recorded)
         for first in (False, True) if slow else (False,):
             for key, seconds in alone.measure(here, number, first=first).items():

@@ -488,9 +488,7 @@ static __always_inline bool is_payload(struct scmm_slot *slot, struct task_struc
 {
 	if (slot->mntns && slot->mntns != BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum))
 		return false;
-	if (thread->session != 1)
-		return true;
-	return !slot->filtered && slot->init == bpf_get_current_pid_tgid() >> 32;
+	return thread->session != 1 || slot->init == bpf_get_current_pid_tgid() >> 32;
 }
 
 SEC("tp_btf/sched_process_exec")

@@ -75,9 +75,7 @@ struct scmm_slot {
 	__u32 sessions;		/* number given out */
 	__u32 sets;		/* number given out */
 	__u32 init;		/* process that was seen first, in the initial pid namespace */
-	__u32 filtered;		/* the runtime loads a seccomp filter before it executes the program */
 	__u32 cgroups;		/* cgroups below the container's own, now */
-	__u32 pad;
 	__u64 counters[SCMM_COUNTERS];
 	__u32 set_of[SCMM_SESSIONS * SCMM_PHASES * SCMM_ABIS];	/* index + 1 into the sets; 0: none yet */
 };

@@ -81,6 +81,10 @@ class Engine(ABC):
         """Any verb of the client: engine("ps", "-a")."""
         return run([*self.command(), *words], env=self._env, check=check, timeout=timeout, input=input)
 
+    def environ(self) -> dict[str, str]:
+        """The environment for `command()`."""
+        return dict(self._env)
+
     def import_image(self, name: str, tar: Path, *, changes: Sequence[str] = ()) -> str:
         """Import a root tar (`changes` as in `import --change`); returns the reference to run."""
         ref = image_ref(name)

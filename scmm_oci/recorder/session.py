@@ -104,8 +104,7 @@ def begin(
     try:
         ledger.write(entry)
         with pins.Maps(settings.pin_dir) as maps:
-            filtered = bool(container["seccomp"])
-            slots.begin(maps, number, epoch=epoch, mntns=mntns, filtered=filtered, place=place)
+            slots.begin(maps, number, epoch=epoch, mntns=mntns, place=place)
         entry["runtime"] = runtime()
         ledger.write(entry)
     except BaseException:

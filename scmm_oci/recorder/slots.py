@@ -34,16 +34,13 @@ def free_slot(taken: Container[int]) -> int:
     )
 
 
-def begin(maps: Maps, number: int, *, epoch: int, mntns: int, filtered: bool, place: Place) -> None:
-    """Make slot `number` live and point the container's cgroups at it; from here on its calls are kept.
-
-    filtered: whether the runtime loads a seccomp filter before it executes the program.
-    """
+def begin(maps: Maps, number: int, *, epoch: int, mntns: int, place: Place) -> None:
+    """Make slot `number` live and point the container's cgroups at it; from here on its calls are kept."""
     if place.hierarchy:
         _watch_v1(maps, place)
     free(maps, number)  # a hook killed at the wrong moment leaves a live slot that nobody has
     key = wire.KEY.pack(number)
-    maps.slots.put(key, wire.empty_slot(epoch=epoch, mntns=mntns, filtered=filtered))
+    maps.slots.put(key, wire.empty_slot(epoch=epoch, mntns=mntns))
     target = wire.TARGET.pack(number, epoch)
     cgroup = wire.CGROUP_KEY.pack(place.id, place.hierarchy, 0)
     try:

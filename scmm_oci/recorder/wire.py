@@ -25,8 +25,8 @@ KEY = struct.Struct("=I")
 CGROUP_KEY = struct.Struct("=QII")  # id, hierarchy, pad
 PROCESS = struct.Struct("=QII")  # started, tgid, epoch
 TARGET = struct.Struct("=II")  # slot, epoch
-# epoch, mntns, sessions, sets, init, filtered, cgroups, pad; counters; set_of
-SLOT = struct.Struct(f"=IIIIIIII{len(COUNTERS)}Q{SESSIONS * len(PHASES) * len(ABIS)}I")
+# epoch, mntns, sessions, sets, init, cgroups; counters; set_of
+SLOT = struct.Struct(f"=IIIIII{len(COUNTERS)}Q{SESSIONS * len(PHASES) * len(ABIS)}I")
 CALL = struct.Struct(f"=QQ{ERRNO_WORDS}QII")  # entered, succeeded, errnos, denied, denied_errno
 SET_HEAD = struct.Struct("=IHBB")  # epoch, session, phase, abi
 SET_SIZE = SET_HEAD.size + NR_MAX * CALL.size
@@ -34,20 +34,19 @@ SET_SIZE = SET_HEAD.size + NR_MAX * CALL.size
 CONFIG = struct.Struct("=IIII")
 
 
-def empty_slot(*, epoch: int, mntns: int, filtered: bool) -> bytes:
+def empty_slot(*, epoch: int, mntns: int) -> bytes:
     """The value that makes a slot live: nothing counted, nothing handed out."""
-    rest = [0] * (2 + len(COUNTERS) + SESSIONS * len(PHASES) * len(ABIS))
-    return SLOT.pack(epoch, mntns, 0, 0, 0, filtered, *rest)
+    return SLOT.pack(epoch, mntns, *([0] * (4 + len(COUNTERS) + SESSIONS * len(PHASES) * len(ABIS))))
 
 
 def counters_of(slot: tuple[int, ...]) -> dict[str, int]:
     """The counters of an unpacked SLOT, by name."""
-    return dict(zip(COUNTERS, slot[8:], strict=False))
+    return dict(zip(COUNTERS, slot[6:], strict=False))
 
 
 def sets_of(slot: tuple[int, ...]) -> list[int]:
     """The call tables of an unpacked SLOT, as indices."""
-    return [place - 1 for place in slot[8 + len(COUNTERS) :] if place]
+    return [place - 1 for place in slot[6 + len(COUNTERS) :] if place]
 
 
 def errnos_of(words: tuple[int, ...]) -> list[int]:

@@ -86,7 +86,9 @@ def shim(directory: Path, name: str, engine: Engine) -> None:
     program = find_program(engine.command()[0])
     assert program
     words = shlex.join([program, *engine.command()[1:]])
-    exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in engine._env.items() if key != "PATH")
+    exports = "".join(
+        f"export {key}={shlex.quote(value)}\n" for key, value in engine.environ().items() if key != "PATH"
+    )
     placed = shlex.join(["--pull=never", "--network=none", *engine._placement()])
     run_it = f'run) shift; exec {words} run {placed} "$@" ;;\n'
     path = directory / name
@@ -112,7 +114,7 @@ def test_readme_is_true(default_paths: None, tmp_path: Path) -> None:
             shim(tmp_path, name, engine)
         found = steps()
         assert len(found) >= 10
-        path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), podman._env["PATH"]])
+        path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), podman.environ()["PATH"]])
         for command, shown in found:
             capture = re.search(r"-i (\S+)", command)
             if capture:

@@ -106,7 +106,16 @@ def result() -> Result:
         "incumbent": {1: 2.151, 2: 2.152},
     }
     titles = {"nothing": "no hooks", "recorded": "recorded", "incumbent": "incumbent"}
-    return Result(titles, {"kernel": "6.18"}, seed=1, samples=samples, hooks={"prestart": [0.02]}, truth=12, checked=5)
+    return Result(
+        titles,
+        {"kernel": "6.18"},
+        seed=1,
+        samples=samples,
+        spoke=samples,
+        hooks={"prestart": [0.02]},
+        truth=12,
+        checked=5,
+    )
 
 
 def shown(of: Result) -> str:
@@ -116,20 +125,20 @@ def shown(of: Result) -> str:
 
 
 def test_report_says_what_was_found_and_repeats() -> None:
-    found = report.findings(result())
+    found = report.findings(result(), result().samples)
     assert found.added["recorded"].value == pytest.approx(0.040)
     assert found.added["incumbent"].value == pytest.approx(2.0)
     assert found.ratio is not None and found.ratio.value == pytest.approx(50)
     assert {key: verdict.met for key, verdict in found.verdicts.items()} == {"recorded": True, "incumbent": True}
     assert shown(result()) == shown(result())
     assert "+40.0" in shown(result()) and "50.0×" in shown(result())
-    assert json.loads(json.dumps(report.to_json(result())))["verdicts"]["incumbent"]["met"] is True
+    assert json.loads(json.dumps(report.to_json(result())))["whole_runs"]["verdicts"]["incumbent"]["met"] is True
 
 
 def test_report_says_what_could_not_be_measured() -> None:
     partial = result()
     del partial.samples["incumbent"]
     partial.missing["incumbent"] = "not installed"
-    found = report.findings(partial)
+    found = report.findings(partial, partial.samples)
     assert found.ratio is None and found.verdicts.keys() == {"recorded"}
     assert "not measured: incumbent: not installed" in shown(partial)

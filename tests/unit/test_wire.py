@@ -162,7 +162,7 @@ def test_fields_stand_in_the_order_that_python_unpacks(tmp_path: Path) -> None:
         "scmm_cgroup_key": ["id", "hierarchy", "pad"],
         "scmm_process": ["started", "tgid", "epoch"],
         "scmm_target": ["slot", "epoch"],
-        "scmm_slot": ["epoch", "mntns", "sessions", "sets", "init", "filtered", "cgroups", "pad", "counters", "set_of"],
+        "scmm_slot": ["epoch", "mntns", "sessions", "sets", "init", "cgroups", "counters", "set_of"],
         "scmm_config": ["v1_controller", "v1_hierarchy", "sets", "fresh"],
         "scmm_call": ["entered", "succeeded", "errnos", "denied", "denied_errno"],
         "scmm_set": ["epoch", "session", "phase", "abi", "calls"],
