@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,10 @@ import pytest
 from support import ROOT, Hooks, install_hooks, need
 
 from rig import namespace
+from rig.process import SEARCH_PATH
+
+# A login shell of an ordinary user lacks the directories where bpftool, ldconfig and runc are.
+os.environ["PATH"] = SEARCH_PATH
 
 
 @pytest.fixture(scope="session")

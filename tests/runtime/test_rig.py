@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support import need
 
 from rig import images, namespace, runc, servers
 from rig.cgroup import cgroup_path, child_cgroup, rig_cgroup
@@ -33,15 +34,6 @@ engines = pytest.mark.parametrize(
     ("kind", "opener", "available"), ENGINES, ids=["podman-runc", "podman-crun", "dockerd"]
 )
 runtimes = pytest.mark.parametrize("runtime", ["runc", "crun"])
-
-
-def need(kind: Kind, reason: str | None) -> None:
-    """Skip or fail as the switch says."""
-    decision = decide(kind, reason)
-    if isinstance(decision, Skip):
-        pytest.skip(decision.reason)
-    if isinstance(decision, Fail):
-        pytest.fail(decision.reason)
 
 
 @pytest.fixture
