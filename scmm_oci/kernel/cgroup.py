@@ -121,6 +121,6 @@ def place_of_container(pid: int) -> Place:
     if unmounted:
         raise NoOwnCgroup(f"no mounted cgroup hierarchy shows the container's cgroup ({', '.join(unmounted)})")
     raise NoOwnCgroup(
-        f"process {pid} has no cgroup of its own ({', '.join(path for _, _, path in theirs) or 'none'}): "
+        f"process {pid} has no cgroup of its own ({', '.join(sorted({path for _, _, path in theirs})) or 'none'}): "
         "the runtime was told to make none (--cgroups=disabled, --cgroup-manager=disabled)"
     )

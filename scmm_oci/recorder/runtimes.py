@@ -39,10 +39,10 @@ def parent_executable() -> str | None:
 
 
 def parse_version(output: str) -> str | None:
-    """The version in the first line of `RUNTIME --version`: "runc version 1.1.5+ds1", "crun version 1.8.1"."""
+    """The version in the first line of `PROGRAM --version`: "runc version 1.1.5+ds1", "Docker version 20.10, …"."""
     words = output.partition("\n")[0].split()
     if len(words) >= 3 and words[1] == "version" and len(words[2]) <= 64 and words[2].isprintable():
-        return words[2]
+        return words[2].rstrip(",")
     return None
 
 
