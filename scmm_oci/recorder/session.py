@@ -86,7 +86,7 @@ def begin(
     mntns = _mount_namespace(pid)
     number = slots.free_slot({entry["slot"] for entry in entries})
     # Never 0 (a free slot), and another one for each recording that could follow in the same slot.
-    epoch = (time.time_ns() // 1000) & 0xFFFFFFFF or 1
+    epoch = int(now * 1_000_000) & 0xFFFFFFFF or 1
     entry = {
         "slot": number,
         "pid": pid,
