@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -104,6 +105,10 @@ def _read(paths: Sequence[str]) -> list[Capture]:
     captures: list[Capture] = []
     found: list[Problem] = []
     for path in paths:
+        if not Path(path).exists():
+            hint = "a capture is written when its container ends; `scmm record --list` shows what is still recorded"
+            found.append(Problem(path, "there is no such file", hint))
+            continue
         try:
             captures.append(capture_file.read(path))
         except BadInput as error:

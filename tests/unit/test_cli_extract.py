@@ -146,12 +146,13 @@ def test_bad_inputs_are_told_all_at_once(work, capsys):
     assert extract(["-i", "a", "-i", "nginx.scmm-cap", "-i", "b", "-i", "c", "-o", "p.yaml"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert [line.split(": ", 3)[1:3] for line in err.splitlines()] == [
+    assert [[word.partition(" (")[0] for word in line.split(": ", 3)[1:3]] for line in err.splitlines()] == [
         ["a", ".extra"],
         ["a", ".sessions[0].phases.app[0].name"],
         ["b", "line 1, column 2"],
-        ["c", "cannot be read"],
+        ["c", "there is no such file"],
     ]
+    assert "a capture is written when its container ends" in err
     assert "did you mean 'read'?" in err
     assert not (work / "p.yaml").exists()
 
