@@ -57,6 +57,37 @@ def test_exec_is_a_session_of_its_own(ground: Ground, shared_hooks: Hooks) -> No
         assert not names(session).keys() & {"mount", "pivot_root", "umount2", "unshare", "sethostname", "setns"}
 
 
+#: Ways to run a container that change what its runtime does, and not what `true` does.
+WAYS = {
+    "pid=host": ["--pid=host"],
+    "cgroupns=host": ["--cgroupns=host"],
+    "uts-ipc=host": ["--uts=host", "--ipc=host"],
+    "cap-drop": ["--cap-drop=all"],
+    "read-only": ["--read-only"],
+    "unconfined": ["--security-opt", "seccomp=unconfined"],
+    "privileged": ["--privileged"],
+    "tty": ["--tty"],
+    "no-new-privileges": ["--security-opt", "no-new-privileges"],
+    "workdir": ["--workdir", "/tmp"],
+    "userns": ["--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536"],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_program_is_told_from_its_runtime_however_it_is_run(ground: Ground, shared_hooks: Hooks, way: str) -> None:
+    found = {}
+    for kind, options in (("plain", []), (way, WAYS[way])):
+        name = f"way-{ground.engine.runtime}-{kind}".replace("=", "-")  # type: ignore[attr-defined]
+        ground.engine.run(ground.busybox, "true", options=[*recorded(name), *options])
+        capture = document(await_capture(shared_hooks, name))
+        assert capture["complete"], capture["losses"]
+        assert len(capture["sessions"]) == 1
+        assert "mount" in names(capture["sessions"][0], "setup")
+        found[kind] = names(capture["sessions"][0])
+    assert len(found["plain"]) == 12
+    assert found[way].keys() == found["plain"].keys()
+
+
 @pytest.mark.parametrize("end", ["kill", "rm", "signal-to-init", "exit"])
 def test_every_end_leaves_a_complete_capture(podman: Ground, shared_hooks: Hooks, end: str) -> None:
     name = f"end-{end}"
