@@ -9,6 +9,7 @@ import click
 
 from scmm_oci.capture import file as capture_file
 from scmm_oci.capture.model import Capture
+from scmm_oci.cli.options import check_outputs, floor_options
 from scmm_oci.cli.output import data, plain, say, tell
 from scmm_oci.compiled.profiles import Compiled, oci_profile
 from scmm_oci.errors import BadInput, Finding, Problem, unknown_value
@@ -16,7 +17,7 @@ from scmm_oci.files import atomic_write_all
 from scmm_oci.policy import document
 from scmm_oci.policy.infer import Inference, infer, runtime_names
 from scmm_oci.tables import errnos
-from scmm_oci.tables.floor import Floor, floor, runtimes
+from scmm_oci.tables.floor import Floor, floor
 
 _EXAMPLE = """\b
 Example:
@@ -34,16 +35,7 @@ Example:
 @click.option("-o", "--output", metavar="FILE", help="Write the policy here (.scmm.yaml).")
 @click.option("--oci", metavar="FILE", help="Write the seccomp profile for podman, Docker and OCI runtimes here.")
 @click.option("--name", help="The policy's name; by default the capture's.")
-@click.option(
-    "--runtime",
-    type=click.Choice([*runtimes(), "all"]),
-    help="Whose needs the profile covers: every version of one, or all; by default the recorded runtime's.",
-)
-@click.option(
-    "--no-new-privileges",
-    is_flag=True,
-    help="The container runs with no-new-privileges; its runtime then needs less. Such a profile fails without it.",
-)
+@floor_options
 @click.option(
     "--default-errno",
     default="EPERM",
@@ -75,10 +67,11 @@ def extract(
     profile also allows what the container runtime itself needs.
     """
     del non_interactive  # nothing is asked yet
-    if not (stats_only or output or oci):
+    if not stats_only and output is None and oci is None:
         raise click.UsageError("Nothing to do: give --output, --oci or --stats-only.")
     if errnos.number(default_errno) is None:
         raise BadInput([unknown_value("--default-errno", "an error name", default_errno, errnos.known())])
+    check_outputs(inputs, [output, oci])
     captures = _read(inputs)
     if stats_only:
         from scmm_oci.cli.stats import print_stats
@@ -137,7 +130,15 @@ def _floor(captures: Sequence[Capture], *, runtime: str | None, no_new_privilege
     # A recording without no-new-privileges saw the runtime call more than it needs with it.
     fits = not no_new_privileges or all(capture.container.no_new_privileges for capture in captures)
     alike = wanted is None or names == {wanted}
-    return (base.with_recorded(runtime_names(captures)) if alike and fits else base), findings
+    if not (alike and fits):
+        return base, findings
+    more = runtime_names(captures)
+    if more - base.names:
+        message = (
+            f"the runtime was seen to call {', '.join(sorted(more - base.names))}, which our table of its needs lacks"
+        )
+        findings.append(Finding("recorded-floor", f"{message}: allowed too", "is that what a runtime does?"))
+    return base.with_recorded(more), findings
 
 
 def _report(
@@ -165,4 +166,5 @@ def _report(
             }
         )
     written = " and ".join(plain(path) for path in (output, oci) if path)
-    say(f"{written}: {compiled.program} calls for the program, {compiled.floor} more for the runtime")
+    more = f", {compiled.floor} more for the runtime" if oci else ""
+    say(f"{written}: {compiled.program} calls for the program{more}")

@@ -20,6 +20,7 @@ VERBS = {
     "doctor": ("scmm_oci.cli.doctor", "Check all that recording needs on this host."),
     "record": ("scmm_oci.cli.record", "List running recordings, or save those whose hooks were killed."),
     "extract": ("scmm_oci.cli.extract", "Make a policy and a seccomp profile from captures."),
+    "compile": ("scmm_oci.cli.compile", "Make a seccomp profile from a policy that you edited."),
 }
 
 
@@ -63,6 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def extract(argv: Sequence[str] | None = None) -> int:
     """Run ``scmm-extract``."""
     return _verb("extract", argv)
+
+
+def compile(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-compile``."""
+    return _verb("compile", argv)
 
 
 def record(argv: Sequence[str] | None = None) -> int:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import sys
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scmm_oci.errors import BadInput, Finding, ScmmError, printable
+from scmm_oci.errors import BadInput, Failure, Finding, ScmmError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,9 +31,13 @@ def run(command: click.Command, argv: Sequence[str] | None, *, name: str) -> int
         argv: the arguments without the program's name; None takes the process's.
         name: the program's name in usage and errors.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 still gets its tables
     try:
         code = command.main(args=None if argv is None else list(argv), prog_name=name, standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
         error.show()
@@ -45,6 +51,11 @@ def run(command: click.Command, argv: Sequence[str] | None, *, name: str) -> int
         # The reader has gone (as `| head` does): nothing is left to say, and the interpreter must not try.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return fail(Failure("standard output cannot be written: no space left"))
 
 
 def fail(error: ScmmError) -> int:
@@ -87,4 +98,4 @@ def console() -> Console:
 
 
 def _style(word: str, colour: str) -> str:
-    return click.style(word, fg=colour, bold=True) if sys.stderr.isatty() else word
+    return click.style(word, fg=colour, bold=True) if sys.stderr is not None and sys.stderr.isatty() else word

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from scmm_oci.errors import BadInput, Finding, Problem
+from scmm_oci.errors import BadInput, Finding, Problem, unknown_value
 from scmm_oci.oci.seccomp import Flag, OciAction, Profile, Rule, to_json
 from scmm_oci.policy.model import Action, Policy, Settings, SyscallRule
 from scmm_oci.tables import errnos, syscalls
@@ -84,7 +84,11 @@ def oci_profile(policy: Policy, floor: Floor) -> Compiled:
 
 
 def _answer(action: Action, errno: str | None, settings: Settings) -> _Answer:
-    number = errnos.number(errno or settings.default_errno) if action is Action.DENY else None
+    if action is not Action.DENY:
+        return _ACTIONS[action], None
+    number = errnos.number(errno or settings.default_errno)
+    if number is None:
+        raise BadInput([unknown_value("", "an error name", errno or settings.default_errno, errnos.known())])
     return _ACTIONS[action], number
 
 

@@ -62,7 +62,7 @@ def infer(
     """
     chosen = sorted(set(captures), key=lambda capture: (capture.name, capture.started_at, repr(capture)))
     found: list[Problem] = []
-    findings = [*_losses(chosen, found, accept=accept_incomplete), *_notes(chosen)]
+    findings = [*_losses(chosen, found, accept=accept_incomplete), *_notes(chosen), *_strange_runtime(chosen)]
     arch, seen = _architectures(chosen, found)
     tallies = _tally(chosen, found, findings)
     if not tallies and not found:
@@ -89,9 +89,16 @@ def infer(
 
 
 def runtime_names(captures: Iterable[Capture]) -> frozenset[str]:
-    """The names that the runtime was seen to call between loading the filter and starting the program."""
-    calls = (call for capture in captures for _, call in capture.calls(Phase.RUNTIME) if call.entered)
-    return frozenset(name for call in calls if (name := name_of(call)) is not None)
+    """The names that the runtime was seen to call between loading the filter and starting the program.
+
+    Only calls of the machine's own ABI: a runtime of another one is none that we know.
+    """
+    return frozenset(
+        name
+        for capture in captures
+        for _, call in capture.calls(Phase.RUNTIME)
+        if call.entered and call.arch == _native(capture) and (name := name_of(call)) is not None
+    )
 
 
 def name_of(call: Call) -> str | None:
@@ -117,17 +124,34 @@ def _notes(captures: Sequence[Capture]) -> Iterator[Finding]:
             yield Finding(note.kind.value, f"capture {capture.name!r}: {note.detail} ({note.count}×)")
 
 
+def _native(capture: Capture) -> Arch | None:
+    try:
+        return from_machine(capture.host.machine)
+    except BadInput:
+        return None  # _architectures tells
+
+
+def _strange_runtime(captures: Sequence[Capture]) -> Iterator[Finding]:
+    for capture in captures:
+        for _, call in capture.calls(Phase.RUNTIME):
+            name = name_of(call)
+            if call.entered and (name is None or call.arch != _native(capture)):
+                what = f"the runtime was seen to make system call {name or call.nr} of {call.arch}: it is not allowed"
+                hint = "try the profile before you rely on it"
+                yield Finding("strange-runtime-call", f"capture {capture.name!r}: {what}", hint)
+
+
 def _architectures(captures: Sequence[Capture], found: list[Problem]) -> tuple[Arch, tuple[Arch, ...]]:
-    machines = {}
+    machines: list[tuple[str, Arch]] = []
     for capture in captures:
         try:
-            machines[capture.name] = from_machine(capture.host.machine)
+            machines.append((capture.name, from_machine(capture.host.machine)))
         except BadInput as error:
             found += [Problem(f"capture {capture.name!r}", one.message, one.hint) for one in error.problems]
-    if len(set(machines.values())) > 1:
-        kinds = ", ".join(f"{name!r}: {arch}" for name, arch in machines.items())
+    if len({arch for _, arch in machines}) > 1:
+        kinds = ", ".join(f"{name!r}: {arch}" for name, arch in machines)
         found.append(Problem("", f"the captures are of different machines ({kinds})", "make a policy of each"))
-    arch = next(iter(machines.values()), Arch.X86_64)
+    arch = machines[0][1] if machines else Arch.X86_64
     seen = {call.arch for capture in captures for _, call in capture.calls(Phase.APP)}
     if machines and not seen <= {arch, *arch.beside}:
         strange = ", ".join(sorted(seen - {arch, *arch.beside}))
@@ -184,11 +208,12 @@ def _rule(
         return SyscallRule(name, Action.ALLOW, origin=origin)
     errno = "ENOSYS" if "ENOSYS" in tally.errnos else min(tally.errnos, default=default_errno)
     if errno != "ENOSYS":
+        outcome = "the profile allows it, as the runtime needs it" if name in needed else "it is not allowed"
         findings.append(
             Finding(
                 "denied-by-engine",
-                f"a filter of the engine refused {name} ({errno}, {tally.denied}×): it is not allowed",
-                "to allow it, record with --security-opt seccomp=unconfined",
+                f"a filter that was there already refused {name} ({errno}, {tally.denied}×): {outcome}",
+                "" if name in needed else "to allow it, record with --security-opt seccomp=unconfined",
             )
         )
     if errno == default_errno or name in needed:
@@ -197,5 +222,5 @@ def _rule(
 
 
 def _executable(captures: Sequence[Capture]) -> str | None:
-    names = sorted({name for capture in captures for name in capture.container.args[:1] if name})
-    return printable(", ".join(names)) if names else None
+    names = sorted({name[:4096] for capture in captures for name in capture.container.args[:1] if name})
+    return printable(", ".join(names))[:4096] if names else None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from samples import NGINX, app, as_bytes, call, nginx
 
 from scmm_oci.cli.main import VERBS, extract, main
 from scmm_oci.oci.seccomp import parse
+from scmm_oci.policy.document import read as read_policy
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -52,7 +54,9 @@ def test_what_is_said(work, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "note: a filter of the engine refused keyctl (EPERM, 1×): it is not allowed; "
+        "note: the runtime was seen to call sysinfo, which our table of its needs lacks: allowed too; "
+        "is that what a runtime does? [recorded-floor]",
+        "note: a filter that was there already refused keyctl (EPERM, 1×): it is not allowed; "
         "to allow it, record with --security-opt seccomp=unconfined [denied-by-engine]",
         "note: a filter of the engine refused personality (1×) and let it pass otherwise; "
         "that filter looks at its arguments, which this policy does not [partly-denied]",
@@ -66,7 +70,11 @@ def test_json(work, capsys):
     result = json.loads(capsys.readouterr().out)
     assert (result["program"], result["floor"], result["policy"], result["profile"]) == (8, 36, None, "p.json")
     assert result["floor_entries"] == ["any-program", "runc-start", "runc-exec", "go-runtime", "recorded"]
-    assert [finding["code"] for finding in result["findings"]] == ["denied-by-engine", "partly-denied"]
+    assert [finding["code"] for finding in result["findings"]] == [
+        "recorded-floor",
+        "denied-by-engine",
+        "partly-denied",
+    ]
     assert not (work / "p.yaml").exists()
 
 
@@ -268,3 +276,84 @@ def test_a_reader_that_leaves_is_no_defect(work):
     run = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, env=environment)
     os.close(write)
     assert (run.returncode, run.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "told"),
+    [
+        (["-o", "nginx.scmm-cap"], "is an input too"),
+        (["-o", "./link/../nginx.scmm-cap"], "is an input too"),
+        (["-o", "x", "--oci", "./x"], "is the name of two outputs"),
+        (["-o", "d/x", "--oci", "link/x"], "is the name of two outputs"),
+        (["-o", "", "--oci", "y"], "an output has an empty name"),
+    ],
+)
+def test_outputs_do_not_take_each_others_place(work, capsys, outputs, told):
+    (work / "d").mkdir()
+    (work / "link").symlink_to("d")
+    before = (work / "nginx.scmm-cap").read_bytes()
+    assert extract(["-i", "nginx.scmm-cap", *outputs]) == 2
+    assert told in capsys.readouterr().err
+    assert (work / "nginx.scmm-cap").read_bytes() == before
+    assert sorted(path.name for path in work.iterdir()) == ["d", "link", "nginx.scmm-cap"]
+    assert extract(["-i", "nginx.scmm-cap", "-o", "x", "--oci", "d/x"]) == 0
+
+
+def test_only_native_calls_of_the_runtime_join_the_floor_and_they_are_named(work, capsys):
+    for arch in ("x86_64", "x86"):
+        document = app(call("read"))
+        document["sessions"][0]["phases"]["runtime"] = [call("mount", arch=arch)]
+        (work / "odd").write_bytes(as_bytes(document))
+        assert extract(["-i", "odd", "--oci", "odd.json"]) == 0
+        told = capsys.readouterr().err
+        assert ("mount" in allowed(work / "odd.json")) == (arch == "x86_64")
+        assert ("[recorded-floor]" in told) == (arch == "x86_64")
+        assert ("[strange-runtime-call]" in told) == (arch == "x86")
+        assert "mount" in told
+
+
+def test_an_edited_policy_is_compiled(work, capsys):
+    assert extract(["-i", "nginx.scmm-cap", "-o", "p.yaml", "--oci", "p.json"]) == 0
+    assert main(["compile", "-i", "p.yaml", "--oci", "same.json", "--runtime", "runc"]) == 0
+    program = {rule.name for rule in read_policy("p.yaml").syscalls if rule.action == "allow"}
+    assert program <= allowed(work / "same.json")
+    text = (work / "p.yaml").read_text()
+    assert "  - name: accept4\n    action: allow\n" in text
+    (work / "p.yaml").write_text(text.replace("name: accept4\n    action: allow", "name: accept4\n    action: kill"))
+    assert main(["compile", "-i", "p.yaml", "--oci", "edited.json", "--runtime", "runc"]) == 0
+    assert allowed(work / "same.json") - allowed(work / "edited.json") == {"accept4"}
+    capsys.readouterr()
+    (work / "p.yaml").write_text(text.replace("name: accept4", "name: acept4"))
+    assert main(["compile", "-i", "p.yaml", "--oci", "bad.json"]) == 2
+    assert "did you mean 'accept4'?" in capsys.readouterr().err
+    assert main(["compile", "-i", "p.yaml", "--oci", "p.yaml"]) == 2
+    assert not (work / "bad.json").exists()
+
+
+def test_closed_output_does_not_hide_what_was_done(work):
+    words = [sys.executable, "-m", "scmm_oci.cli.main", "extract", "-i", "nginx.scmm-cap", "-o", "p.yaml"]
+    for closing in (">&-", "2>&-"):
+        (work / "p.yaml").unlink(missing_ok=True)
+        done = subprocess.run(["/bin/sh", "-c", f"{shlex.join(words)} {closing}"], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert (work / "p.yaml").exists()
+    full = f"{shlex.join([*words[:3], 'extract', '-i', 'nginx.scmm-cap', '--stats-only'])} > /dev/full"
+    done = subprocess.run(["/bin/sh", "-c", full], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "no space left" in done.stderr
+    narrow = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    stats = [*words[:3], "extract", "-i", "nginx.scmm-cap", "--stats-only"]
+    done = subprocess.run(stats, env=narrow, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_output_does_not_depend_on_hash_seed_locale_or_place(work):
+    seen = set()
+    for number, (seed, locale) in enumerate((("0", "C"), ("1", "C.UTF-8"), ("random", "POSIX"))):
+        directory = work / str(number)
+        directory.mkdir()
+        words = [sys.executable, "-m", "scmm_oci.cli.main", "extract", "-i", "../nginx.scmm-cap"]
+        words += ["-o", "p", "--oci", "q"]
+        environ = {**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": locale}
+        subprocess.run(words, cwd=directory, env=environ, check=True, capture_output=True)
+        seen.add(((directory / "p").read_bytes(), (directory / "q").read_bytes()))
+    assert len(seen) == 1

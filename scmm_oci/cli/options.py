@@ -1,0 +1,48 @@
+"""Options and checks that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from scmm_oci.errors import BadInput, Problem
+from scmm_oci.tables.floor import runtimes
+
+
+def floor_options(command: click.decorators.FC) -> click.decorators.FC:
+    """``--runtime`` and ``--no-new-privileges``: what the profile has to allow for the runtime's sake."""
+    command = click.option(
+        "--no-new-privileges",
+        is_flag=True,
+        help="The container runs with no-new-privileges; its runtime then needs less. Such a profile fails without it.",
+    )(command)
+    return click.option(
+        "--runtime",
+        type=click.Choice([*runtimes(), "all"]),
+        help="Whose needs the profile covers: every version of one, or all; by default the recorded one, else all.",
+    )(command)
+
+
+def check_outputs(inputs: Sequence[str], outputs: Sequence[str | None]) -> list[str]:
+    """The outputs that were asked for. Raises BadInput for an empty name, one given twice, or one of the inputs."""
+    wanted = [path for path in outputs if path is not None]
+    found = [Problem("", "an output has an empty name", "is a variable unset?") for path in wanted if not path]
+    read = {_place(path): path for path in inputs}
+    seen: set[str] = set()
+    for path in filter(None, wanted):
+        place = _place(path)
+        if place in read:
+            found.append(Problem(path, "is an input too and would be overwritten"))
+        if place in seen:
+            found.append(Problem(path, "is the name of two outputs"))
+        seen.add(place)
+    if found:
+        raise BadInput(found)
+    return wanted
+
+
+def _place(path: str) -> str:
+    # The last component is replaced, not followed; the directories above it are.
+    return str(Path(path).parent.resolve() / Path(path).name)
