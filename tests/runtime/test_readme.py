@@ -118,7 +118,7 @@ def test_readme_is_true(default_paths: None, tmp_path: Path) -> None:
         for command, shown in found:
             capture = re.search(r"-i (\S+)", command)
             if capture:
-                wait_until(Path(capture[1]).exists, deadline_s=20, what=f"{capture[1]} written")
+                wait_until((tmp_path / capture[1]).exists, deadline_s=20, what=f"{capture[1]} written")
             done = subprocess.run(
                 ["/bin/sh", "-c", command],
                 cwd=tmp_path,
