@@ -13,6 +13,7 @@ from scmm_oci.errors import BadInput, Finding, Problem, unknown_value
 from scmm_oci.oci.seccomp import Flag, OciAction, Profile, Rule, to_json
 from scmm_oci.policy.model import Action, Policy, Settings, SyscallRule
 from scmm_oci.tables import errnos, syscalls
+from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.floor import Floor
 from scmm_oci.tables.probes import probes
 
@@ -66,6 +67,9 @@ def oci_profile(policy: Policy, floor: Floor) -> Compiled:
     default = _answer(settings.default_action, None, settings)
     answers = {rule.name: _answer(rule.action, rule.errno, settings) for rule in policy.syscalls}
     findings += _floor_denied(policy, floor)
+    if floor.names and settings.arch not in (Arch.X86_64, Arch.X86):
+        message = f"what runtimes need was measured on x86_64, not on {settings.arch}"
+        findings.append(Finding("floor-not-measured", message, "try the profile before you rely on it"))
     extra = (floor.names & known) - answers.keys()
     answers |= dict.fromkeys(extra, (OciAction.ALLOW, None))
     if settings.default_action is Action.DENY:

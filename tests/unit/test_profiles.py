@@ -189,3 +189,11 @@ def test_a_profile_allows_nothing_outside_policy_and_floor(given_policy, needs):
     assert sum(len(rule.names) for rule in profile.syscalls) == len(found)
     turned = Policy(settings=bare.settings, syscalls=stripped[::-1])
     assert oci_profile(turned, needs).json == compiled.json
+
+
+def test_a_floor_measured_elsewhere_is_told():
+    for arch, codes in (("x86_64", []), ("aarch64", ["floor-not-measured"])):
+        compiled = oci_profile(
+            policy(("read", Action.ALLOW), arch=Arch(arch), architectures=(Arch(arch),)), floor("runc", "1.1.5", False)
+        )
+        assert [finding.code for finding in compiled.findings] == codes
