@@ -22,12 +22,22 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def short(value: object) -> str:
+    """The value as messages show it: its repr, cut to 60 characters (a hostile file has words of megabytes)."""
+    # What repr makes of the first 61 characters is at least as long as they are.
+    text = repr(value[:61]) if isinstance(value, str) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """The known word that is nearest in spelling, whatever the case of its letters; None when none is near."""
     import difflib
 
     # In small letters: CAP_NET_ADMIN may have been written cap_net_admin.
     candidates = {one.lower(): one for one in sorted(known)}
+    # More than twice as long as the longest of them is near none, and comparing it could take seconds.
+    if len(word) > 2 * max(map(len, candidates), default=0):
+        return None
     near = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=0.7)
     return candidates[near[0]] if near else None
 
@@ -46,7 +56,7 @@ def unknown_value(place: str, what: str, word: object, known: Sequence[str], *, 
         hints.append(f"did you mean {near!r}?")
     if len(known) <= listed:
         hints.append("known: " + ", ".join(known))
-    return Problem(place, f"{word!r} is not {what}", "; ".join(hints))
+    return Problem(place, f"{short(word)} is not {what}", "; ".join(hints))
 
 
 class _Words:

@@ -17,10 +17,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
-from scmm_oci.errors import BadInput, Problem, unknown_value
+from scmm_oci.errors import BadInput, Problem, short, unknown_value
 
 Steps = tuple[str | int, ...]
 
@@ -31,6 +31,13 @@ class Kind(Enum):
     VALUE = 1
     KEY = 2
     MISSING = 3
+
+
+@dataclass(frozen=True)
+class _NoNumber:
+    """Stands in a JSON document, until its place is known, for a number that we do not take."""
+
+    message: str
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,12 @@ class Found:
 # A hostile file can hold millions of mistakes, each dear to put into words.
 MOST = 1000
 
+# Lists and mappings inside one another; our formats need 10. Python's own stack ends at a few hundred.
+DEEPEST = 64
+
+# Digits of a number; the largest that any format of ours has is 2**64 - 1, with 20.
+DIGITS = 100
+
 _TYPES = {
     "object": "a mapping",
     "array": "a list",
@@ -57,12 +70,14 @@ _TYPES = {
 
 def place(path: Steps) -> str:
     """A path in a document as people write it: ``.syscalls[2].name``; the document itself is ``.``."""
-    parts = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    parts = (f"[{step}]" if isinstance(step, int) else f".{_cut(step)}" for step in path)
     return "".join(parts) or "."
 
 
 def load_json(data: bytes, *, source: str) -> Any:
     """The value of a JSON text, strictly: UTF-8, no key twice, no NaN, no fractions (none of our formats has any).
+
+    What is nested more than DEEPEST deep, and a number of more than DIGITS digits, is refused too.
 
     Raises:
         BadInput: it is not; ``source`` names the file in the message.
@@ -72,7 +87,9 @@ def load_json(data: bytes, *, source: str) -> Any:
     except UnicodeDecodeError as error:
         raise BadInput([Problem(f"byte {error.start}", "is not UTF-8")], source=source) from error
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_float=_no_fraction, parse_constant=_no_fraction)
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_int=_integer, parse_float=_fraction, parse_constant=_fraction
+        )
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         # A string that is cut off is reported at its beginning, everything else at the end.
@@ -83,6 +100,13 @@ def load_json(data: bytes, *, source: str) -> Any:
         raise BadInput([Problem("", "is nested too deeply")], source=source) from error
     except ValueError as error:
         raise BadInput([Problem("", str(error))], source=source) from error
+    every = _refused(value, [])
+    found = list(islice(every, MOST))
+    if next(every, None) is not None:
+        found.append(Problem(".", f"has more than {MOST} problems; the others are not told"))
+    if found:
+        raise BadInput(found, source=source)
+    return value
 
 
 def problems(document: object, schema: str) -> list[Found]:
@@ -126,7 +150,25 @@ def _validator(schema: str) -> Draft202012Validator:
     here = Path(__file__).resolve().parent
     folder = next(path for path in (here / "schemas", here.parent / "schemas") if path.is_dir())
     text = (folder / f"{schema}.schema.json").read_text(encoding="utf-8")
-    return Draft202012Validator(json.loads(text))
+    return _STRICT(json.loads(text))
+
+
+def _is_integer(_: object, value: object) -> bool:
+    # JSON Schema takes 5.0 for a whole number; nothing that reads our documents does.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _unique_items(_validator: object, unique: bool, value: object, _schema: object) -> Iterator[ValidationError]:
+    # The one of jsonschema compares every item with every other where they are of mixed types.
+    if unique and isinstance(value, list) and _first_double(value) is not None:
+        yield ValidationError("has a value twice")
+
+
+_STRICT: type[Draft202012Validator] = validators.extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    {"uniqueItems": _unique_items},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
+)
 
 
 def _explain(error: ValidationError) -> Iterator[Found]:
@@ -169,7 +211,7 @@ def _sentence(validator: str, value: Any, rule: Any, schema: Any) -> str:
         case "maxItems" | "maxLength":
             return f"is longer than {rule}"
         case "uniqueItems":
-            return f"has a value twice: {_short(_first_double(value))}"
+            return f"has a value twice: {_short(value[_first_double(value)])}"
     return ""
 
 
@@ -178,20 +220,59 @@ def _types(types: Sequence[str]) -> str:
 
 
 def _short(value: object) -> str:
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else short(value)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _first_double(values: Sequence[object]) -> object:
-    return next((value for index, value in enumerate(values) if value in values[:index]), None)
+def _first_double(values: Sequence[object]) -> int | None:
+    """The index of the first value that stands before already, as JSON compares them (true is not 1); None if none."""
+    seen = set()
+    for index, value in enumerate(values):
+        # No list of ours that must not repeat a value has lists or mappings in it, but a bad one can.
+        key = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+        typed = (type(value), key)
+        if typed in seen:
+            return index
+        seen.add(typed)
+    return None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise ValueError(f"the key {_first_double([key for key, _ in pairs])!r} stands twice in one object")
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {short(keys[_first_double(keys) or 0])} stands twice in one object")
     return result
 
 
-def _no_fraction(text: str) -> object:
-    raise ValueError(f"{text} is not a whole number")
+def _integer(text: str) -> int | _NoNumber:
+    digits = len(text.removeprefix("-"))
+    return int(text) if digits <= DIGITS else _NoNumber(long_number(digits))
+
+
+def long_number(digits: int) -> str:
+    """What is wrong with a number of so many digits."""
+    return f"is a number of {digits} digits, and {DIGITS} are the most that is read"
+
+
+def _fraction(text: str) -> _NoNumber:
+    return _NoNumber(f"{_cut(text)} is not a whole number")
+
+
+def _refused(value: object, path: list[str | int]) -> Iterator[Problem]:
+    """What a JSON document must not have anywhere. One path for all: a tuple for each value would fill the memory."""
+    if isinstance(value, _NoNumber):
+        yield Problem(place(tuple(path)), value.message)
+    elif isinstance(value, dict | list):
+        if len(path) == DEEPEST:
+            yield Problem(place(tuple(path)), "is nested too deeply", f"{DEEPEST} levels are the most that is read")
+            return
+        steps: Iterable[tuple[str | int, object]] = value.items() if isinstance(value, dict) else enumerate(value)
+        for step, item in steps:
+            if isinstance(item, dict | list | _NoNumber):
+                path.append(step)
+                yield from _refused(item, path)
+                path.pop()

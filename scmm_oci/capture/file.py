@@ -26,11 +26,12 @@ from scmm_oci.capture.model import (
 from scmm_oci.errors import BadInput, Problem, unknown_value
 from scmm_oci.files import atomic_write, read_bounded
 from scmm_oci.schema import MOST, Steps, load_json, place, problems, prune
-from scmm_oci.tables import syscalls
+from scmm_oci.tables import errnos, syscalls
 from scmm_oci.tables.arch import Arch
 
-# A full recording is some 100 KiB; the bound keeps a planted file from filling the memory.
-MAX_BYTES = 64 << 20
+# A recording has some 100 KiB; the 32 tables that a recorder has for one container make some 3 MiB when all calls are
+# in all of them. A planted file at the bound takes seconds and some hundred MiB to read, not the machine.
+MAX_BYTES = 8 << 20
 
 
 def read(path: str | os.PathLike[str]) -> Capture:
@@ -107,9 +108,19 @@ def _check_calls(calls: Sequence[dict[str, Any] | None], path: Steps) -> Iterato
                 yield Problem(place((*path, index, "nr")), message)
             if name is not None and syscalls.numbers(arch).get(name) != nr:
                 yield _misnamed(place((*path, index, "name")), arch, nr, name)
-        if call.get("denied_errno") is not None and call.get("denied") == 0:
+        entered, succeeded = call.get("entered"), call.get("succeeded")
+        if entered is not None and succeeded is not None and succeeded > entered:
+            yield Problem(place((*path, index, "succeeded")), f"is {succeeded}, but .entered is {entered} only")
+        for number, word in enumerate(call.get("errnos", ())):
+            if word is not None and errnos.number(word) is None:
+                yield errnos.unknown(place((*path, index, "errnos", number)), word)
+        denied_errno = call.get("denied_errno")
+        if denied_errno is not None:
             where = place((*path, index, "denied_errno"))
-            yield Problem(where, f"is {call['denied_errno']}, but .denied is 0")
+            if errnos.number(denied_errno) is None:
+                yield errnos.unknown(where, denied_errno)
+            if call.get("denied") == 0:
+                yield Problem(where, f"is {denied_errno}, but .denied is 0")
 
 
 def _misnamed(where: str, arch: str, nr: int, name: str) -> Problem:

@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from scmm_oci.errors import Problem, unknown_value
+from scmm_oci.errors import Problem, short, unknown_value
 from scmm_oci.schema import Found, Steps
 from scmm_oci.tables import errnos, syscalls
 from scmm_oci.tables.arch import Arch
@@ -39,7 +39,7 @@ def check(document: dict[str, Any]) -> Iterator[Found]:
 def _settings(settings: dict[str, Any], arch: Arch) -> Iterator[Found]:
     errno = settings.get("default_errno", "EPERM")
     if errnos.number(errno) is None:
-        yield _unknown(("settings", "default_errno"), "an error name", errno, errnos.known())
+        yield Found(("settings", "default_errno"), errnos.unknown("", errno))
     for index, name in enumerate(settings.get("architectures", ())):
         if name is not None and name != arch and Arch(name) not in arch.beside:
             yield _bad(("settings", "architectures", index), f"a kernel of {arch} does not run {name}")
@@ -63,7 +63,7 @@ def _syscalls(rules: Sequence[dict[str, Any] | None], arches: list[Arch]) -> Ite
         if errno is not None and rule.get("action", "deny") != "deny":
             yield _bad((*path, "errno"), f"an errno goes with the action deny, not {rule['action']}")
         if errno is not None and errnos.number(errno) is None:
-            yield _unknown((*path, "errno"), "an error name", errno, errnos.known())
+            yield Found((*path, "errno"), errnos.unknown("", errno))
         for number, constraint in enumerate(rule.get("constraints", ())):
             if constraint is not None:
                 yield from _constraint(constraint, (*path, "constraints", number))
@@ -73,7 +73,7 @@ def _unknown_syscall(path: Steps, name: str, arches: list[Arch], known: Collecti
     what = f"a system call of {' or '.join(arches)}"
     elsewhere = [arch for arch in syscalls.ARCHES if name in syscalls.numbers(arch)]
     if elsewhere:
-        return _bad(path, f"{name!r} is not {what}", f"it is one of {', '.join(elsewhere)}")
+        return _bad(path, f"{short(name)} is not {what}", f"it is one of {', '.join(elsewhere)}")
     return _unknown(path, what, name, known)
 
 
@@ -81,13 +81,17 @@ def _constraint(constraint: dict[str, Any], path: Steps) -> Iterator[Found]:
     kind = constraint.get("type")
     for key in ("allowed", "denied"):
         for index, word in enumerate(constraint.get(key, ())):
-            if word is not None and kind == "flags" and word not in FLAGS:
+            if word is None or word in FLAGS:
+                continue
+            if kind == "flags":
                 yield _unknown((*path, key, index), "a flag", word, FLAGS)
+            elif kind == "integer" and not _is_integer(word):
+                yield _unknown((*path, key, index), "a flag or a whole number", word, FLAGS)
     for index, match in enumerate(constraint.get("match", ())):
         pattern = (match or {}).get("pattern")
         exact = (match or {}).get("type", "exact") == "exact"
         if pattern is not None and kind == "integer" and exact and not _is_integer(pattern):
-            yield _bad((*path, "match", index, "pattern"), f"{pattern!r} is not a whole number")
+            yield _bad((*path, "match", index, "pattern"), f"{short(pattern)} is not a whole number")
     if not any(constraint.get(key) for key in ("match", "allowed", "denied")):
         yield _bad(path, "constrains nothing", "give match, allowed or denied")
 
@@ -96,7 +100,7 @@ def _addresses(rule: dict[str, Any], path: Steps) -> Iterator[Found]:
     for key in ("addresses", "observed_addresses"):
         for index, word in enumerate(rule.get(key, ())):
             if word is not None and word != "any" and not _is_network(word):
-                yield _bad((*path, key, index), f"{word!r} is not a network such as 10.0.0.0/8, nor 'any'")
+                yield _bad((*path, key, index), f"{short(word)} is not a network such as 10.0.0.0/8, nor 'any'")
 
 
 def _bad(path: Steps, message: str, hint: str = "") -> Found:

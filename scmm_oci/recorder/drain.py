@@ -75,7 +75,7 @@ def parse_set(value: bytes) -> tuple[int, int, int, dict[int, tuple[int, ...]]]:
 def _errno_name(number: int) -> str:
     import errno
 
-    return errno.errorcode.get(number, f"E{number}")
+    return errno.errorcode.get(number, str(number))
 
 
 def sessions_of(slot: Slot, *, machine: str) -> list[dict[str, Any]]:

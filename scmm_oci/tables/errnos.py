@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from scmm_oci.errors import Problem, did_you_mean, short
+
+# MAX_ERRNO of the kernel's include/linux/err.h.
+MAX = 4095
+
 ERRNOS: dict[str, int] = {
     "EPERM": 1, "ENOENT": 2, "ESRCH": 3, "EINTR": 4, "EIO": 5, "ENXIO": 6, "E2BIG": 7, "ENOEXEC": 8,
     "EBADF": 9, "ECHILD": 10, "EAGAIN": 11, "ENOMEM": 12, "EACCES": 13, "EFAULT": 14, "ENOTBLK": 15,
@@ -32,10 +37,23 @@ ALIASES: dict[str, str] = {"EWOULDBLOCK": "EAGAIN", "ENOTSUP": "EOPNOTSUPP", "ED
 
 
 def number(name: str) -> int | None:
-    """The error number of a name, or None."""
+    """The error number of a name, or None.
+
+    A number without a name is written in decimal, from "1" to "4095"; recorders have written "E524" for it as well.
+    """
+    digits = name.removeprefix("E")
+    if len(digits) <= 4 and digits.isascii() and digits.isdecimal() and digits[0] != "0":
+        return int(digits) if int(digits) <= MAX else None
     return ERRNOS.get(ALIASES.get(name, name))
 
 
 def known() -> list[str]:
     """Every name that :func:`number` knows, by number."""
     return [*ERRNOS, *ALIASES]
+
+
+def unknown(place: str, word: str) -> Problem:
+    """The problem that :func:`number` does not know a word, with what may have been meant."""
+    near = did_you_mean(word, known())
+    hint = f"did you mean {near!r}?" if near else f"a name such as EPERM, or a number from 1 to {MAX}"
+    return Problem(place, f"{short(word)} is not an error name", hint)

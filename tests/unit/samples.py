@@ -89,7 +89,7 @@ def as_bytes(document):
 # Any text that JSON can carry, lone surrogates included.
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=12)
 _count = st.integers(0, 2**64 - 1)
-_errno = st.sampled_from(["EPERM", "ENOSYS", "EAGAIN", "E2BIG", "150"])
+_errno = st.sampled_from(["EPERM", "ENOSYS", "EAGAIN", "E2BIG", "ENOTSUP", "1", "150", "524", "4095", "E524"])
 
 
 @st.composite
@@ -99,10 +99,12 @@ def _calls(draw):
     calls = []
     for nr in numbers:
         name = syscalls.name_of(arch, nr) if draw(st.booleans()) else None
-        denied = draw(_count)
+        denied = draw(st.just(0) | _count)
         errnos = tuple(sorted(draw(st.sets(_errno, max_size=3))))
         denied_errno = draw(st.none() | _errno) if denied else None
-        calls.append(model.Call(arch, nr, name, draw(_count), draw(_count), errnos, denied, denied_errno))
+        entered = draw(st.just(0) | _count)
+        succeeded = draw(st.integers(0, entered))
+        calls.append(model.Call(arch, nr, name, entered, succeeded, errnos, denied, denied_errno))
     return tuple(calls)
 
 

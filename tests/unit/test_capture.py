@@ -1,4 +1,6 @@
 import json
+import re
+import time
 
 import pytest
 from hypothesis import given
@@ -55,6 +57,7 @@ def test_a_huge_file_is_refused_unread(tmp_path, monkeypatch):
     path = tmp_path / "huge"
     path.write_bytes(as_bytes(NGINX))
     assert file.read(path).name == "nginx"
+    assert file.MAX_BYTES == 8 << 20
     monkeypatch.setattr(file, "MAX_BYTES", 100)
     with pytest.raises(BadInput, match="huge: is larger than 100 bytes"):
         file.read(path)
@@ -75,13 +78,131 @@ def test_a_truncated_file_is_told_as_such(length):
         (b'{"a": 1.5}', "1.5 is not a whole number"),
         (b'{"a": NaN}', "NaN is not a whole number"),
         (b"[" * 100_000, "is nested too deeply"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "integer string conversion"),
+        (b'{"a": ' + b"9" * 5000 + b"}", ".a: is a number of 5000 digits, and 100 are the most that is read"),
+        (b'{"a": [0, -' + b"9" * 101 + b"]}", ".a[1]: is a number of 101 digits"),
+        (b'{"a": {"b": [1.5, NaN]}}', ".a.b[1]: NaN is not a whole number"),
         (b"[]", ".: [] is not a mapping"),
         (b'{"format": "x"} {}', "is not JSON: Extra data"),
     ],
 )
 def test_what_is_no_document(data, expected):
     assert any(expected in problem for problem in problems(data))
+
+
+@pytest.mark.parametrize("depth", [65, 100, 600, 930, 100_000])
+def test_what_is_nested_too_deeply(depth):
+    for data in (b"[" * depth + b"]" * depth, b'{"x":' * depth + b"1" + b"}" * depth):
+        (problem,) = problems(data)
+        assert "is nested too deeply" in problem
+        assert len(problem) < 400
+
+
+def test_what_is_nested_deeply_is_read():
+    assert "is not a mapping" in problems(b"[" * 64 + b"]" * 64)[0]
+    (problem, *_) = problems(b'{"x":' + b"[" * 64 + b"]" * 64 + b"}")
+    assert problem == f".x{'[0]' * 63}: is nested too deeply (64 levels are the most that is read)"
+
+
+def test_bad_numbers_without_end_are_cut():
+    found = problems(b"[" + b"1.5," * 5000 + b"1]")
+    assert len(found) == 1001
+    assert found[-1] == ".: has more than 1000 problems; the others are not told"
+
+
+def seconds(data):
+    start = time.process_time()
+    found = problems(data)
+    return time.process_time() - start, found
+
+
+def test_repeats_are_found_in_linear_time():
+    mixed = [number if number % 2 else f"E{number}" for number in range(20_000)]
+    taken, _ = seconds(as_bytes(app({**call("read"), "errnos": mixed})))
+    assert taken < 5
+    pairs = b",".join(b'"k%d": 1' % number for number in range(50_000))
+    taken, found = seconds(b"{" + pairs + b', "k49999": 2}')
+    assert taken < 5
+    assert found == ["the key 'k49999' stands twice in one object"]
+
+
+@pytest.mark.parametrize(
+    ("values", "double"),
+    [
+        (["EPERM", "EIO", "EPERM"], "'EPERM'"),
+        ([1, "1", True, [1], {"a": 1, "b": 2}, {"b": 2, "a": 1}], "{'b': 2, 'a': 1}"),
+        ([1, "1", True, [1], [True], None, {"a": 1}], None),
+    ],
+)
+def test_repeated_values(values, double):
+    found = [one for one in problems(as_bytes(app({**call("read", errnos=values), "arch": "?"}))) if "twice" in one]
+    assert found == ([f".sessions[0].phases.app[0].errnos: has a value twice: {double}"] if double else [])
+
+
+def test_a_long_word_is_cut():
+    for word in ("k" * 3_000_000, "\x1b" * 3_000_000):
+        found = problems(as_bytes(nginx(**{word: 1, "started_at": word, "complete": word})))
+        found += problems(as_bytes(app({**call("read"), "name": word, "arch": word, "denied_errno": word})))
+        found += problems(as_bytes(app({**call("read"), "name": word})))
+        found += problems(b'{"%b": 1, "%b": 2}' % (b"k" * 3_000_000, b"k" * 3_000_000))
+        assert len(found) >= 7
+        assert max(map(len, found)) < 800
+
+
+def test_calls_that_only_a_filter_saw_have_any_errno():
+    denied = [call("read", 0, denied=1, denied_errno=word, nr=nr) for nr, word in enumerate(["ENOTSUP", "1", "4095"])]
+    for one in denied:
+        one["name"] = None
+    capture = file.parse(as_bytes(app(*denied)))
+    assert [one.denied_errno for _, one in capture.calls(Phase.APP)] == ["ENOTSUP", "1", "4095"]
+
+
+def test_unknown_errnos_are_problems():
+    hint = "a name such as EPERM, or a number from 1 to 4095"
+    bad = {**call("read", errnos=["EIO", "EFOO", "EPREM"]), "denied": 1, "denied_errno": "4096"}
+    path = ".sessions[0].phases.app[0]"
+    assert problems(as_bytes(app(bad, call("write", 0, errnos=["0"], denied_errno="EFOO", denied=1)))) == [
+        f"{path}.errnos[1]: 'EFOO' is not an error name ({hint})",
+        f"{path}.errnos[2]: 'EPREM' is not an error name (did you mean 'EPERM'?)",
+        f"{path}.denied_errno: '4096' is not an error name ({hint})",
+        f".sessions[0].phases.app[1].errnos[0]: '0' is not an error name ({hint})",
+        f".sessions[0].phases.app[1].denied_errno: 'EFOO' is not an error name ({hint})",
+    ]
+
+
+def test_a_line_end_is_no_part_of_a_word():
+    bad = {**call("read", errnos=["EPERM\n"]), "denied": 1, "denied_errno": "EPERM\n"}
+    assert problems(as_bytes(app(bad, started_at="2026-11-22T09:42:16Z\n"))) == [
+        ".sessions[0].phases.app[0].denied_errno: 'EPERM\\n' is not the name of an error number, or null",
+        ".sessions[0].phases.app[0].errnos[0]: 'EPERM\\n' is not the name of an error number, such as EPERM",
+        ".started_at: '2026-11-22T09:42:16Z\\n' is not a time in UTC such as 2026-01-31T12:00:00Z",
+    ]
+
+
+@pytest.mark.parametrize("schema", ["capture", "policy", "oci-seccomp"])
+def test_no_pattern_takes_a_line_end(schema):
+    for pattern in re.findall(r"'pattern': '([^']*)'", str(_validator(schema).schema)):
+        assert pattern.endswith(r"$(?!\\n)"), pattern
+
+
+def test_more_successes_than_calls_are_a_problem():
+    assert problems(as_bytes(app({**call("read", 3), "succeeded": 4}))) == [
+        ".sessions[0].phases.app[0].succeeded: is 4, but .entered is 3 only"
+    ]
+
+
+def test_the_arguments_have_a_bound():
+    def of(args):
+        return as_bytes(nginx(container={**NGINX["container"], "args": args}))
+
+    assert len(file.parse(of(["x"] * 65536)).container.args) == 65536
+    assert file.parse(of(["x" * 131072])).container.args == ("x" * 131072,)
+    assert problems(of(["x"] * 65537)) == [".container.args: is longer than 65536"]
+    assert problems(of(["x", "x" * 131073])) == [".container.args[1]: is longer than 131072"]
+
+
+def test_a_whole_number_is_written_as_one():
+    (problem,) = problems(as_bytes(nginx(container={**NGINX["container"], "uid": 5.0})))
+    assert problem == ".container.uid: 5.0 is not a whole number"
 
 
 def test_every_problem_is_told_at_once_with_its_place():

@@ -1,4 +1,4 @@
-from scmm_oci.errors import BadInput, Failure, Finding, Problem, did_you_mean, printable, unknown_value
+from scmm_oci.errors import BadInput, Failure, Finding, Problem, did_you_mean, printable, short, unknown_value
 
 
 def test_nothing_steers_a_terminal():
@@ -16,6 +16,20 @@ def test_suggestions_and_known_values():
         ".x: 'aple' is not a fruit (did you mean 'apple'?; known: apple, fig)"
     )
     assert "known" not in str(unknown_value(".x", "a number", "0", [str(n) for n in range(1, 99)]))
+
+
+def test_long_words_are_cut():
+    assert short("x" * 58) == repr("x" * 58)
+    assert short("x" * 59) == "'" + "x" * 56 + "..."
+    assert short(["x" * 99]) == "['" + "x" * 55 + "..."
+    assert len(str(unknown_value(".x", "a fruit", "apple" * 1_000_000, ["apple"]))) < 120
+
+
+def test_a_word_twice_as_long_is_near_none_and_is_not_compared(monkeypatch):
+    assert did_you_mean("openatt", ["openat"]) == "openat"
+    monkeypatch.setattr("difflib.get_close_matches", None)
+    assert did_you_mean("openat" * 1_000_000, ["openat"]) is None
+    assert did_you_mean("openat", []) is None
 
 
 def test_values_compare():

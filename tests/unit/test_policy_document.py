@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import app, as_bytes, call
 
+from scmm_oci.capture import file
 from scmm_oci.capture.model import Phase, SessionKind
 from scmm_oci.errors import BadInput
 from scmm_oci.policy import document, model
+from scmm_oci.policy.infer import infer
 from scmm_oci.schema import _validator
 from scmm_oci.tables import errnos, syscalls, vocabulary
 from scmm_oci.tables.arch import Arch
@@ -37,7 +40,7 @@ def test_the_seed_example_loads_unchanged():
 
 _names = sorted(syscalls.numbers("x86_64"))
 _text = st.text(max_size=12)
-_errnos = st.sampled_from(errnos.known())
+_errnos = st.sampled_from(errnos.known()) | st.integers(1, errnos.MAX).map(str)
 _rights = st.lists(st.sampled_from(vocabulary.ACCESS_RIGHTS), min_size=1, max_size=4, unique=True).map(tuple)
 _networks = st.lists(st.sampled_from(["any", "0.0.0.0/0", "10.1.0.0/16", "::1"]), max_size=2, unique=True).map(tuple)
 _ports = st.lists(st.integers(0, 65535), max_size=3, unique=True).map(tuple)
@@ -196,10 +199,32 @@ def test_a_call_of_another_architecture_is_told_as_such():
         ("a: &x [1]\nb: *x", ".b: is an alias"),
         ("1: 2", ".1: is a key that is not text"),
         ("? [a]\n: 2", "is a key that is not text"),
-        ("version: !!python/object:os.system '1.0'", "cannot be read as"),
+        ("version: !!python/object:os.system '1.0'", "line 1, column 10, .version: has a tag, and tags are not read"),
+        ("settings:\n  log_denials: !!bool yes", "line 2, column 16, .settings.log_denials: has a tag"),
+        ("a: &x !foo b", "line 1, column 4, .a: has a tag"),
+        ("a: ! b", "line 1, column 4, .a: has a tag"),
+        ("a: !foo [1]", "line 1, column 4, .a: has a tag"),
+        ("a:\n  !foo\n  b: 1", ".a: has a tag"),
+        ("!!map\na: 1", "line 1, column 1, .: has a tag"),
+        ("!!str a: 1", "line 1, column 1, .a: has a tag"),
+        ("%YAML 1.1\n---\nversion: '1.0'", "line 1, column 1: is a YAML directive"),
+        ("\ufeff\n # a\n%TAG ! tag:x,2000:\n---\n{}", "line 3, column 1: is a YAML directive"),
+        ("%FOO\n---\n{}", "line 1, column 1: is a YAML directive"),
+        ("settings:\n  run_as:\n    uid: 5.0", "line 3, column 10, .settings.run_as.uid: 5.0 is not a whole number"),
+        ("settings: {run_as: {uid: 1e0}}", "line 1, column 26, .settings.run_as.uid: 1.0 is not a whole number"),
+        ('metadata:\n  name: "a\\ud800"', "line 2, column 9, .metadata.name: has half of a surrogate pair in it"),
+        ('"\\udfff": 1', ": has half of a surrogate pair in it"),
+        ("a: 0x" + "f" * 5000, "line 1, column 4, .a: is a number of 5002 digits"),
+        ("a: -" + "9" * 5000, "line 1, column 4, .a: is a number of 5000 digits"),
+        ("a: " + "[" * 70 + "]" * 70, "is nested too deeply"),
+        ("a: " + "[" * 63 + "]" * 63, ".a: 'a' is not a key that may stand here"),
         ("version: '1.0'\n---\nversion: '1.0'", "but found another document"),
         ("version: '1.0'\nsyscalls:", "line 2, column 10, .syscalls: null is not a list"),
         ("[" * 5000, "is nested too deeply"),
+        (
+            "settings: {default_errno: '0'}",
+            "'0' is not an error name (a name such as EPERM, or a number from 1 to 4095)",
+        ),
         ("version: '1.0'\x00", "is not YAML"),
     ],
 )
@@ -222,6 +247,48 @@ def test_lists_under_tcp_join_the_others():
         ".network.tcp.inbound[0].protocol: is 'udp', must be 'tcp'"
         in problems(text.replace("{ports: [80]}", "{protocol: udp}"))[0]
     )
+
+
+@given(_errnos | st.integers(1, errnos.MAX).map("E{}".format))
+def test_a_policy_is_read_whatever_a_filter_answered(errno):
+    recorded = app(call("read"), call("keyctl", 0, denied=1, denied_errno=errno))
+    policy = infer([file.parse(as_bytes(recorded))]).policy
+    assert document.parse(document.dump(policy)) == policy
+
+
+def test_errors_without_a_name_are_numbers():
+    policy = document.parse(b"version: '1.0'\nsyscalls: [{name: read, action: deny, errno: '524'}]")
+    assert policy.syscalls[0].errno == "524"
+    assert document.parse(document.dump(policy)) == policy
+
+
+@pytest.mark.parametrize("key", ["allowed", "denied"])
+def test_words_of_an_integer_are_flags_or_numbers(key):
+    text = f"""\
+version: '1.0'
+syscalls:
+  - {{name: mmap, action: allow, constraints: [{{arg: '2', type: integer, {key}: [PROT_EXECC, PROT_EXEC, '0x10']}}]}}
+"""
+    (problem,) = problems(text)
+    assert f".{key}[0]: 'PROT_EXECC' is not a flag or a whole number (did you mean 'PROT_EXEC'?)" in problem
+
+
+def test_long_words_are_cut():
+    long = "x" * 100_000
+    text = f"""\
+version: {long}
+settings: {{default_errno: {long}, arch: {long}, run_as: {{uid: {long}}}}}
+syscalls:
+  - name: {long}
+    action: {long}
+    constraints: [{{arg: "0", type: integer, match: [{{pattern: {long}}}], allowed: [{long}]}}]
+capabilities: [{long}]
+network: {{outbound: [{{protocol: tcp, addresses: [{long}]}}]}}
+"""
+    found = problems(text)
+    assert len(found) == 10
+    assert max(map(len, found)) < 400
+    assert len(problems(f"a: *{long}")[0]) < 400
 
 
 def test_numbers_of_every_form():

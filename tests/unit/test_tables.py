@@ -167,6 +167,31 @@ def test_probes():
 def test_error_numbers():
     assert (errnos.number("EPERM"), errnos.number("ENOSYS"), errnos.number("ENOTSUP")) == (1, 38, 95)
     assert errnos.number("EPREM") is None
+    assert [errnos.number(word) for word in ("1", "524", "4095", "E524", "E41")] == [1, 524, 4095, 524, 41]
+    for word in (
+        "",
+        "E",
+        "0",
+        "00",
+        "01",
+        "E0",
+        "-1",
+        "+1",
+        " 1",
+        "1\n",
+        "4096",
+        "99999",
+        "1.0",
+        "٣",
+        "²",
+        "EFOO",
+        "EE1",
+    ):
+        assert errnos.number(word) is None, word
+    assert str(errnos.unknown(".x", "EFOO")) == (
+        ".x: 'EFOO' is not an error name (a name such as EPERM, or a number from 1 to 4095)"
+    )
+    assert str(errnos.unknown(".x", "eperm")) == ".x: 'eperm' is not an error name (did you mean 'EPERM'?)"
     assert len(set(errnos.ERRNOS.values())) == len(errnos.ERRNOS)
 
 
