@@ -23,6 +23,9 @@
 #define SECCOMP_FILTER_FLAG_NEW_LISTENER (1UL << 3)
 #define SECCOMP_FILTER_FLAG_TSYNC_ESRCH (1UL << 4)
 
+/* Processes remembered that entered recorded containers from outside. */
+#define PROCESSES 2048
+
 #if defined(__TARGET_ARCH_x86)
 #define NR_PRCTL 157
 #define NR_SECCOMP 317
@@ -84,11 +87,18 @@ struct {
 	__type(value, u32);
 } free_sets SEC(".maps");
 
+/* A process, told from others that had its id before. */
+struct process {
+	u64 started;		/* start time of its first thread, ns */
+	u32 tgid;
+	u32 epoch;		/* of the recording */
+};
+
 /* Processes that came in from outside, and which session each began. The oldest make room. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, SCMM_PROCESSES);
-	__type(key, struct scmm_process);
+	__uint(max_entries, PROCESSES);
+	__type(key, struct process);
 	__type(value, u32);
 } processes SEC(".maps");
 
@@ -199,7 +209,7 @@ static __always_inline struct scmm_call *call_at(struct scmm_set *set, u32 nr)
  */
 static __always_inline u32 join_session(struct task_struct *task, struct scmm_slot *slot, u32 epoch)
 {
-	struct scmm_process process = {};
+	struct process process = {};
 	u32 number, *known;
 
 	/* A process id may be used again while a recording runs, but not with the same start. */

@@ -17,8 +17,6 @@
 #define SCMM_CGROUPS_PER_SLOT 1024
 /* Session 0 is the container's own process; late entrants follow; the last one takes all further ones. */
 #define SCMM_SESSIONS 8
-/* Processes remembered that entered recorded containers from outside. */
-#define SCMM_PROCESSES 2048
 #define SCMM_PHASES 3
 #define SCMM_ABIS 3
 /* Call tables for all recordings together unless the user side asks for another number: 7 MiB. */
@@ -56,12 +54,6 @@ struct scmm_cgroup_key {
 	__u64 id;		/* inode number of the cgroup directory */
 	__u32 hierarchy;	/* first field of /proc/PID/cgroup: 0 is cgroup v2 */
 	__u32 pad;
-};
-
-struct scmm_process {
-	__u64 started;		/* start time of its first thread, ns */
-	__u32 tgid;
-	__u32 epoch;		/* of the recording */
 };
 
 struct scmm_target {

@@ -13,9 +13,7 @@ from scmm_oci.kernel import bpf, prepared
 from scmm_oci.recorder import wire
 
 # Map in the object → file name of its pin.
-MAPS = {
-    name: name.rpartition(".")[2] for name in ("targets", "slots", "sets", "free_sets", "processes", ".data.config")
-}
+MAPS = {name: name.rpartition(".")[2] for name in ("targets", "slots", "sets", "free_sets", ".data.config")}
 PREPARED = "recorder.prepared"
 OBJECT = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", f"recorder.{os.uname().machine}.bpf.o"
@@ -102,7 +100,6 @@ class Maps:
             self.slots = self._map("slots", wire.KEY.size, wire.SLOT.size)
             self.sets = self._map("sets", wire.KEY.size, wire.SET_SIZE)
             self.free_sets = self._map("free_sets", 0, wire.KEY.size)
-            self.processes = self._map("processes", wire.PROCESS.size, wire.KEY.size)
             self.config = self._map("config", wire.KEY.size, wire.CONFIG.size)
         except BaseException:
             self.close()

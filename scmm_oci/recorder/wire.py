@@ -23,7 +23,6 @@ COUNTERS = (
 
 KEY = struct.Struct("=I")
 CGROUP_KEY = struct.Struct("=QII")  # id, hierarchy, pad
-PROCESS = struct.Struct("=QII")  # started, tgid, epoch
 TARGET = struct.Struct("=II")  # slot, epoch
 # epoch, mntns, sessions, sets, init, cgroups; counters; set_of
 SLOT = struct.Struct(f"=IIIIII{len(COUNTERS)}Q{SESSIONS * len(PHASES) * len(ABIS)}I")

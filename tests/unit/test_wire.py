@@ -21,7 +21,6 @@ SOURCE = (BPF / "recorder.bpf.c").read_text()
 # struct in C → struct in Python; scmm_set is in two parts there, a head and the calls.
 STRUCTS = {
     "scmm_cgroup_key": wire.CGROUP_KEY,
-    "scmm_process": wire.PROCESS,
     "scmm_target": wire.TARGET,
     "scmm_slot": wire.SLOT,
     "scmm_config": wire.CONFIG,
@@ -49,7 +48,7 @@ COUNTERS = {
     "sessions-shared": "SCMM_SESSIONS_SHARED",
 }
 # Defined by the header, of no use to Python.
-C_ONLY = {"SCMM_CGROUPS", "SCMM_CGROUPS_PER_SLOT", "SCMM_PROCESSES", "SCMM_ERRNO_MAX"}
+C_ONLY = {"SCMM_CGROUPS", "SCMM_CGROUPS_PER_SLOT", "SCMM_ERRNO_MAX"}
 
 
 def uncommented(text: str) -> str:
@@ -160,7 +159,6 @@ def test_fields_stand_in_the_order_that_python_unpacks(tmp_path: Path) -> None:
     }
     assert fields == {
         "scmm_cgroup_key": ["id", "hierarchy", "pad"],
-        "scmm_process": ["started", "tgid", "epoch"],
         "scmm_target": ["slot", "epoch"],
         "scmm_slot": ["epoch", "mntns", "sessions", "sets", "init", "cgroups", "counters", "set_of"],
         "scmm_config": ["v1_controller", "v1_hierarchy", "sets", "fresh"],
@@ -189,8 +187,8 @@ def test_every_map_that_is_pinned_is_in_the_object() -> None:
     text = uncommented(SOURCE)
     sections = set(re.findall(r"\} (\w+) SEC\(\"\.maps\"\)|SEC\(\"(\.data\.\w+)\"\)", text))
     names = {map_name or section for map_name, section in sections}
-    # The threads' own state stays in the kernel.
-    assert set(pins.MAPS) == names - {"threads"}
+    # What the recorder knows of threads and processes stays in the kernel.
+    assert set(pins.MAPS) == names - {"threads", "processes"}
 
 
 def test_the_licence_told_to_the_kernel_is_the_source_s() -> None:
