@@ -1,6 +1,6 @@
-"""A capture as frozen values: which system calls each session of a container made, phase by phase.
+"""A capture as frozen values: which system calls each session of a container made, phase by phase, and with what.
 
-Built by capture.file from a document, read by policy.infer and by ``extract --stats-only``.
+Built by capture.file from a document, read by policy.infer, ``extract --stats-only`` and ``scmm show``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from scmm_oci.capture.facts import ArgumentSet, Edges, FileUse, Program, SocketUse
 from scmm_oci.tables.arch import Arch
+
+
+class Source(StrEnum):
+    """What was recorded, and by whom."""
+
+    CONTAINER = "container"  # by the OCI hooks, from its beginning
+    COMMAND = "command"  # scmm record -- COMMAND
+    ATTACHED = "attached"  # scmm record -p PID, --container NAME: it ran already
+    STRACE = "strace"  # imported
 
 
 class LossKind(StrEnum):
@@ -18,6 +28,16 @@ class LossKind(StrEnum):
     CGROUPS = "lost-cgroups"
     THREADS = "lost-threads"
     CALLS = "lost-calls"
+    ARGUMENTS = "lost-arguments"
+    FILES = "lost-files"
+    SOCKETS = "lost-sockets"
+    PROGRAMS = "lost-programs"
+    ORDER = "lost-order"
+    IO_URING = "io-uring"
+    ATTACHED = "attached"
+    SNAPSHOT = "snapshot"
+    FILTERED = "filtered"
+    UNFOLLOWED = "unfollowed"
     LEFT = "left-cgroup"
     CUT_SHORT = "cut-short"
     NEVER_STARTED = "never-started"
@@ -29,6 +49,9 @@ class NoteKind(StrEnum):
 
     SESSIONS_SHARED = "sessions-shared"
     BAD_NUMBERS = "bad-numbers"
+    PROGRAMS_SHARED = "programs-shared"
+    NAMED_PATHS = "named-paths"
+    STILL_RUNNING = "still-running"
 
 
 class SessionKind(StrEnum):
@@ -74,6 +97,8 @@ class Call:
         entered: how often it began (sys_enter); refusals by a filter are not among them.
         errnos: names of the errors that it ended with, sorted.
         denied: how often a filter that was loaded already refused it; ``denied_errno``: with what, the last time.
+        programs: numbers of the programs that made it, sorted; only in the phase app.
+        first: when it was first made, in milliseconds from the beginning of the recording; None if not known.
     """
 
     arch: Arch
@@ -84,6 +109,8 @@ class Call:
     errnos: tuple[str, ...]
     denied: int
     denied_errno: str | None
+    programs: tuple[int, ...] = ()
+    first: int | None = None
 
 
 @dataclass(frozen=True)
@@ -139,9 +166,13 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Capture:
-    """One recording. Times are RFC 3339 in UTC."""
+    """One recording. Times are RFC 3339 in UTC.
+
+    The facts (programs, arguments, files, sockets, order) are of the phase app of all sessions together.
+    """
 
     name: str
+    source: Source
     losses: tuple[Loss, ...]
     notes: tuple[Note, ...]
     started_at: str
@@ -151,6 +182,11 @@ class Capture:
     container: Container
     runtime: Runtime
     sessions: tuple[Session, ...]
+    programs: tuple[Program, ...] = ()
+    arguments: tuple[ArgumentSet, ...] = ()
+    files: tuple[FileUse, ...] = ()
+    sockets: tuple[SocketUse, ...] = ()
+    order: tuple[Edges, ...] = ()
 
     @property
     def complete(self) -> bool:
