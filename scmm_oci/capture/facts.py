@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scmm_oci.tables import operations
 from scmm_oci.tables.arch import Arch
 
 
@@ -22,8 +21,54 @@ class PathState(StrEnum):
     INTERNAL = "internal"  # on a file system without a place (pipe:, socket:, memfd:); Landlock lets it be
 
 
-Operation = StrEnum("Operation", {word.upper().replace("-", "_"): word for word in operations.OPERATIONS[1:]})
-SocketOperation = StrEnum("SocketOperation", {word.upper(): word for word in operations.SOCKET_OPERATIONS[1:]})
+class Operation(StrEnum):
+    """What a call does with a path: words of scmm_oci.tables.operations, which says what each is."""
+
+    OPEN = "open"
+    EXECUTE = "execute"
+    LOADER = "loader"
+    SCRIPT = "script"
+    CHDIR = "chdir"
+    CHROOT = "chroot"
+    STAT = "stat"
+    ACCESS = "access"
+    READLINK = "readlink"
+    STATFS = "statfs"
+    CHMOD = "chmod"
+    CHOWN = "chown"
+    UTIME = "utime"
+    GETXATTR = "getxattr"
+    SETXATTR = "setxattr"
+    LISTXATTR = "listxattr"
+    REMOVEXATTR = "removexattr"
+    TRUNCATE = "truncate"
+    FTRUNCATE = "ftruncate"
+    IOCTL = "ioctl"
+    MKDIR = "mkdir"
+    RMDIR = "rmdir"
+    UNLINK = "unlink"
+    MKNOD = "mknod"
+    SYMLINK = "symlink"
+    LINK_FROM = "link-from"
+    LINK_TO = "link-to"
+    RENAME_FROM = "rename-from"
+    RENAME_TO = "rename-to"
+    BIND = "bind"
+    CONNECT = "connect"
+    MOUNT = "mount"
+    UMOUNT = "umount"
+    PIVOT_ROOT = "pivot-root"
+    WATCH = "watch"
+    OTHER = "other"
+
+
+class SocketOperation(StrEnum):
+    """What a call does with a socket address."""
+
+    BIND = "bind"
+    CONNECT = "connect"
+    SENDTO = "sendto"
+    LISTEN = "listen"
 
 
 @dataclass(frozen=True)

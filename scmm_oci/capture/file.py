@@ -1,46 +1,51 @@
-"""Read and write capture files: one JSON document each, checked in full before anything is made of it."""
+"""Read and write capture files: one JSON document each, checked in full before anything is made of it.
+
+A file holds one capture, or a set of them that ``scmm merge`` made.
+"""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from scmm_oci.capture.model import (
-    Call,
-    Capture,
-    Container,
-    Host,
-    Loss,
-    LossKind,
-    Note,
-    NoteKind,
-    Phase,
-    Recorder,
-    Runtime,
-    Session,
-    SessionKind,
-)
-from scmm_oci.errors import BadInput, Problem, unknown_value
+from scmm_oci.capture.check import check
+from scmm_oci.capture.document import FORMAT, VERSION, build, plain
+from scmm_oci.capture.model import Capture
+from scmm_oci.errors import BadInput, Failure, Problem, short
 from scmm_oci.files import atomic_write, read_bounded
-from scmm_oci.schema import MOST, Steps, load_json, place, problems, prune
-from scmm_oci.tables import errnos, syscalls
-from scmm_oci.tables.arch import Arch
+from scmm_oci.schema import MOST, Found, accepts, load_fitting, place, problems, prune
 
-# A recording has some 100 KiB; the 32 tables that a recorder has for one container make some 3 MiB when all calls are
-# in all of them. A planted file at the bound takes seconds and some hundred MiB to read, not the machine.
-MAX_BYTES = 8 << 20
+SET_FORMAT = "scmm-capture-set"
+
+# A file takes some 300 bytes for each way in which a path was used, and a hundred thousand of these are not rare. A
+# planted file at the bound takes tens of seconds and a gigabyte to read, not the machine.
+MAX_BYTES = 64 << 20
+
+# Problems of all captures of a set together: each has up to MOST with the schema, one line that says so, and MOST more.
+_TOLD = 2 * MOST + 1
 
 
 def read(path: str | os.PathLike[str]) -> Capture:
-    """The capture in a file.
+    """The one capture in a file.
 
     Raises:
         BadInput: the file cannot be read, is too large, or is no capture; with everything that is wrong with it.
     """
     return parse(read_bounded(path, MAX_BYTES), source=os.fspath(path))
+
+
+def read_all(path: str | os.PathLike[str]) -> tuple[Capture, ...]:
+    """Every capture in a file: one, or those of a set in the set's order.
+
+    Raises:
+        BadInput: as :func:`read`.
+    """
+    return parse_all(read_bounded(path, MAX_BYTES), source=os.fspath(path))
 
 
 def write(path: str | os.PathLike[str], capture: Capture) -> None:
@@ -49,7 +54,19 @@ def write(path: str | os.PathLike[str], capture: Capture) -> None:
     Raises:
         Failure: it could not be written.
     """
-    atomic_write(path, dump(capture), 0o600)
+    write_all(path, [capture])
+
+
+def write_all(path: str | os.PathLike[str], captures: Sequence[Capture]) -> None:
+    """Write captures to one file as :func:`write` does: one capture as such, several as a set.
+
+    Raises:
+        Failure: it could not be written, or would be larger than what is read.
+    """
+    data = dump_all(captures)
+    if len(data) > MAX_BYTES:
+        raise Failure(f"{os.fspath(path)} would have {len(data)} bytes, and {MAX_BYTES} are the most that is read")
+    atomic_write(path, data, 0o600)
 
 
 def parse(data: bytes, *, source: str = "") -> Capture:
@@ -59,124 +76,112 @@ def parse(data: bytes, *, source: str = "") -> Capture:
         source: the file's name, for the messages.
 
     Raises:
-        BadInput: it is no capture.
+        BadInput: it is no capture, or a set with several.
     """
-    document = load_json(data, source=source)
-    bad = problems(document, "capture")
-    found = [*(one.problem for one in bad), *islice(_check(prune(document, bad)), MOST)]
-    if found:
-        raise BadInput(found, source=source)
-    return _build(document)
+    captures = parse_all(data, source=source)
+    if len(captures) > 1:
+        raise BadInput([Problem(".captures", f"has {len(captures)} captures where one is wanted")], source=source)
+    return captures[0]
+
+
+def parse_all(data: bytes, *, source: str = "") -> tuple[Capture, ...]:
+    """The captures in a JSON text; at least one.
+
+    Args:
+        source: the file's name, for the messages.
+
+    Raises:
+        BadInput: it is neither a capture nor a set.
+    """
+    with _without_collections():
+        document, good = load_fitting(data, _fits, source=source)
+        found = list(islice(_meaning(document) if good else _everything(document), _TOLD + 1))
+        if len(found) > _TOLD:
+            found[_TOLD:] = [Problem(".", f"has more than {_TOLD} problems; the others are not told")]
+        if found:
+            raise BadInput(found, source=source)
+        return tuple(build(one) for one, _ in _parts(document))
 
 
 def dump(capture: Capture) -> bytes:
     """The capture as JSON: sorted keys, no spaces, ASCII (so that lone surrogates survive), one line end."""
-    return (json.dumps(_document(capture), sort_keys=True, separators=(",", ":")) + "\n").encode("ascii")
+    return _text(plain(capture))
 
 
-def _check(document: dict[str, Any]) -> Iterator[Problem]:
-    """What the schema cannot say. The document may lack anything that the schema has found bad."""
-    complete, losses = document.get("complete"), document.get("losses")
-    if complete is True and losses:
-        yield Problem(".complete", "is true, but .losses is not empty")
-    if complete is False and losses == []:
-        yield Problem(".complete", "is false, but .losses names no loss")
-    numbers: dict[int, int] = {}
-    for index, session in enumerate(document.get("sessions", ())):
-        if not session:
-            continue
-        number = session.get("number", -1 - index)
-        first = numbers.setdefault(number, index)
-        if first != index:
-            where = place(("sessions", index, "number"))
-            yield Problem(where, f"session {number} is .sessions[{first}] already")
-        for phase in Phase:
-            calls = session.get("phases", {}).get(phase.value, ())
-            yield from _check_calls(calls, ("sessions", index, "phases", phase.value))
+def dump_all(captures: Sequence[Capture]) -> bytes:
+    """Captures as JSON in the same form: one capture as such, several as a set, in the order they have."""
+    if len(captures) == 1:
+        return dump(captures[0])
+    return _text({"format": SET_FORMAT, "version": VERSION, "captures": [plain(capture) for capture in captures]})
 
 
-def _check_calls(calls: Sequence[dict[str, Any] | None], path: Steps) -> Iterator[Problem]:
-    seen: dict[tuple[str, int], int] = {}
-    for index, call in enumerate(calls):
-        if not call:
-            continue
-        if "arch" in call and "nr" in call:
-            arch, nr, name = call["arch"], call["nr"], call.get("name")
-            first = seen.setdefault((arch, nr), index)
-            if first != index:
-                message = f"call {nr} of {arch} is {place((*path, first))} already"
-                yield Problem(place((*path, index, "nr")), message)
-            if name is not None and syscalls.numbers(arch).get(name) != nr:
-                yield _misnamed(place((*path, index, "name")), arch, nr, name)
-        entered, succeeded = call.get("entered"), call.get("succeeded")
-        if entered is not None and succeeded is not None and succeeded > entered:
-            yield Problem(place((*path, index, "succeeded")), f"is {succeeded}, but .entered is {entered} only")
-        for number, word in enumerate(call.get("errnos", ())):
-            if word is not None and errnos.number(word) is None:
-                yield errnos.unknown(place((*path, index, "errnos", number)), word)
-        denied_errno = call.get("denied_errno")
-        if denied_errno is not None:
-            where = place((*path, index, "denied_errno"))
-            if errnos.number(denied_errno) is None:
-                yield errnos.unknown(where, denied_errno)
-            if call.get("denied") == 0:
-                yield Problem(where, f"is {denied_errno}, but .denied is 0")
+def _text(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n").encode("ascii")
 
 
-def _misnamed(where: str, arch: str, nr: int, name: str) -> Problem:
-    known = syscalls.numbers(arch)
-    if name not in known:
-        return unknown_value(where, f"a system call of {arch}", name, list(known))
-    right = syscalls.name_of(arch, nr)
-    return Problem(where, f"{name} is number {known[name]} of {arch}, not {nr}", f"{nr} is {right}" if right else "")
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    # Reading makes millions of objects and no cycles; looking for cycles among them would take a third of the time.
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
-def _build(document: dict[str, Any]) -> Capture:
-    container = document["container"]
-    return Capture(
-        name=document["name"],
-        losses=tuple(Loss(LossKind(loss["kind"]), loss["count"], loss["detail"]) for loss in document["losses"]),
-        notes=tuple(Note(NoteKind(note["kind"]), note["count"], note["detail"]) for note in document["notes"]),
-        started_at=document["started_at"],
-        ended_at=document["ended_at"],
-        recorder=Recorder(**document["recorder"]),
-        host=Host(**document["host"]),
-        container=Container(**{**container, "args": tuple(container["args"])}),
-        runtime=Runtime(**document["runtime"]),
-        sessions=tuple(_session(session) for session in document["sessions"]),
-    )
+def _is_set(document: Any) -> bool:
+    return isinstance(document, dict) and document.get("format") == SET_FORMAT
 
 
-def _session(document: dict[str, Any]) -> Session:
-    phases = {name: tuple(_call(call) for call in calls) for name, calls in document["phases"].items()}
-    return Session(SessionKind(document["kind"]), document["number"], **phases)
+def _parts(document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every capture's document, with where it stands."""
+    if _is_set(document):
+        for index, one in enumerate(document["captures"]):
+            yield one, place(("captures", index))
+    else:
+        yield document, ""
 
 
-def _call(document: dict[str, Any]) -> Call:
-    return Call(**{**document, "arch": Arch(document["arch"]), "errnos": tuple(sorted(document["errnos"]))})
+def _fits(document: Any) -> bool:
+    """Whether the schemas take it."""
+    if _is_set(document) and not accepts(document, "capture-set"):
+        return False
+    return isinstance(document, dict) and all(accepts(one, "capture") for one, _ in _parts(document))
 
 
-def _document(capture: Capture) -> dict[str, Any]:
-    container = capture.container
-    return {
-        "format": "scmm-capture",
-        "version": 1,
-        "name": capture.name,
-        "complete": capture.complete,
-        "losses": [vars(loss) for loss in capture.losses],
-        "notes": [vars(note) for note in capture.notes],
-        "started_at": capture.started_at,
-        "ended_at": capture.ended_at,
-        "recorder": vars(capture.recorder),
-        "host": vars(capture.host),
-        "container": {**vars(container), "args": list(container.args)},
-        "runtime": vars(capture.runtime),
-        "sessions": [
-            {
-                "kind": session.kind,
-                "number": session.number,
-                "phases": {phase.value: [vars(call) for call in session.calls(phase)] for phase in Phase},
-            }
-            for session in capture.sessions
-        ],
-    }
+def _meaning(document: dict[str, Any]) -> Iterator[Problem]:
+    """What is wrong with a document that the schemas take."""
+    for one, where in _parts(document):
+        yield from (_inside(where, problem) for problem in islice(check(one), MOST))
+
+
+def _everything(document: Any) -> Iterator[Problem]:
+    """What is wrong with any document."""
+    if _is_set(document):
+        bad = problems(document, "capture-set")
+        yield from (one.problem for one in bad)
+        document = {"captures": (), **prune(document, bad), "format": SET_FORMAT}
+    for one, where in _parts(document):
+        if one is not None:
+            yield from (_inside(where, problem) for problem in _capture(one))
+
+
+def _capture(document: Any) -> Iterator[Problem]:
+    if isinstance(document, dict) and document.get("format") == FORMAT and _is_old(document.get("version")):
+        yield Problem(
+            ".version", f"is {short(document['version'])}, and only {VERSION} is read", "record again with this version"
+        )
+        return
+    bad: list[Found] = problems(document, "capture")
+    yield from (one.problem for one in bad)
+    yield from islice(check(prune(document, bad)), MOST)
+
+
+def _is_old(version: object) -> bool:
+    return isinstance(version, int) and not isinstance(version, bool) and version < VERSION
+
+
+def _inside(where: str, problem: Problem) -> Problem:
+    return Problem(f"{where}{problem.place}".rstrip("."), problem.message, problem.hint) if where else problem

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
-from scmm_oci.capture import file as capture_file
 from scmm_oci.capture.model import Capture
 from scmm_oci.cli.options import check_outputs, floor_options
 from scmm_oci.cli.output import data, plain, say, tell
+from scmm_oci.cli.recordings import read_captures
 from scmm_oci.compiled.profiles import Compiled, oci_profile
-from scmm_oci.errors import BadInput, Finding, Problem, unknown_value
+from scmm_oci.errors import BadInput, Finding, unknown_value
 from scmm_oci.files import atomic_write_all
 from scmm_oci.policy import document
 from scmm_oci.policy.infer import Inference, infer, runtime_names
@@ -30,7 +29,13 @@ Example:
 
 @click.command(epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "-i", "--input", "inputs", multiple=True, required=True, metavar="CAPTURE", help="A capture; may be repeated."
+    "-i",
+    "--input",
+    "inputs",
+    multiple=True,
+    required=True,
+    metavar="CAPTURE",
+    help="A capture, or a set of them; may be repeated.",
 )
 @click.option("-o", "--output", metavar="FILE", help="Write the policy here (.scmm.yaml).")
 @click.option("--oci", metavar="FILE", help="Write the seccomp profile for podman, Docker and OCI runtimes here.")
@@ -72,7 +77,7 @@ def extract(
     if errnos.number(default_errno) is None:
         raise BadInput([unknown_value("--default-errno", "an error name", default_errno, errnos.known())])
     check_outputs(inputs, [output, oci])
-    captures = _read(inputs)
+    captures = read_captures(inputs)
     if stats_only:
         from scmm_oci.cli.stats import print_stats
 
@@ -91,26 +96,6 @@ def extract(
     atomic_write_all([(path, content) for path, content in files if path])
     findings += [*inferred.findings, *compiled.findings]
     _report(inferred, compiled, needs, findings, output=output, oci=oci, as_json=as_json)
-
-
-def _read(paths: Sequence[str]) -> list[Capture]:
-    """Every capture; if any is bad, one error with what is wrong with all of them."""
-    captures: list[Capture] = []
-    found: list[Problem] = []
-    for path in paths:
-        if not Path(path).exists():
-            hint = "a capture is written when its container ends; `scmm record --list` shows what is still recorded"
-            found.append(Problem(path, "there is no such file", hint))
-            continue
-        try:
-            captures.append(capture_file.read(path))
-        except BadInput as error:
-            found += [
-                Problem(f"{path}: {one.place}" if one.place else path, one.message, one.hint) for one in error.problems
-            ]
-    if found:
-        raise BadInput(found)
-    return captures
 
 
 def _floor(captures: Sequence[Capture], *, runtime: str | None, no_new_privileges: bool) -> tuple[Floor, list[Finding]]:

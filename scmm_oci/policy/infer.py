@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from scmm_oci.capture.model import Call, Capture, Phase, Session, SessionKind
+from scmm_oci.capture.merge import distinct
+from scmm_oci.capture.model import Call, Capture, Loss, LossKind, Phase, Session, SessionKind
 from scmm_oci.errors import BadInput, Finding, Problem, printable
 from scmm_oci.policy.model import Action, Metadata, Origin, Policy, Settings, SyscallRule
 from scmm_oci.tables import syscalls
@@ -60,7 +61,7 @@ def infer(
         BadInput: a capture is incomplete, holds calls that have no name, or does not fit the others; or none holds
             any call of a program. All of it at once.
     """
-    chosen = sorted(set(captures), key=lambda capture: (capture.name, capture.started_at, repr(capture)))
+    chosen = distinct(captures)
     found: list[Problem] = []
     findings = [*_losses(chosen, found, accept=accept_incomplete), *_notes(chosen), *_strange_runtime(chosen)]
     arch, seen = _architectures(chosen, found)
@@ -111,11 +112,22 @@ def _losses(captures: Sequence[Capture], found: list[Problem], *, accept: bool) 
         for loss in capture.losses:
             text = f"{loss.kind} ({loss.count}×): {loss.detail}"
             if accept:
-                hint = "the policy may lack calls that the program needs"
+                hint = "the policy may lack what the program needs"
                 yield Finding("incomplete", f"capture {capture.name!r} is incomplete: {text}", hint)
             else:
-                hint = "record again, or take it as it is with --accept-incomplete"
+                hint = f"{_way_out(loss)}, or take it as it is with --accept-incomplete"
                 found.append(Problem(f"capture {capture.name!r}", f"is incomplete: {text}", hint))
+
+
+def _way_out(loss: Loss) -> str:
+    if loss.kind is LossKind.IO_URING:
+        # io_uring_setup(2) then answers EPERM, and programs do without (sysctl kernel.io_uring_disabled, Linux 6.6).
+        return "record again with kernel.io_uring_disabled=2"
+    if loss.kind is LossKind.SNAPSHOT:
+        return "take it when the recording has ended"
+    if loss.kind is LossKind.ATTACHED:
+        return "record from the program's start"
+    return "record again"
 
 
 def _notes(captures: Sequence[Capture]) -> Iterator[Finding]:

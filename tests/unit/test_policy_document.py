@@ -310,7 +310,7 @@ def test_schema_and_model_have_one_vocabulary():
 
 def test_every_key_is_documented():
     text = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text()
-    words = set(re.findall(r"`([a-z_]+)`", text))
+    words = set(re.findall(r"`([a-z_0-9]+)`", text))
     for name in ("capture", "policy"):
         missing = set(_keys(_validator(name).schema)) - words
         assert not missing, f"docs/formats.md says nothing of {sorted(missing)} of a {name}"
