@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR MIT)
 /*
  * The recorder: per recorded container ("slot"), which system calls its threads made, by session, phase
- * and ABI, with what came of them. Facts are kept in maps and read once at the end, so nothing can
+ * and ABI, with what came of them; and of the program's own calls, which arguments, files, addresses and programs
+ * there were, and which call followed which. Facts are kept in maps and read once at the end, so nothing can
  * overflow on the way; what cannot be kept is counted (enum scmm_counter).
  *
  * Tracepoints only: hardened kernels refuse fentry, kprobes and LSM programs.
@@ -11,369 +12,78 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "recorder.h"
-
-/* thread.pending_nr: in no call, or in one that is not to be counted when it ends. */
-#define NO_CALL (-1)
-#define UNCOUNTED (-2)
+#include "state.bpf.h"
+#include "paths.bpf.h"
+#include "facts.bpf.h"
+#include "sockets.bpf.h"
+#include "programs.bpf.h"
 
 #define PR_SET_SECCOMP 22
 #define SECCOMP_MODE_FILTER 2
 #define SECCOMP_SET_MODE_FILTER 1
-#define SECCOMP_FILTER_FLAG_TSYNC (1UL << 0)
 #define SECCOMP_FILTER_FLAG_NEW_LISTENER (1UL << 3)
-#define SECCOMP_FILTER_FLAG_TSYNC_ESRCH (1UL << 4)
+#define ERESTARTNOINTR 513
+#define SA_RESTART 0x10000000
 
-/* Processes remembered that entered recorded containers from outside. */
-#define PROCESSES 2048
-
-#if defined(__TARGET_ARCH_x86)
-#define NR_PRCTL 157
-#define NR_SECCOMP 317
-#define NR_RT_SIGRETURN 15
-#define TS_COMPAT 0x0002
-#define X32_BIT 0x40000000
-#elif defined(__TARGET_ARCH_arm64)
-#define NR_PRCTL 167
-#define NR_SECCOMP 277
-#define NR_RT_SIGRETURN 139
-#define TIF_32BIT 22
-#else
-#error "unknown target architecture"
-#endif
-
-/* What the recorder knows of one thread of a recorded container. */
-struct thread {
-	u64 place;		/* cgroup it was last seen in, see place_of() */
-	u32 slot;
-	u32 epoch;
-	u32 session;		/* number + 1; 0: not given yet */
-	u32 set;		/* index + 1 of the native call table of this phase; 0: look it up */
-	s32 pending_nr;		/* the call it is in, or NO_CALL */
-	u32 pending_set;	/* and the table that call was entered into */
-	u8 phase;
-	u8 pad[7];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, SCMM_CGROUPS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct scmm_cgroup_key);
-	__type(value, struct scmm_target);
-} targets SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SCMM_SLOTS);
-	__type(key, u32);
-	__type(value, struct scmm_slot);
-} slots SEC(".maps");
-
-/*
- * One pool for all recordings, not a map of maps with one inner map each: the kernel waits out an RCU grace
- * period whenever user space changes a map of maps, 10 ms of every container start.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SCMM_SETS);
-	__uint(key_size, sizeof(u32));
-	__uint(value_size, sizeof(struct scmm_set));
-} sets SEC(".maps");
-
-/* Sets that earlier recordings gave back, zeroed. */
-struct {
-	__uint(type, BPF_MAP_TYPE_QUEUE);
-	__uint(max_entries, SCMM_SETS);
-	__type(value, u32);
-} free_sets SEC(".maps");
-
-/* A process, told from others that had its id before. */
-struct process {
-	u64 started;		/* start time of its first thread, ns */
-	u32 tgid;
-	u32 epoch;		/* of the recording */
-};
-
-/* Processes that came in from outside, and which session each began. The oldest make room. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, PROCESSES);
-	__type(key, struct process);
-	__type(value, u32);
-} processes SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct thread);
-} threads SEC(".maps");
-
-struct scmm_config config SEC(".data.config") = {};
-
-/* A controller that this kernel was built without has no number; asked for it, the object would not load. */
-#define SSID(controller)                                                   \
-	(bpf_core_enum_value_exists(enum cgroup_subsys_id, controller) ?   \
-		 (int)bpf_core_enum_value(enum cgroup_subsys_id, controller) : -1)
-
-static __always_inline int controller_ssid(u32 controller)
+/* Keep that this call followed the one before it in this thread. */
+static __always_inline void keep_order(struct scmm_thread *thread, struct scmm_plan *plan, u32 nr, u32 abi)
 {
-	switch (controller) {
-	case 1:
-		return SSID(memory_cgrp_id);
-	case 2:
-		return SSID(pids_cgrp_id);
-	case 3:
-		return SSID(devices_cgrp_id);
-	case 4:
-		return SSID(freezer_cgrp_id);
-	case 5:
-		return SSID(cpu_cgrp_id);
-	case 6:
-		return SSID(perf_event_cgrp_id);
-	case 7:
-		return SSID(net_cls_cgrp_id);
+	struct scmm_edges *table;
+	u32 from = thread->from, index;
+	u64 bit, word;
+
+	if (thread->restart) {
+		/* The kernel makes an interrupted call again: the program did not. */
+		bool again = thread->restart == nr + 1 || plan->bits & SCMM_PLAN_RESTART;
+
+		thread->restart = 0;
+		if (again)
+			return;
 	}
-	return -1;
-}
-
-/* The id of the task's cgroup in the v1 hierarchy named in `config`, 0 where it cannot be read. */
-static __noinline u64 v1_cgroup_id(struct task_struct *task)
-{
-	struct css_set *set = BPF_CORE_READ(task, cgroups);
-	struct cgroup_subsys_state *css = 0;
-	int ssid = controller_ssid(config.v1_controller);
-
-	if (ssid < 0 || !set)
-		return 0;
-	bpf_probe_read_kernel(&css, sizeof(css),
-			      (void *)set + bpf_core_field_offset(struct css_set, subsys) + ssid * sizeof(css));
-	return css ? BPF_CORE_READ(css, cgroup, kn, id) : 0;
-}
-
-/*
- * A number that changes when the current task moves to another cgroup of a hierarchy that is watched: its cgroup
- * v2 id, or, where a v1 hierarchy is watched too, the address of its css_set, which stands for all hierarchies.
- *
- * Here and below, pointers are followed by helpers or probe reads, not by typed loads: for each typed step the
- * verifier searches all of the kernel's BTF by name, which made loading 10 ms slower.
- */
-static __always_inline u64 place_of(struct task_struct *task)
-{
-	if (config.v1_controller)
-		return (u64)BPF_CORE_READ(task, cgroups);
-	return bpf_get_current_cgroup_id();
-}
-
-static __always_inline struct scmm_target *target_of(struct task_struct *task)
-{
-	struct scmm_cgroup_key key = {};
-	struct scmm_target *target;
-
-	key.id = bpf_get_current_cgroup_id();
-	target = bpf_map_lookup_elem(&targets, &key);
-	if (target || !config.v1_controller)
-		return target;
-	key.id = v1_cgroup_id(task);
-	key.hierarchy = config.v1_hierarchy;
-	return bpf_map_lookup_elem(&targets, &key);
-}
-
-static __always_inline struct scmm_slot *live_slot(u32 index, u32 epoch)
-{
-	struct scmm_slot *slot = bpf_map_lookup_elem(&slots, &index);
-
-	return slot && slot->epoch == epoch ? slot : 0;
-}
-
-static __always_inline void count(struct scmm_slot *slot, enum scmm_counter counter)
-{
-	__sync_fetch_and_add(&slot->counters[counter], 1);
-}
-
-static __always_inline struct scmm_set *set_at(u32 index)
-{
-	return bpf_map_lookup_elem(&sets, &index);
-}
-
-static __always_inline struct scmm_call *call_at(struct scmm_set *set, u32 nr)
-{
-	/* Keeps the compiler from moving the check to where the verifier has forgotten it. */
-	asm volatile("" : "+r"(nr));
-	return nr < SCMM_NR_MAX ? &set->calls[nr] : 0;
-}
-
-/*
- * The session of a process that came into the container from outside: that of its thread group, or a new
- * one. Two threads that race here may use up two numbers; the user side numbers sessions anew.
- */
-static __always_inline u32 join_session(struct task_struct *task, struct scmm_slot *slot, u32 epoch)
-{
-	struct process process = {};
-	u32 number, *known;
-
-	/* A process id may be used again while a recording runs, but not with the same start. */
-	process.started = BPF_CORE_READ(task, group_leader, start_time);
-	process.tgid = bpf_get_current_pid_tgid() >> 32;
-	process.epoch = epoch;
-	known = bpf_map_lookup_elem(&processes, &process);
-	if (known)
-		return *known + 1;
-	number = __sync_fetch_and_add(&slot->sessions, 1);
-	if (!number)
-		slot->init = process.tgid;
-	if (number >= SCMM_SESSIONS) {
-		count(slot, SCMM_SESSIONS_SHARED);
-		number = SCMM_SESSIONS - 1;
-	}
-	if (bpf_map_update_elem(&processes, &process, &number, BPF_NOEXIST)) {
-		known = bpf_map_lookup_elem(&processes, &process);
-		if (known)
-			return *known + 1;
-	}
-	return number + 1;
-}
-
-static __always_inline void begin(struct thread *thread, struct scmm_target *target, u64 place)
-{
-	if (thread->slot == target->slot && thread->epoch == target->epoch)
+	if (thread->from_abi != abi && from < SCMM_NR_MAX - 3)
+		from = SCMM_FROM_FOREIGN;
+	thread->from = nr;
+	thread->from_abi = abi;
+	if (from >= SCMM_NR_MAX) {
+		count_loss(thread, SCMM_LOST_ORDER);
 		return;
-	thread->session = 0;
-	thread->set = 0;
-	thread->phase = SCMM_SETUP;
-	thread->pending_nr = NO_CALL;
-	thread->slot = target->slot;
-	thread->epoch = target->epoch;
-	thread->place = place;
-}
-
-/* A thread seen for the first time, or in another cgroup than before. */
-static __noinline int find_place(struct task_struct *task, u64 place)
-{
-	struct thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
-	struct scmm_target *target = target_of(task);
-	struct scmm_slot *slot;
-
-	slot = target ? live_slot(target->slot, target->epoch) : 0;
-	if (!slot) {
-		if (!thread)
-			return 0;
-		slot = live_slot(thread->slot, thread->epoch);
-		if (slot && thread->phase == SCMM_APP)
-			count(slot, SCMM_LEFT_CGROUP);
-		bpf_task_storage_delete(&threads, task);
-		return 0;
 	}
-	thread = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!thread) {
-		count(slot, SCMM_LOST_THREADS);
-		return 0;
-	}
-	if (thread->epoch != target->epoch && thread->phase == SCMM_APP) {
-		struct scmm_slot *left = live_slot(thread->slot, thread->epoch);
-
-		if (left)
-			count(left, SCMM_LEFT_CGROUP);
-	}
-	begin(thread, target, place);
-	thread->place = place;
-	if (!thread->session)
-		thread->session = join_session(task, slot, target->epoch);
-	return 1;
-}
-
-/* The recorder's state of the current thread, or nothing if it is not to be recorded. */
-static __always_inline struct thread *recorded(struct task_struct *task)
-{
-	struct thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
-	u64 place = place_of(task);
-
-	if (thread && thread->place == place)
-		return thread;
-	if (!find_place(task, place))
-		return 0;
-	return bpf_task_storage_get(&threads, task, 0, 0);
-}
-
-/* Find or hand out the call table for the thread's session and phase; its index + 1, or 0. */
-static __noinline u32 assign_set(struct thread *thread, u32 abi)
-{
-	struct scmm_slot *slot;
-	struct scmm_set *set;
-	u32 place, number;
-
-	if (!thread)
-		return 0;
-	slot = live_slot(thread->slot, thread->epoch);
-	if (!slot)
-		return 0;
-	place = ((thread->session - 1) * SCMM_PHASES + thread->phase) * SCMM_ABIS + abi;
-	if (place >= SCMM_SESSIONS * SCMM_PHASES * SCMM_ABIS)
-		return 0;
-	if (slot->set_of[place])
-		return slot->set_of[place];
-	if (slot->sets >= SCMM_SETS_PER_SLOT)
-		goto lost;
-	if (bpf_map_pop_elem(&free_sets, &number)) {
-		if (config.fresh >= config.sets)
-			goto lost;
-		number = __sync_fetch_and_add(&config.fresh, 1);
-	}
-	set = set_at(number);
-	if (!set)
-		goto lost;
-	set->session = thread->session - 1;
-	set->phase = thread->phase;
-	set->abi = abi;
-	set->epoch = thread->epoch;
-	if (__sync_val_compare_and_swap(&slot->set_of[place], 0, number + 1)) {
-		/* Another thread was quicker. */
-		set->epoch = 0;
-		bpf_map_push_elem(&free_sets, &number, 0);
-	} else {
-		__sync_fetch_and_add(&slot->sets, 1);
-	}
-	return slot->set_of[place];
-lost:
-	count(slot, SCMM_LOST_CALLS);
-	return 0;
-}
-
-static __always_inline u32 abi_of(struct task_struct *task, long *nr)
-{
-#if defined(__TARGET_ARCH_x86)
-	if (task->thread_info.status & TS_COMPAT)
-		return SCMM_COMPAT;
-	if (*nr & X32_BIT) {
-		*nr &= ~X32_BIT;
-		return SCMM_X32;
-	}
-#else
-	if (task->thread_info.flags & (1UL << TIF_32BIT))
-		return SCMM_COMPAT;
-#endif
-	return SCMM_NATIVE;
+	index = abi == SCMM_NATIVE && thread->edges ? thread->edges : assign_edges(thread, abi);
+	if (!index)
+		return;
+	if (abi == SCMM_NATIVE)
+		thread->edges = index;
+	index--;
+	table = bpf_map_lookup_elem(&edges, &index);
+	if (!table || table->epoch != thread->epoch)
+		return;
+	bit = from * SCMM_NR_MAX + nr;
+	word = bit / 64;
+	if (word >= SCMM_EDGE_WORDS)
+		return;
+	CHECKED(word);
+	if (!(table->bits[word] >> (bit % 64) & 1))
+		__sync_fetch_and_or(&table->bits[word], 1ULL << (bit % 64));
 }
 
 SEC("tp_btf/sys_enter")
 int BPF_PROG(scmm_sys_enter, struct pt_regs *regs, long id)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *thread = recorded(task);
-	struct scmm_slot *slot;
+	struct scmm_thread *thread = recorded(task);
+	struct scmm_plan *plan;
 	struct scmm_call *call;
 	struct scmm_set *set;
 	long nr = (int)id;
 	u32 abi, index;
+	u64 bit;
 
 	if (!thread)
 		return 0;
 	abi = abi_of(task, &nr);
-	thread->pending_nr = UNCOUNTED;
+	thread->pending_nr = SCMM_UNCOUNTED;
 	if (nr < 0 || nr >= SCMM_NR_MAX) {
-		slot = live_slot(thread->slot, thread->epoch);
-		if (slot)
-			count(slot, SCMM_BAD_NUMBER);
+		count_loss(thread, SCMM_BAD_NUMBER);
 		return 0;
 	}
 	index = abi == SCMM_NATIVE && thread->set ? thread->set : assign_set(thread, abi);
@@ -389,8 +99,21 @@ int BPF_PROG(scmm_sys_enter, struct pt_regs *regs, long id)
 	thread->pending_set = index;
 	thread->pending_nr = nr;
 	call = call_at(set, nr);
-	if (call)
-		__sync_fetch_and_add(&call->entered, 1);
+	if (!call)
+		return 0;
+	if (!__sync_fetch_and_add(&call->entered, 1))
+		call->first = bpf_ktime_get_ns();
+	if (thread->phase != SCMM_APP)
+		return 0;
+	bit = 1ULL << (thread->program & (SCMM_PROGRAMS - 1));
+	if (!(call->programs & bit) && !(thread->flags & SCMM_NEW))
+		__sync_fetch_and_or(&call->programs, bit);
+	plan = plan_of(abi, nr);
+	if (!plan)
+		return 0;
+	keep_order(thread, plan, nr, abi);
+	if (plan->bits & SCMM_PLAN_ARGUMENTS)
+		keep_arguments(regs, thread, nr, abi);
 	return 0;
 }
 
@@ -413,7 +136,7 @@ static __always_inline bool loads_filter(struct pt_regs *regs, long nr, long ret
  * The end of a call that had no beginning. A seccomp filter that was there already runs before the
  * sys_enter tracepoint; a call it does not let through is skipped, and only its end is traced.
  */
-static __always_inline void count_denied(struct task_struct *task, struct thread *thread,
+static __always_inline void count_denied(struct task_struct *task, struct scmm_thread *thread,
 					 struct pt_regs *regs, long ret)
 {
 #if defined(__TARGET_ARCH_x86)
@@ -446,22 +169,192 @@ static __always_inline void count_denied(struct task_struct *task, struct thread
 		call->denied_errno = -ret;
 }
 
+/* The socket calls' numbers in i386's socketcall(2), linux/net.h. */
+enum socketcall {
+	SYS_BIND = 2,
+	SYS_CONNECT = 3,
+	SYS_LISTEN = 4,
+	SYS_SENDTO = 11,
+	SYS_SENDMSG = 16,
+	SYS_SENDMMSG = 20,
+};
+
+/*
+ * A socketcall's own arguments, which lie in memory, in the place of its two. What kind of call it is, and in op
+ * which operation.
+ */
+static __always_inline u32 unpack_socketcall(struct scratch *s, u32 *op, u32 *address)
+{
+	u64 call = s->arguments[0];
+	u32 words[6] = {};
+	/* As many as the call has: net/socket.c, nargs. */
+	u32 size = call == SYS_SENDTO ? 24 : call == SYS_SENDMMSG ? 16 : call == SYS_LISTEN ? 8 : 12;
+
+	if (bpf_probe_read_user(words, size, (void *)s->arguments[1]))
+		return KIND_NONE;
+	for (int i = 0; i < 6; i++)
+		s->arguments[i] = words[i];
+	*address = call == SYS_SENDTO ? 4 : 1;
+	*op = call == SYS_BIND ? SOCKET_BIND : call == SYS_CONNECT ? SOCKET_CONNECT : SOCKET_SENDTO;
+	switch (call) {
+	case SYS_BIND:
+	case SYS_CONNECT:
+	case SYS_SENDTO:
+		return KIND_ADDRESS;
+	case SYS_LISTEN:
+		return KIND_LISTEN;
+	case SYS_SENDMSG:
+		return KIND_MESSAGE;
+	case SYS_SENDMMSG:
+		return KIND_MESSAGES;
+	}
+	return KIND_NONE;
+}
+
+/* Keep what a call that ends was made with. */
+static __always_inline int keep_facts(struct pt_regs *regs, struct scmm_thread *thread, u32 nr_abi, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct scmm_plan *plan = plan_of(nr_abi >> 16, nr_abi & 0xffff);
+	struct scratch *s = scratch();
+	struct scmm_slot *slot;
+	u32 abi = nr_abi >> 16, detail = 0, narrow = abi != SCMM_NATIVE, kind, op, address;
+	u64 file, first;
+
+	if (!s || !plan || !thread)
+		return 0;
+	slot = live_slot(thread->slot, thread->epoch);
+	if (!slot)
+		return 0;
+	s->mntns = slot->mntns;
+	copy_arguments(s, regs, abi);
+	if (plan->bits & SCMM_PLAN_MEMORY)
+		keep_memory(s, thread, plan, nr_abi);
+	if (plan->flags != SCMM_NO_ARGUMENT) {
+		first = argument(s, plan->flags);
+		if (plan->bits & SCMM_PLAN_FLAGS_MEMORY && bpf_probe_read_user(&first, sizeof(first), (void *)first))
+			first = 0;
+		detail = first;
+	}
+	detail = (detail & plan->mask) | plan->implied;
+
+	kind = plan->kind;
+	op = plan->ops[0];
+	address = plan->names[0];
+	if (kind == KIND_SOCKETCALL)
+		kind = unpack_socketcall(s, &op, &address);
+	switch (kind) {
+	case KIND_OPEN:
+		if (ret >= 0) {
+			file = file_of(ret);
+			if (file)
+				keep_file(thread, file, OP_OPEN, detail, ret);
+			else
+				count(slot, SCMM_LOST_FILES);
+			return 0;
+		}
+		break;
+	case KIND_CHDIR:
+		if (ret == 0) {
+			struct fs_struct *fs = BPF_CORE_READ(task, fs);
+
+			s = new_fact(detail, 0);
+			if (!s || !fs)
+				return 0;
+			walk_path(&fs->pwd);
+			s->fact.base_length = s->length;
+			keep(thread, SCMM_FILE | OP_CHDIR << 8, ret);
+			return 0;
+		}
+		break;
+	case KIND_EXEC:
+		if (ret >= 0)
+			return 0;
+		break;
+	case KIND_NAMES:
+		break;
+	case KIND_DESCRIPTOR:
+		file = file_of(argument(s, 0));
+		if (file)
+			keep_file(thread, file, op, detail, ret);
+		return 0;
+	case KIND_DEVICE:
+		file = file_of(argument(s, 0));
+		if (file)
+			keep_device(thread, file, op, ret);
+		return 0;
+	case KIND_ADDRESS:
+		/* The address's length comes after it. */
+		return user_address(thread, argument(s, 0), argument(s, address),
+				    (u32)argument(s, address + 1) | (u64)op << 32, ret);
+	case KIND_LISTEN:
+		return keep_listening(thread, argument(s, 0), ret);
+	case KIND_MESSAGE:
+		return user_message(thread, argument(s, 0), argument(s, 1), narrow, ret);
+	case KIND_MESSAGES:
+		return user_messages(thread, argument(s, 0), argument(s, 1), narrow, ret);
+	default:
+		return 0;
+	}
+	first = name(thread, plan, 0, detail, 0, ret);
+	if (plan->names[1] != SCMM_NO_ARGUMENT)
+		name(thread, plan, 1, detail, first, ret);
+	return 0;
+}
+
+/* The thread goes on where the newest signal handler interrupted it. */
+static __always_inline void leave_handler(struct scmm_thread *thread)
+{
+	u64 top = thread->depth - 1;
+
+	if (!thread->depth) {
+		/* More handlers than places: where this one began is forgotten. */
+		thread->from = SCMM_NR_MAX;
+		return;
+	}
+	thread->depth--;
+	if (top >= SCMM_HANDLERS)
+		return;
+	CHECKED(top);
+	thread->from = thread->handlers[top].from;
+	thread->from_abi = thread->handlers[top].from_abi;
+	thread->restart = thread->handlers[top].restart;
+}
+
+/* The program of a thread that ran it before it was recorded. */
+static __always_inline void note_running(struct task_struct *task, struct scmm_thread *thread, struct scmm_call *call)
+{
+	struct scratch *s = scratch();
+
+	thread->flags &= ~SCMM_NEW;
+	if (!s)
+		return;
+	s->script = 0;
+	note_program(task, thread, (u64)BPF_CORE_READ(task, mm, exe_file));
+	__sync_fetch_and_or(&call->programs, 1ULL << (thread->program & (SCMM_PROGRAMS - 1)));
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(scmm_sys_exit, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
+	struct scmm_thread *thread;
+	struct scmm_plan *plan;
 	struct scmm_call *call;
 	struct scmm_set *set;
 	u64 error;
 	long nr;
+	u32 abi;
 
+	if (!task->bpf_storage)
+		return 0;
+	thread = bpf_task_storage_get(&threads, task, 0, 0);
 	if (!thread)
 		return 0;
 	nr = thread->pending_nr;
-	thread->pending_nr = NO_CALL;
+	thread->pending_nr = SCMM_NO_CALL;
 	if (nr < 0 || nr >= SCMM_NR_MAX) {
-		if (nr != UNCOUNTED)
+		if (nr != SCMM_UNCOUNTED)
 			count_denied(task, thread, regs, ret);
 		return 0;
 	}
@@ -469,23 +362,83 @@ int BPF_PROG(scmm_sys_exit, struct pt_regs *regs, long ret)
 	if (!set || set->epoch != thread->epoch)
 		return 0;
 	call = call_at(set, nr);
-	if (!call)
+	abi = set->abi;
+	plan = plan_of(abi, nr);
+	if (!call || !plan)
 		return 0;
 	error = -ret;
 	/* What rt_sigreturn leaves is the interrupted code's register, not a result. */
-	if (ret >= 0 || error > 4095 || (nr == NR_RT_SIGRETURN && set->abi == SCMM_NATIVE)) {
+	if (ret >= 0 || error > 4095 || plan->bits & SCMM_PLAN_SIGRETURN) {
 		__sync_fetch_and_add(&call->succeeded, 1);
 	} else if (error < SCMM_ERRNO_MAX) {
 		u64 bit = 1ULL << (error & 63);
 
-		/* 512 and above are the kernel's own restart codes, which no program sees. */
 		if (!(call->errnos[error >> 6] & bit))
 			__sync_fetch_and_or(&call->errnos[error >> 6], bit);
+	} else if (error >= ERESTARTSYS && error <= ERESTART_RESTARTBLOCK) {
+		/* The kernel's own codes, which no program sees: what comes of them is known when a signal is delivered. */
+		thread->restart = nr + 1;
+		thread->restart_code = error;
 	}
-	if (thread->phase == SCMM_SETUP && set->abi == SCMM_NATIVE && loads_filter(regs, nr, ret)) {
+	if (thread->phase == SCMM_APP) {
+		if (thread->flags & SCMM_NEW)
+			note_running(task, thread, call);
+		if (plan->bits & SCMM_PLAN_SIGRETURN)
+			leave_handler(thread);
+		else if (plan->kind || plan->bits & SCMM_PLAN_MEMORY)
+			keep_facts(regs, thread, nr | abi << 16, ret);
+		return 0;
+	}
+	if (thread->phase == SCMM_SETUP && abi == SCMM_NATIVE && loads_filter(regs, nr, ret)) {
 		thread->phase = SCMM_RUNTIME;
 		thread->set = 0;
 	}
+	return 0;
+}
+
+/* A signal handler is about to run: what it calls does not follow what it interrupts. */
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(scmm_signal, int sig, void *info, struct k_sigaction *action)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct scmm_thread *thread;
+	struct scmm_call *call;
+	struct scmm_set *set;
+	u32 restart;
+	u64 at;
+
+	if (!task->bpf_storage)
+		return 0;
+	thread = bpf_task_storage_get(&threads, task, 0, 0);
+	/* SIG_DFL is 0, SIG_IGN is 1. */
+	if (!thread || thread->phase != SCMM_APP || (u64)BPF_CORE_READ(action, sa.sa_handler) <= 1)
+		return 0;
+	restart = thread->restart;
+	if (restart && thread->restart_code != ERESTARTNOINTR &&
+	    !(thread->restart_code == ERESTARTSYS && BPF_CORE_READ(action, sa.sa_flags) & SA_RESTART)) {
+		/* The program sees EINTR. */
+		set = set_at(thread->pending_set - 1);
+		call = set && set->epoch == thread->epoch ? call_at(set, restart - 1) : 0;
+		if (call)
+			__sync_fetch_and_or(&call->errnos[0], 1ULL << EINTR);
+		restart = 0;
+	}
+	if (thread->depth >= SCMM_HANDLERS) {
+		/* The oldest is forgotten; handlers that were left by siglongjmp(3) fill the places, too. */
+		for (int i = 0; i < SCMM_HANDLERS - 1; i++)
+			thread->handlers[i] = thread->handlers[i + 1];
+		thread->depth = SCMM_HANDLERS - 1;
+	}
+	at = thread->depth;
+	if (at >= SCMM_HANDLERS)
+		return 0;
+	CHECKED(at);
+	thread->handlers[at].from = thread->from;
+	thread->handlers[at].from_abi = thread->from_abi;
+	thread->handlers[at].restart = restart;
+	thread->depth = at + 1;
+	thread->from = SCMM_FROM_SIGNAL;
+	thread->restart = 0;
 	return 0;
 }
 
@@ -494,7 +447,7 @@ int BPF_PROG(scmm_sys_exit, struct pt_regs *regs, long ret)
  * executes itself anew before it enters the container's mounts, and runs createContainer hooks in them, as
  * children of the container's first process.
  */
-static __always_inline bool is_payload(struct scmm_slot *slot, struct task_struct *task, struct thread *thread)
+static __always_inline bool is_payload(struct scmm_slot *slot, struct task_struct *task, struct scmm_thread *thread)
 {
 	if (slot->mntns && slot->mntns != BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum))
 		return false;
@@ -504,26 +457,39 @@ static __always_inline bool is_payload(struct scmm_slot *slot, struct task_struc
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(scmm_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
-	struct thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
+	struct scmm_thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
 	struct scmm_slot *slot;
+	struct scratch *s = scratch();
+	u64 name, interpreter;
 
-	if (!thread || thread->phase == SCMM_APP)
+	if (!thread || !s)
 		return 0;
-	if (thread->phase == SCMM_SETUP) {
-		slot = live_slot(thread->slot, thread->epoch);
-		if (!slot || !is_payload(slot, task, thread))
-			return 0;
+	slot = live_slot(thread->slot, thread->epoch);
+	if (!slot)
+		return 0;
+	if (thread->phase == SCMM_SETUP && !is_payload(slot, task, thread))
+		return 0;
+	if (thread->phase != SCMM_APP) {
+		thread->phase = SCMM_APP;
+		thread->set = 0;
 	}
-	thread->phase = SCMM_APP;
-	thread->set = 0;
+	thread->flags &= ~SCMM_NEW;
+	thread->from = SCMM_FROM_START;
+	thread->restart = 0;
+	thread->depth = 0;
+	s->mntns = slot->mntns;
+	name = (u64)BPF_CORE_READ(bprm, filename);
+	interpreter = (u64)BPF_CORE_READ(bprm, interp);
+	s->script = name == interpreter ? 0 : name;
+	note_program(task, thread, (u64)BPF_CORE_READ(bprm, file));
 	return 0;
 }
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(scmm_fork, struct task_struct *parent, struct task_struct *child)
 {
-	struct thread *thread = bpf_task_storage_get(&threads, parent, 0, 0);
-	struct thread *copy;
+	struct scmm_thread *thread = bpf_task_storage_get(&threads, parent, 0, 0);
+	struct scmm_thread *copy;
 	struct scmm_slot *slot;
 
 	if (!thread)
@@ -531,19 +497,44 @@ int BPF_PROG(scmm_fork, struct task_struct *parent, struct task_struct *child)
 	slot = live_slot(thread->slot, thread->epoch);
 	if (!slot)
 		return 0;
+	if (slot->flags & SCMM_NO_FOLLOW && BPF_CORE_READ(child, tgid) != BPF_CORE_READ(parent, tgid))
+		return 0;
 	copy = bpf_task_storage_get(&threads, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!copy) {
 		count(slot, SCMM_LOST_THREADS);
 		return 0;
 	}
+	__sync_fetch_and_add(&slot->threads, 1);
 	copy->place = thread->place;
 	copy->slot = thread->slot;
 	copy->epoch = thread->epoch;
 	copy->session = thread->session;
 	copy->phase = thread->phase;
 	copy->set = thread->set;
+	copy->edges = thread->edges;
+	copy->program = thread->program;
+	copy->flags = thread->flags;
+	copy->from = SCMM_FROM_START;
+	copy->from_abi = SCMM_NATIVE;
+	copy->restart = 0;
+	copy->depth = 0;
 	copy->pending_set = 0;
-	copy->pending_nr = UNCOUNTED; /* it begins with the end of its parent's call */
+	copy->pending_nr = SCMM_UNCOUNTED; /* it begins with the end of its parent's call */
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(scmm_exit, struct task_struct *task)
+{
+	struct scmm_thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
+	struct scmm_slot *slot;
+
+	if (!thread)
+		return 0;
+	slot = live_slot(thread->slot, thread->epoch);
+	if (slot)
+		__sync_fetch_and_add(&slot->threads, -1);
+	bpf_task_storage_delete(&threads, task);
 	return 0;
 }
 
@@ -566,10 +557,12 @@ int BPF_PROG(scmm_cgroup_mkdir, struct cgroup *cgroup, const char *path)
 		return 0;
 	key.id = BPF_CORE_READ(cgroup, kn, id);
 	/* A bound for each recording, so that none takes the room of the others. */
-	if (slot->cgroups >= SCMM_CGROUPS_PER_SLOT || bpf_map_update_elem(&targets, &key, &copy, BPF_NOEXIST))
+	if (slot->cgroups >= SCMM_CGROUPS_PER_SLOT || bpf_map_update_elem(&targets, &key, &copy, BPF_NOEXIST)) {
 		count(slot, SCMM_LOST_CGROUPS);
-	else
-		__sync_fetch_and_add(&slot->cgroups, 1);
+		return 0;
+	}
+	make_hot(key.id);
+	__sync_fetch_and_add(&slot->cgroups, 1);
 	return 0;
 }
 

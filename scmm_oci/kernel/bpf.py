@@ -27,9 +27,12 @@ _OBJ_GET = 7
 _OBJ_GET_INFO_BY_FD = 15
 _RAW_TRACEPOINT_OPEN = 17
 _BTF_LOAD = 18
+_MAP_LOOKUP_BATCH = 24
+_MAP_DELETE_BATCH = 27
 
 # enum bpf_prog_type, enum bpf_attach_type.
 PROG_TYPE_TRACING = 26
+FUNC_INFO_SIZE = 8  # struct bpf_func_info: u32 insn_off, u32 type_id
 TRACE_RAW_TP = 23
 
 BPF_ANY = 0
@@ -37,6 +40,12 @@ BPF_NOEXIST = 1
 
 # f_type of statfs(2) on a mounted bpffs, linux/magic.h.
 BPF_FS_MAGIC = 0xCAFE4A11
+
+# Offsets in struct bpf_prog_info, linux/bpf.h.
+_PROG_INFO_SIZE = 192
+_PROG_INFO_FUNC_INFO_REC_SIZE = 132
+_PROG_INFO_FUNC_INFO = 136
+_PROG_INFO_NR_FUNC_INFO = 144
 
 _NR_BPF = {"x86_64": 321, "aarch64": 280}
 _NR_MEMBARRIER = {"x86_64": 324, "aarch64": 283}
@@ -99,8 +108,14 @@ def load_btf(data: bytes) -> int:
     return _bpf(_BTF_LOAD, attr, "load BTF")
 
 
-def load_tracing_program(instructions: bytes, *, name: str, license: str, attach_btf_id: int) -> int:
-    """Load a tp_btf program whose instructions are relocated for this kernel; its descriptor."""
+def load_tracing_program(
+    instructions: bytes, *, name: str, license: str, attach_btf_id: int, btf: int, functions: bytes
+) -> int:
+    """Load a tp_btf program whose instructions are relocated for this kernel; its descriptor.
+
+    btf: descriptor of its types. functions: struct bpf_func_info for each of its functions; callbacks need it.
+    """
+    info = ctypes.create_string_buffer(functions, len(functions))
     code = ctypes.create_string_buffer(instructions, len(instructions))
     terms = ctypes.create_string_buffer(license.encode())
     attr = struct.pack(
@@ -114,7 +129,8 @@ def load_tracing_program(instructions: bytes, *, name: str, license: str, attach
         name.encode()[:15],
         0,  # prog_ifindex
         TRACE_RAW_TP,
-        *(0, 0, 0, 0, 0, 0, 0),  # prog_btf_fd, func_info, line_info
+        *(btf, FUNC_INFO_SIZE, ctypes.addressof(info), len(functions) // FUNC_INFO_SIZE),
+        *(0, 0, 0),  # line_info
         attach_btf_id,
         *(0, 0),  # attach_prog_fd, core_relo_cnt
     )
@@ -124,6 +140,39 @@ def load_tracing_program(instructions: bytes, *, name: str, license: str, attach
 def attach_tracing_program(fd: int, *, name: str) -> int:
     """Attach a tp_btf program to the tracepoint it was loaded for; the link's descriptor."""
     return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QII", 0, fd, 0), f"attach program {name}")
+
+
+def function_types(fd: int) -> list[int]:
+    """The BTF type ids of a loaded program's functions, in the order of their first instructions.
+
+    From struct bpf_prog_info (linux/bpf.h), whose offsets are of the code as the kernel rewrote it.
+    """
+    info = ctypes.create_string_buffer(_PROG_INFO_SIZE)
+    _bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", fd, len(info), ctypes.addressof(info)), "ask for a program")
+    (count,) = struct.unpack_from("=I", info, _PROG_INFO_NR_FUNC_INFO)
+    records = ctypes.create_string_buffer(FUNC_INFO_SIZE * count)
+    info = ctypes.create_string_buffer(_PROG_INFO_SIZE)
+    struct.pack_into("=I", info, _PROG_INFO_FUNC_INFO_REC_SIZE, FUNC_INFO_SIZE)
+    struct.pack_into("=Q", info, _PROG_INFO_FUNC_INFO, ctypes.addressof(records))
+    struct.pack_into("=I", info, _PROG_INFO_NR_FUNC_INFO, count)
+    _bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", fd, len(info), ctypes.addressof(info)), "ask for a program")
+    return [struct.unpack_from("=II", records, FUNC_INFO_SIZE * index)[1] for index in range(count)]
+
+
+def function_starts(code: bytes) -> list[int]:
+    """Indices of the first instructions of a program's functions, sorted.
+
+    The targets of calls (BPF_JMP | BPF_CALL with src_reg BPF_PSEUDO_CALL) and of references to functions
+    (BPF_LD | BPF_IMM | BPF_DW with BPF_PSEUDO_FUNC), whose `imm` is relative to the next instruction.
+    """
+    starts = {0}
+    position = 0
+    while position < len(code):
+        opcode, source = code[position], code[position + 1] >> 4
+        if (opcode == 0x85 and source == 1) or (opcode == 0x18 and source == 4):
+            starts.add(position // 8 + 1 + int(struct.unpack_from("=i", code, position + 4)[0]))
+        position += 16 if opcode == 0x18 else 8
+    return sorted(starts)
 
 
 def map_references(code: bytes) -> Iterator[int]:
@@ -241,6 +290,64 @@ class Map:
                 return False
             raise
         return True
+
+    def items(self, *, batch: int = 4096) -> Iterator[tuple[bytes, bytes]]:
+        """Every (key, value) of a hash map, some thousands with each system call.
+
+        What is added or deleted meanwhile may be among them or not.
+        """
+        token: bytes | None = None
+        while True:
+            following = ctypes.create_string_buffer(max(self.key_size, 8))
+            before = ctypes.create_string_buffer(token, len(token)) if token is not None else None
+            keys = ctypes.create_string_buffer(batch * self.key_size)
+            values = ctypes.create_string_buffer(batch * self.value_size)
+            # struct { in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags }
+            attr = ctypes.create_string_buffer(
+                struct.pack(
+                    "=QQQQIIQQ",
+                    ctypes.addressof(before) if before is not None else 0,
+                    *(ctypes.addressof(following), ctypes.addressof(keys), ctypes.addressof(values)),
+                    *(batch, self.fd, 0, 0),
+                )
+            )
+            over = False
+            if _libc.syscall(_number(), _MAP_LOOKUP_BATCH, attr, len(attr) - 1) < 0:
+                number = ctypes.get_errno()
+                if number == errno.ENOSPC:
+                    batch *= 2  # one bucket holds more
+                    continue
+                if number != errno.ENOENT:
+                    raise BpfError(number, f"read map {os.path.basename(self.name)}: {os.strerror(number)}")
+                over = True
+            (count,) = struct.unpack_from("=I", attr, 32)
+            key_bytes, value_bytes = keys.raw, values.raw
+            for index in range(count):
+                yield (
+                    key_bytes[index * self.key_size : (index + 1) * self.key_size],
+                    value_bytes[index * self.value_size : (index + 1) * self.value_size],
+                )
+            if over:
+                return
+            token = following.raw
+
+    def delete_all(self, doomed: list[bytes]) -> None:
+        """Delete these keys, all that are there."""
+        rest = b"".join(doomed)
+        while rest:
+            keys = ctypes.create_string_buffer(rest, len(rest))
+            total = len(rest) // self.key_size
+            attr = ctypes.create_string_buffer(
+                struct.pack("=QQQQIIQQ", 0, 0, ctypes.addressof(keys), 0, total, self.fd, 0, 0)
+            )
+            if _libc.syscall(_number(), _MAP_DELETE_BATCH, attr, len(attr) - 1) >= 0:
+                return
+            number = ctypes.get_errno()
+            if number != errno.ENOENT:
+                raise BpfError(number, f"delete from map {os.path.basename(self.name)}: {os.strerror(number)}")
+            # The count is of those that went; the next one was gone already.
+            (count,) = struct.unpack_from("=I", attr, 32)
+            rest = rest[(count + 1) * self.key_size :]
 
     def __iter__(self) -> Iterator[bytes]:
         """Every key there is while walking; a key deleted meanwhile makes a hash map begin anew."""

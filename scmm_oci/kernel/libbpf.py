@@ -63,6 +63,7 @@ def library() -> ctypes.CDLL:
         ("bpf_program__section_name", ctypes.c_char_p, [pointer]),
         ("bpf_program__insns", pointer, [pointer]),
         ("bpf_program__insn_cnt", ctypes.c_size_t, [pointer]),
+        ("bpf_program__fd", ctypes.c_int, [pointer]),
         ("btf__load_vmlinux_btf", pointer, []),
         ("btf__find_by_name_kind", ctypes.c_int32, [pointer, ctypes.c_char_p, ctypes.c_uint32]),
         ("btf__free", None, [pointer]),
@@ -157,6 +158,7 @@ def _relocate(lib: ctypes.CDLL, path: str, *, words: _Words | None) -> dict[str,
                         f"tracepoint {tracepoint}",
                     ),
                     "code": _with_map_numbers(code, numbers).hex(),
+                    "functions": _functions(code, lib.bpf_program__fd(program)).hex(),
                 }
             )
         return {"btf": ctypes.string_at(data, size.value).hex(), "maps": maps, "programs": programs}
@@ -178,6 +180,17 @@ def _with_map_numbers(code: bytes, numbers: Mapping[int, int]) -> bytes:
         fd = struct.unpack_from("=i", code, position + 4)[0]
         struct.pack_into("=i", result, position + 4, numbers[fd])
     return bytes(result)
+
+
+def _functions(code: bytes, fd: int) -> bytes:
+    """struct bpf_func_info for each function of a program.
+
+    libbpf 1.1 does not hand out what it makes of .BTF.ext, but the kernel tells the types, in the functions' order.
+    """
+    starts, types = bpf.function_starts(code), bpf.function_types(fd)
+    if len(starts) != len(types):
+        raise LoadError(errno.EINVAL, f"{len(starts)} functions, but types of {len(types)}: some are never called")
+    return b"".join(struct.pack("=II", *pair) for pair in zip(starts, types, strict=True))
 
 
 def _hint(number: int) -> str:

@@ -8,32 +8,42 @@ from __future__ import annotations
 
 import os
 import struct
+from types import MappingProxyType
 
 from scmm_oci import quickjson
 from scmm_oci.kernel import bpf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 LICENSE = "Dual MIT/GPL"
 _MAX_SIZE = 16 << 20
 
 
-def _key(object_path: str) -> str:
+def _key(object_path: str, sources: Sequence[str]) -> str:
     status = os.stat(object_path)
+    others = [os.stat(path) for path in sources]
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot = file.read().strip()
-    return f"{boot}:{object_path}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+    files = ":".join(f"{each.st_ino}:{each.st_size}:{each.st_mtime_ns}" for each in (status, *others))
+    return f"{boot}:{object_path}:{files}"
 
 
-def read_or_make(object_path: str, *, cache: str) -> dict[str, Any]:
+def read_or_make(
+    object_path: str,
+    *,
+    cache: str,
+    sources: Sequence[str] = (),
+    more: Mapping[str, Callable[[], str]] = MappingProxyType({}),
+) -> dict[str, Any]:
     """The prepared form of the object: from the file `cache`, where only root can write, or made and kept there.
 
+    more: key → what makes a text that is to be kept with it; sources: files that it comes from, besides the object.
     Raises scmm_oci.kernel.libbpf's errors, or OSError when the object cannot be read.
     """
-    key = _key(object_path)
+    key = _key(object_path, sources)
     try:
         with open(cache, "rb") as file:
             prepared = quickjson.loads(file.read(_MAX_SIZE))
@@ -43,7 +53,7 @@ def read_or_make(object_path: str, *, cache: str) -> dict[str, Any]:
         pass
     from scmm_oci.kernel import libbpf
 
-    prepared = {"key": key, **libbpf.relocate(object_path)}
+    prepared = {"key": key, **libbpf.relocate(object_path), **{name: make() for name, make in more.items()}}
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     temporary = cache + ".tmp"
     with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
@@ -52,10 +62,16 @@ def read_or_make(object_path: str, *, cache: str) -> dict[str, Any]:
     return prepared
 
 
-def load_and_pin(prepared: Mapping[str, Any], *, entries: Mapping[str, int], pins: Mapping[str, str]) -> None:
+def load_and_pin(
+    prepared: Mapping[str, Any],
+    *,
+    entries: Mapping[str, int],
+    pins: Mapping[str, str],
+    values: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
     """Make the maps, load and attach every program, pin the maps named in `pins` and every link.
 
-    entries: map name → size, where it is not the object's. pins: map name or `link` → path, for `link` a prefix
+    entries: map name → size, where it is not the object's. values: map name → its first value. pins: map name or `link` → path, for `link` a prefix
     that the program's name is appended to; with none, this only proves it can be done. What is not pinned is
     gone on return; what is pinned when this fails is the caller's to remove. Raises BpfError.
     """
@@ -77,6 +93,9 @@ def load_and_pin(prepared: Mapping[str, Any], *, entries: Mapping[str, int], pin
             )
             opened.append(fd)
             maps.append(fd)
+            if each["name"] in values:
+                made = bpf.Map(fd, name=each["name"], key_size=each["key_size"], value_size=each["value_size"])
+                made.put(bytes(4), values[each["name"]])
             if each["name"] in pins:
                 bpf.pin(fd, pins[each["name"]])
         for each in prepared["programs"]:
@@ -85,7 +104,12 @@ def load_and_pin(prepared: Mapping[str, Any], *, entries: Mapping[str, int], pin
                 number = struct.unpack_from("=i", code, position + 4)[0]
                 struct.pack_into("=i", code, position + 4, maps[number])
             program = bpf.load_tracing_program(
-                bytes(code), name=each["name"], license=LICENSE, attach_btf_id=each["attach_btf_id"]
+                bytes(code),
+                name=each["name"],
+                license=LICENSE,
+                attach_btf_id=each["attach_btf_id"],
+                btf=btf,
+                functions=bytes.fromhex(each["functions"]),
             )
             opened.append(program)
             link = bpf.attach_tracing_program(program, name=each["name"])

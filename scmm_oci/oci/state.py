@@ -81,9 +81,13 @@ def parse_state(data: bytes) -> State:
 
 
 class Process:
-    """What config.json says of the container's process; None and [] where it cannot be known."""
+    """What config.json says of the container's process and files; None and [] where it cannot be known.
 
-    __slots__ = ("args", "gid", "no_new_privileges", "seccomp", "uid")
+    root: the host's directory that holds its root file system. mounts: destination in the container → the host's
+    file or directory mounted there, or None for what is none of the host's (tmpfs, proc, …).
+    """
+
+    __slots__ = ("args", "gid", "mounts", "no_new_privileges", "root", "seccomp", "uid")
 
     def __init__(self) -> None:
         self.args: list[str] = []
@@ -91,6 +95,8 @@ class Process:
         self.gid: int | None = None
         self.no_new_privileges: bool | None = None
         self.seccomp: bool | None = None
+        self.root: str | None = None
+        self.mounts: dict[str, str | None] = {}
 
 
 def read_process(bundle: str) -> Process:
@@ -115,7 +121,23 @@ def read_process(bundle: str) -> Process:
     result.gid = _number(user.get("gid", 0))
     result.no_new_privileges = bool(process.get("noNewPrivileges", False))
     result.seccomp = bool(_object(document, "linux").get("seccomp"))
+    root = _object(document, "root").get("path")
+    if isinstance(root, str) and root and "\0" not in root:
+        result.root = os.path.join(bundle, root)
+    mounts = document.get("mounts") if isinstance(document, dict) else None
+    for mount in mounts if isinstance(mounts, list) else []:
+        place = mount.get("destination") if isinstance(mount, dict) else None
+        if isinstance(place, str) and place.startswith("/"):
+            result.mounts[place] = _bind_source(mount, bundle)
     return result
+
+
+def _bind_source(mount: dict[str, Any], bundle: str) -> str | None:
+    """What a bind mount shows; runtime-spec, "Mounts": type bind, or an option that says so."""
+    options = mount.get("options")
+    source = mount.get("source")
+    bound = mount.get("type") == "bind" or (isinstance(options, list) and ("bind" in options or "rbind" in options))
+    return os.path.join(bundle, source) if bound and isinstance(source, str) and "\0" not in source else None
 
 
 def _object(document: Any, key: str) -> dict[str, Any]:

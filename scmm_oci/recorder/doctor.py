@@ -104,8 +104,9 @@ def load_check() -> Check:
     """Have the kernel verify and attach the recorder for a moment."""
     with tempfile.TemporaryDirectory(prefix="scmm-doctor-") as directory:
         try:
-            made = prepared.read_or_make(pins.OBJECT, cache=str(Path(directory) / pins.PREPARED))
-            prepared.load_and_pin(made, entries={"sets": 1, "free_sets": 1}, pins={})
+            small = dict.fromkeys(("sets", "free_sets", "edges", "free_edges"), 1)
+            small |= dict.fromkeys(("facts", "facts_medium", "facts_long", "arguments"), 1)
+            prepared.load_and_pin(pins.read_or_make(directory), entries=small, pins={})
         except OSError as error:
             return Check("recorder", Verdict.FAILED, error.strerror or str(error), "mend what failed above first")
     return Check("recorder", Verdict.OK, "the kernel verified and attached it")

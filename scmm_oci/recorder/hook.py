@@ -142,10 +142,12 @@ def _start(wanted: state.State, settings: settings_module.Settings, *, now: floa
                 "seccomp": process.seccomp,
             },
             bundle=wanted.bundle,
+            files={"root": process.root, "mounts": process.mounts},
             pid=wanted.pid,
             name=wish.name,
             runtime=question.answer,
             now=now,
+            monotonic=time.monotonic_ns(),
         )
 
 

@@ -12,8 +12,18 @@ import os
 from scmm_oci.kernel import bpf, prepared
 from scmm_oci.recorder import wire
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # Map in the object → file name of its pin.
-MAPS = {name: name.rpartition(".")[2] for name in ("targets", "slots", "sets", "free_sets", ".data.config")}
+MAPS = {
+    name: name.rpartition(".")[2]
+    for name in (
+        *("targets", "slots", "sets", "free_sets", "edges", "free_edges", "threads"),
+        *("facts", "facts_medium", "facts_long", "arguments", ".data.config"),
+    )
+}
 PREPARED = "recorder.prepared"
 OBJECT = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", f"recorder.{os.uname().machine}.bpf.o"
@@ -33,10 +43,30 @@ def is_loaded(directory: str) -> bool:
         return False
 
 
-def load(directory: str, *, run_dir: str, call_tables: int) -> None:
+def read_or_make(run_dir: str) -> dict[str, Any]:
+    """The recorder's form for this kernel, with its plans; kept in `run_dir` until the next boot."""
+
+    def plans() -> str:
+        from scmm_oci.recorder import plans
+
+        return plans.plans(os.uname().machine).hex()
+
+    tables = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tables")
+    sources = [
+        os.path.join(tables, name)
+        for name in (
+            "operations.py",
+            *(["arguments.py"] if os.path.exists(os.path.join(tables, "arguments.py")) else []),
+        )
+    ]
+    return prepared.read_or_make(OBJECT, cache=os.path.join(run_dir, PREPARED), sources=sources, more={"plans": plans})
+
+
+def load(directory: str, *, run_dir: str, call_tables: int, facts: int, seed: int) -> None:
     """Load, attach and pin the recorder below `directory`, which must lie on a mounted bpffs.
 
-    run_dir: where its form for this kernel is kept until the next boot. call_tables: size of the pool of sets.
+    run_dir: where its form for this kernel is kept until the next boot. call_tables, facts: how many there may be
+    for all recordings together. seed: a random number of 64 bits that the programs hash with.
     Raises OSError (libbpf missing, kernel refuses, bpffs not mounted), having removed what it made.
     """
     parent = os.path.dirname(directory)
@@ -47,16 +77,22 @@ def load(directory: str, *, run_dir: str, call_tables: int) -> None:
     remove(directory)
     os.mkdir(directory, 0o700)
     try:
+        form = read_or_make(run_dir)
+        edges = max(8, call_tables // 2)
+        config = wire.CONFIG.pack(0, 0, call_tables, edges, facts // 2, 0, seed, *[0] * wire.HOT_WORDS)
         prepared.load_and_pin(
-            prepared.read_or_make(OBJECT, cache=os.path.join(run_dir, PREPARED)),
-            entries={"sets": call_tables, "free_sets": call_tables},
+            form,
+            entries={
+                **dict.fromkeys(("sets", "free_sets"), call_tables),
+                **dict.fromkeys(("edges", "free_edges"), edges),
+                **{"facts": facts, "facts_medium": facts // 8, "facts_long": facts // 128, "arguments": facts // 2},
+            },
+            values={".data.config": config, ".data.plans": bytes.fromhex(form["plans"])},
             pins={
                 **{name: os.path.join(directory, file_name) for name, file_name in MAPS.items()},
                 "link": os.path.join(directory, "link_"),
             },
         )
-        with Maps(directory) as maps:
-            maps.config.put(wire.KEY.pack(0), wire.CONFIG.pack(0, 0, call_tables, 0))
         os.mkdir(os.path.join(directory, "complete"), 0o700)  # bpffs holds no plain files
     except BaseException:
         remove(directory)
@@ -100,6 +136,13 @@ class Maps:
             self.slots = self._map("slots", wire.KEY.size, wire.SLOT.size)
             self.sets = self._map("sets", wire.KEY.size, wire.SET_SIZE)
             self.free_sets = self._map("free_sets", 0, wire.KEY.size)
+            self.edges = self._map("edges", wire.KEY.size, wire.EDGES_SIZE)
+            self.free_edges = self._map("free_edges", 0, wire.KEY.size)
+            self.threads = self._map("threads", wire.KEY.size, wire.THREAD.size)
+            self.facts = self._map("facts", wire.FACT_KEY.size, wire.FACT.size + wire.SHORT)
+            self.facts_medium = self._map("facts_medium", wire.FACT_KEY.size, wire.FACT.size + wire.MEDIUM)
+            self.facts_long = self._map("facts_long", wire.FACT_KEY.size, wire.FACT.size + wire.LONG)
+            self.arguments = self._map("arguments", wire.ARGUMENT_KEY.size, wire.COUNT.size)
             self.config = self._map("config", wire.KEY.size, wire.CONFIG.size)
         except BaseException:
             self.close()

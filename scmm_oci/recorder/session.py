@@ -43,8 +43,24 @@ def is_of(entry: dict[str, Any], container_id: str, bundle: str) -> bool:
     return not bundle or entry.get("bundle") in ("", bundle)
 
 
+def started(pid: int) -> int:
+    """When a process began, in clock ticks since boot: with it, a process id is nobody else's. 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
 def is_gone(entry: dict[str, Any]) -> bool:
-    """Whether the container of a recording is over: its first process is no more, or its number is another's now."""
+    """Whether nobody will end a recording: its container's first process is no more, or its number is another's now.
+
+    What `scmm record` began is its own to end.
+    """
+    owner = entry.get("owner")
+    if isinstance(owner, dict):
+        return started(owner.get("pid", 0)) != owner.get("started")
     pid = entry.get("pid", 0)
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -64,15 +80,18 @@ def begin(
     *,
     container: dict[str, Any],
     bundle: str,
+    files: dict[str, Any],
     pid: int,
     name: str,
     runtime: Callable[[], dict[str, Any]],
     now: float,
+    monotonic: int,
 ) -> bool:
     """Record the container whose init is `pid` from here on; False if it is recorded already.
 
-    runtime: called last, because its answer takes a while and is on its way meanwhile. On failure nothing of
-    this recording is left. Raises OSError.
+    files: where its files are, as drain's resolver takes it: {"root": …, "mounts": {…}}. runtime: called last, because
+    its answer takes a while and is on its way meanwhile. now: seconds since the epoch; monotonic: CLOCK_MONOTONIC, ns.
+    On failure nothing of this recording is left. Raises OSError.
     """
     for entry in ledger.entries():
         if not is_of(entry, container["id"], bundle):
@@ -81,39 +100,66 @@ def begin(
             return False
         if is_gone(entry):
             _finish_earlier(ledger, settings, entry, now=now)
-    entries = ledger.entries()
     place = cgroup.place_of_container(pid)
     mntns = _mount_namespace(pid)
-    number = slots.free_slot({entry["slot"] for entry in entries})
-    # Never 0 (a free slot), and another one for each recording that could follow in the same slot.
-    epoch = int(now * 1_000_000) & 0xFFFFFFFF or 1
     entry = {
-        "slot": number,
         "pid": pid,
         "name": name,
-        "started_at": timestamp(now),
         "bundle": bundle,
-        "pin_dir": settings.pin_dir,
         "cgroup": place.path,
         "container": container,
-        "runtime": {"name": None, "version": None},
+        "files": files,
     }
-    loaded = pins.is_loaded(settings.pin_dir)
-    if not loaded:
-        pins.load(settings.pin_dir, run_dir=ledger.directory, call_tables=settings.call_tables)
+
+    def attach(maps: pins.Maps, number: int, epoch: int) -> None:
+        slots.make_live(maps, number, epoch=epoch, mntns=mntns, started=monotonic)
+        slots.watch_cgroup(maps, number, epoch=epoch, place=place)
+        entry["runtime"] = runtime()
+
+    open_slot(ledger, settings, entry, attach, now=now)
+    return True
+
+
+def open_slot(
+    ledger: Ledger,
+    settings: Settings,
+    entry: dict[str, Any],
+    attach: Callable[[pins.Maps, int, int], None],
+    *,
+    now: float,
+) -> None:
+    """Take a slot for a recording, load the recorder if it is the first, and write the ledger.
+
+    entry: what there is to say of it; gets `slot`, `epoch` and the like. attach: makes the slot live (maps, number,
+    epoch). On failure nothing of this recording is left. Raises OSError.
+    """
+    entries = ledger.entries()
+    number = slots.free_slot({each["slot"] for each in entries})
+    # Never 0 (a free slot), another one for each recording that could follow in the same slot, and no other's now.
+    epoch = int(now * 1_000_000) & 0xFFFFFFFF or 1
+    while any(each.get("epoch") == epoch for each in entries):
+        epoch = epoch % 0xFFFFFFFF + 1
+    entry.update(slot=number, epoch=epoch, started_at=timestamp(now), pin_dir=settings.pin_dir)
+    entry.setdefault("runtime", {"name": None, "version": None})
+    if not pins.is_loaded(settings.pin_dir):
+        pins.load(
+            settings.pin_dir,
+            run_dir=ledger.directory,
+            call_tables=settings.call_tables,
+            facts=settings.facts,
+            seed=int.from_bytes(os.urandom(8), "little"),
+        )
     try:
         ledger.write(entry)
         with pins.Maps(settings.pin_dir) as maps:
-            slots.begin(maps, number, epoch=epoch, mntns=mntns, place=place)
-        entry["runtime"] = runtime()
+            attach(maps, number, epoch)
         ledger.write(entry)
     except BaseException:
         ledger.remove(number)
         with pins.Maps(settings.pin_dir) as maps:
-            slots.free(maps, number)
+            slots.free(maps, number, busy=True)
         _unload_if_last(ledger, settings.pin_dir)
         raise
-    return True
 
 
 def _finish_earlier(ledger: Ledger, settings: Settings, entry: dict[str, Any], *, now: float) -> None:
@@ -132,32 +178,41 @@ def _unload_if_last(ledger: Ledger, directory: str) -> None:
 
 
 def finish(
-    ledger: Ledger, settings: Settings, entry: dict[str, Any], *, now: float, cut_short: str | None = None
+    ledger: Ledger,
+    settings: Settings,
+    entry: dict[str, Any],
+    *,
+    now: float,
+    cut_short: str | None = None,
+    shape: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    save: Callable[[dict[str, Any]], str] | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """End a recording: its capture's path and document. The last one takes everything out of the kernel.
 
-    cut_short: why, when the poststop hook did not end it. Raises Unsaved when the capture went to the run
-    directory instead, OSError when it could not be written at all (the slot is kept then).
+    cut_short: why, when nobody ended it as it should. shape: makes another document of the capture before it is
+    saved. save: saves it elsewhere than in the capture directory, and gives its path. Raises Unsaved when the capture
+    went to the run directory instead, OSError when it could not be written at all (the slot is kept then).
     """
     number = entry["slot"]
     directory = str(entry.get("pin_dir", settings.pin_dir))  # the settings may have changed since
-    busy = cut_short is not None and not is_gone(entry)
+    busy = "owner" in entry or (cut_short is not None and not is_gone(entry))
     if entry.get("broken"):
         cut_short = "the recorder's notes on this recording were cut short"
     with pins.Maps(directory) as maps:
         slots.detach(maps, number)
-        slot = drain.read_slot(maps, number)
         saved, failure = None, None
         if cut_short is None:
             _note_end(ledger, entry, now)
         elif "ended_at" in entry:
             # The poststop hook was killed at work, perhaps with the capture written already.
-            document = _document(slot, entry, ended_at=entry["ended_at"], cut_short=None)
-            saved = store.find(settings.capture_dir, document)
+            saved = store.find(settings.capture_dir, entry)
+        losses: dict[str, str | None] = {} if cut_short is None else {"cut-short": cut_short}
+        document = capture(maps, _whole(entry, now), settings, ended_at=timestamp(now), losses=losses)
+        if shape is not None:
+            document = shape(document)
         if saved is None:
-            document = _document(slot, _whole(entry, now), ended_at=timestamp(now), cut_short=cut_short)
             try:
-                saved = store.store(settings.capture_dir, document)
+                saved = save(document) if save is not None else store.store(settings.capture_dir, document)
             except OSError as error:
                 failure = error
                 saved = store.store(os.path.join(ledger.directory, UNSAVED), document)
@@ -175,11 +230,35 @@ def finish(
     return saved, document
 
 
-def _document(slot: drain.Slot, entry: dict[str, Any], *, ended_at: str, cut_short: str | None) -> dict[str, Any]:
+def capture(
+    maps: pins.Maps, entry: dict[str, Any], settings: Settings, *, ended_at: str, losses: dict[str, str | None]
+) -> dict[str, Any]:
+    """The document of a recording as it stands; the slot stays as it is. Raises BpfError.
+
+    losses: see scmm_oci.recorder.drain.document. Names are looked up for half of the hook's deadline at most.
+    """
+    from scmm_oci.recorder import facts, resolve
+
     host = os.uname()
-    return drain.document(
-        slot, entry, ended_at=ended_at, kernel=host.release, machine=host.machine, cut_short=cut_short
-    )
+    slot = drain.read_slot(maps, entry["slot"])
+    files = facts.Files(slot.facts, milliseconds=slot.milliseconds)
+    where = entry.get("files") or {"root": None, "mounts": {}}
+    with resolve.Resolver(
+        where["root"],
+        where["mounts"],
+        deadline=time.monotonic() + settings.deadline / 2,
+        known=files.is_known,
+    ) as resolver:
+        return drain.document(
+            slot,
+            entry,
+            resolver=resolver,
+            files=files,
+            ended_at=ended_at,
+            kernel=host.release,
+            machine=host.machine,
+            losses=losses,
+        )
 
 
 def _note_end(ledger: Ledger, entry: dict[str, Any], now: float) -> None:

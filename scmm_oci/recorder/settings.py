@@ -19,9 +19,10 @@ DEFAULTS: dict[str, Any] = {
     "log_file": "/var/log/scmm/hook.log",
     "deadline": 8,
     "call_tables": 256,
+    "facts": 131072,
 }
 
-_RANGES = {"deadline": (1, 60, "seconds"), "call_tables": (16, 65536, "tables")}
+_RANGES = {"deadline": (1, 60, "seconds"), "call_tables": (16, 65536, "tables"), "facts": (1024, 4194304, "facts")}
 
 
 class BadSettings(ValueError):
@@ -35,13 +36,23 @@ class BadSettings(ValueError):
 class Settings:
     """capture_dir, run_dir, pin_dir (below a bpffs), log_file: absolute paths; deadline: seconds a hook may take.
 
-    call_tables: for all recordings at once, of 27 KiB each; a container takes 3, each late entrant 3 more.
+    call_tables: for all recordings at once, of 36 KiB each; a container takes 3, each late entrant 3 more.
+    facts: names, addresses and programs for all recordings at once, of which one may have half; 256 bytes and more
+    each, taken as they come.
     """
 
-    __slots__ = ("call_tables", "capture_dir", "deadline", "log_file", "pin_dir", "run_dir")
+    __slots__ = ("call_tables", "capture_dir", "deadline", "facts", "log_file", "pin_dir", "run_dir")
 
     def __init__(
-        self, *, capture_dir: str, run_dir: str, pin_dir: str, log_file: str, deadline: int, call_tables: int
+        self,
+        *,
+        capture_dir: str,
+        run_dir: str,
+        pin_dir: str,
+        log_file: str,
+        deadline: int,
+        call_tables: int,
+        facts: int,
     ) -> None:
         self.capture_dir = capture_dir
         self.run_dir = run_dir
@@ -49,6 +60,7 @@ class Settings:
         self.log_file = log_file
         self.deadline = deadline
         self.call_tables = call_tables
+        self.facts = facts
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

@@ -37,14 +37,19 @@ def store(directory: str, document: dict[str, Any]) -> str:
     return path
 
 
-def find(directory: str, document: dict[str, Any]) -> str | None:
-    """The path of exactly this capture, if `store` has written it there."""
-    path = os.path.join(directory, document["name"] + SUFFIX)
+def find(directory: str, entry: dict[str, Any]) -> str | None:
+    """The path of the capture of exactly this recording, if `store` has written it there.
+
+    entry: its file in scmm_oci.recorder.ledger, with the time it ended.
+    """
+    path = os.path.join(directory, entry["name"] + SUFFIX)
     try:
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
-            return path if file.read() == quickjson.dumps(document) else None
-    except OSError:
+            document = quickjson.loads(file.read())
+    except (OSError, ValueError):
         return None
+    same = all(document.get(key) == entry[key] for key in ("started_at", "ended_at", "container"))
+    return path if same and document.get("complete") is not None else None
 
 
 def _keep_earlier(path: str) -> None:

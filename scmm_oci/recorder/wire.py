@@ -6,11 +6,29 @@ import struct
 
 NR_MAX = 576
 SLOTS = 256
+CGROUPS_PER_SLOT = 1024
 SESSIONS = 8
 PHASES = ("setup", "runtime", "app")
 ABIS = ("native", "compat", "x32")
+# Names of the ABIs of each machine in scmm_oci.tables.
+ARCHES = {
+    "x86_64": ("x86_64", "x86", "x32"),
+    "aarch64": ("aarch64", "arm", None),
+}
 SETS = 256
 SETS_PER_SLOT = 32
+EDGES = 128
+EDGE_WORDS = NR_MAX * NR_MAX // 64
+# Where an edge comes from that comes from no call.
+FROM = {573: "start", 574: "signal", 575: "foreign"}
+FACTS = 131072
+SHORT, MEDIUM, LONG = 96, 864, 8192
+VALUES = 128
+PROGRAMS = 64
+HANDLERS = 4
+RECENT = 16
+SPECS = 4
+HOT_WORDS = 64
 ERRNO_WORDS = 3
 COUNTERS = (
     "lost-cgroups",
@@ -19,35 +37,88 @@ COUNTERS = (
     "left-cgroup",
     "bad-numbers",
     "sessions-shared",
+    "lost-arguments",
+    "lost-files",
+    "lost-sockets",
+    "lost-programs",
+    "lost-order",
+    "programs-shared",
 )
+# Flags of a slot and of a thread.
+ATTACHED, NO_FOLLOW = 1, 2
+FOLLOWED, NEW = 1, 2
+UNCOUNTED = -2  # scmm_thread.pending_nr
+# Bits of a plan, and of its specs.
+PLAN_ARGUMENTS, PLAN_MEMORY, PLAN_SIGRETURN, PLAN_RESTART, PLAN_FLAGS_MEMORY = 1, 2, 4, 8, 16
+SPEC_WIDE, SPEC_PAIR, SPEC_MEMORY, SPEC_OFFSET = 8, 16, 32, 6
+NO_ARGUMENT = 7
+# Kinds and states of facts.
+FILE, SOCKET, PROGRAM = 1, 2, 3
+AS_NAMED, OUTSIDE, DELETED, INTERNAL, CREATED, TOO_DEEP, FOREIGN_MOUNTS = 1, 2, 4, 8, 16, 32, 64
+VALUE_COUNT = 0x80
 
 KEY = struct.Struct("=I")
 CGROUP_KEY = struct.Struct("=QII")  # id, hierarchy, pad
 TARGET = struct.Struct("=II")  # slot, epoch
-# epoch, mntns, sessions, sets, init, cgroups; counters; set_of
-SLOT = struct.Struct(f"=IIIIII{len(COUNTERS)}Q{SESSIONS * len(PHASES) * len(ABIS)}I")
-CALL = struct.Struct(f"=QQ{ERRNO_WORDS}QII")  # entered, succeeded, errnos, denied, denied_errno
+# epoch, mntns, sessions, sets, init, cgroups, flags, threads, facts, arguments, programs; edges_of; started;
+# counters; set_of
+SLOT = struct.Struct(f"=11I{len(ABIS)}IQ{len(COUNTERS)}Q{SESSIONS * len(PHASES) * len(ABIS)}I")
+_EDGES_OF = 11
+_STARTED = _EDGES_OF + len(ABIS)
+_COUNTERS = _STARTED + 1
+_SET_OF = _COUNTERS + len(COUNTERS)
+# entered, succeeded, errnos, denied, denied_errno, programs, first
+CALL = struct.Struct(f"=QQ{ERRNO_WORDS}QIIQQ")
 SET_HEAD = struct.Struct("=IHBB")  # epoch, session, phase, abi
 SET_SIZE = SET_HEAD.size + NR_MAX * CALL.size
-# v1_controller (1 + index into kernel.cgroup.V1_CONTROLLERS), v1_hierarchy, sets, fresh
-CONFIG = struct.Struct("=IIII")
+EDGES_HEAD = struct.Struct("=II")  # epoch, abi
+EDGES_SIZE = EDGES_HEAD.size + EDGE_WORDS * 8
+# v1_controller (1 + index into kernel.cgroup.V1_CONTROLLERS), v1_hierarchy, sets, edges, facts_per_slot, pad, seed, hot
+CONFIG = struct.Struct(f"=IIIIIIQ{HOT_WORDS}Q")
+STATE = struct.Struct(f"=II{HOT_WORDS}Q")
+# place, slot, epoch, session, set, pending_nr, pending_set, edges, from, from_abi, phase, program, flags, depth, pad,
+# restart, restart_code, handlers, recent
+THREAD = struct.Struct(f"=QIIIIiIIHBBBBBBHH{HANDLERS * 6}s{RECENT}Q")
+# bits, kind, ops, dirfds, names, flags, specs, pad, mask, implied, masks
+PLAN = struct.Struct(f"=BB2B2B2BB{SPECS}B3xII{SPECS}I")
+FACT_KEY = struct.Struct("=QQIBBBx")  # a, b, epoch, kind, op, size
+# programs, first, errnos, other, succeeded, failed, detail, info, name_length, base_length, sessions, state, size
+FACT = struct.Struct(f"=QQ{ERRNO_WORDS}QQIIIIHHIBB6x")
+ARGUMENT_KEY = struct.Struct("=QIHBB")  # value, epoch, nr, abi, spec
+COUNT = struct.Struct("=Q")
 
 
-def empty_slot(*, epoch: int, mntns: int) -> bytes:
+def new_slot(*, epoch: int, mntns: int, flags: int, started: int, init: int = 0) -> bytes:
     """The value that makes a slot live: nothing counted, nothing handed out."""
-    return SLOT.pack(epoch, mntns, *([0] * (4 + len(COUNTERS) + SESSIONS * len(PHASES) * len(ABIS))))
+    fields = [0] * (_SET_OF + SESSIONS * len(PHASES) * len(ABIS))
+    fields[0], fields[1], fields[4], fields[6], fields[_STARTED] = epoch, mntns, init, flags, started
+    # Session 0 is that of what runs already.
+    fields[2] = 1 if flags & ATTACHED else 0
+    return SLOT.pack(*fields)
 
 
-def counters_of(slot: tuple[int, ...]) -> dict[str, int]:
-    """The counters of an unpacked SLOT, by name."""
-    return dict(zip(COUNTERS, slot[6:], strict=False))
+class SlotValue:
+    """An unpacked slot: what is kept of a recording but for its tables and facts."""
 
+    __slots__ = ("counters", "edges", "epoch", "facts", "sets", "started", "threads")
 
-def sets_of(slot: tuple[int, ...]) -> list[int]:
-    """The call tables of an unpacked SLOT, as indices."""
-    return [place - 1 for place in slot[6 + len(COUNTERS) :] if place]
+    def __init__(self, value: bytes) -> None:
+        fields = SLOT.unpack(value)
+        self.epoch: int = fields[0]
+        self.threads: int = fields[7]
+        self.facts: int = fields[8] + fields[9]
+        self.started: int = fields[_STARTED]
+        self.counters: dict[str, int] = dict(zip(COUNTERS, fields[_COUNTERS:_SET_OF], strict=True))
+        # Indices of its call tables and tables of order.
+        self.sets: list[int] = [place - 1 for place in fields[_SET_OF:] if place]
+        self.edges: list[int] = [place - 1 for place in fields[_EDGES_OF:_STARTED] if place]
 
 
 def errnos_of(words: tuple[int, ...]) -> list[int]:
     """The numbers whose bits are set."""
     return [64 * index + bit for index, word in enumerate(words) if word for bit in range(64) if word >> bit & 1]
+
+
+def bits_of(word: int) -> list[int]:
+    """The places of the bits that are set."""
+    return errnos_of((word,))

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/* Executed programs: their file, the ELF interpreter, the script that named them, argv[0]. */
+#ifndef SCMM_PROGRAMS_BPF_H
+#define SCMM_PROGRAMS_BPF_H
+
+#include "facts.bpf.h"
+
+#define AT_BASE 7
+#define LONGEST_ARGV0 256
+
+static long note_mapping(struct task_struct *task, struct vm_area_struct *vma, u64 *file)
+{
+	*file = (u64)BPF_CORE_READ(vma, vm_file);
+	return 0;
+}
+
+/*
+ * Where the kernel has mapped the ELF interpreter: what it told the program in the auxiliary vector, getauxval(3).
+ * 0 for a static program. In a 32-bit program's vector keys and values are of 32 bits.
+ */
+static __always_inline u64 loader_base(struct scratch *s, struct mm_struct *mm)
+{
+	bpf_probe_read_kernel(s->auxv, 320, (void *)mm + bpf_core_field_offset(struct mm_struct, saved_auxv));
+	for (int i = 0; i < 20; i++) {
+		if (s->auxv[0] >> 32) {
+			if ((u32)s->auxv[i] == AT_BASE)
+				return s->auxv[i] >> 32;
+		} else if (s->auxv[2 * i] == AT_BASE) {
+			return s->auxv[2 * i + 1];
+		}
+	}
+	return 0;
+}
+
+/*
+ * Note the program that a thread runs now, and give the thread its number. s->script: the kernel's copy of the name
+ * given to execve(2), where that is a script's, or 0.
+ */
+static __noinline int note_program(struct task_struct *task, struct scmm_thread *thread, u64 file)
+{
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	struct file *executable = (void *)file;
+	u64 base, script, loader = 0;
+	struct scratch *s;
+	long length;
+	u32 number;
+
+	s = new_fact(0, 0);
+	if (!s || !thread || !file || !mm)
+		return 0;
+	script = s->script;
+	length = bpf_probe_read_user_str(s->data, LONGEST_ARGV0, (void *)BPF_CORE_READ(mm, arg_start));
+	if (length < 1 || length > LONGEST_ARGV0)
+		length = 1;
+	s->length = length - 1;
+	if (script) {
+		/* Scripts of one interpreter are programs of their own: told apart by their name, after a NUL. */
+		u64 at = length;
+
+		if (at > LONGEST_ARGV0)
+			return 0;
+		CHECKED(at);
+		length = bpf_probe_read_kernel_str(&s->data[at], LONGEST_NAME, (void *)script);
+		if (length > 0)
+			s->length = at + length - 1;
+	}
+	s->fact.name_length = s->length;
+	walk((u64)BPF_CORE_READ(executable, f_path.dentry), (u64)BPF_CORE_READ(executable, f_path.mnt));
+	s->fact.base_length = s->length - s->fact.name_length;
+	number = keep(thread, SCMM_PROGRAM, 0);
+	thread->program = number & (SCMM_PROGRAMS - 1);
+
+	keep_file(thread, file, OP_EXECUTE, number, 0);
+	if (script && (s = new_fact(number, 0))) {
+		length = bpf_probe_read_kernel_str(s->data, LONGEST_NAME, (void *)script);
+		if (length > 1) {
+			s->length = length - 1;
+			s->dirfd = AT_FDCWD;
+			keep_name(thread, OP_SCRIPT, 0);
+		}
+	}
+	s = scratch();
+	base = s ? loader_base(s, mm) : 0;
+	if (!base)
+		return 0;
+	if (bpf_find_vma(task, base, note_mapping, &loader, 0) || !loader)
+		count_loss(thread, SCMM_LOST_PROGRAMS);
+	else
+		keep_file(thread, loader, OP_LOADER, number, 0);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/* The recorder's maps, and how the slot, thread and call table of the current task are found. */
+#ifndef SCMM_STATE_BPF_H
+#define SCMM_STATE_BPF_H
+
+#if defined(__TARGET_ARCH_x86)
+#define NR_PRCTL 157
+#define NR_SECCOMP 317
+#define TS_COMPAT 0x0002
+#define X32_BIT 0x40000000
+#elif defined(__TARGET_ARCH_arm64)
+#define NR_PRCTL 167
+#define NR_SECCOMP 277
+#define TIF_32BIT 22
+#else
+#error "unknown target architecture"
+#endif
+
+/* Processes remembered that entered recorded containers from outside. */
+#define PROCESSES 2048
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SCMM_CGROUPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct scmm_cgroup_key);
+	__type(value, struct scmm_target);
+} targets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCMM_SLOTS);
+	__type(key, u32);
+	__type(value, struct scmm_slot);
+} slots SEC(".maps");
+
+/*
+ * One pool for all recordings, not a map of maps with one inner map each: the kernel waits out an RCU grace
+ * period whenever user space changes a map of maps, 10 ms of every container start.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCMM_SETS);
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(struct scmm_set));
+} sets SEC(".maps");
+
+/* Sets that earlier recordings gave back, zeroed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, SCMM_SETS);
+	__type(value, u32);
+} free_sets SEC(".maps");
+
+/* Tables of order, handed out like the sets. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCMM_EDGES);
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(struct scmm_edges));
+} edges SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, SCMM_EDGES);
+	__type(value, u32);
+} free_edges SEC(".maps");
+
+/* A process, told from others that had its id before. */
+struct process {
+	u64 started;		/* start time of its first thread, ns */
+	u32 tgid;
+	u32 epoch;		/* of the recording */
+};
+
+/* Processes that came in from outside, and which session each began. The oldest make room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PROCESSES);
+	__type(key, struct process);
+	__type(value, u32);
+} processes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct scmm_thread);
+} threads SEC(".maps");
+
+struct scmm_config config SEC(".data.config") = {};
+struct scmm_state state SEC(".data.state") = {};
+struct scmm_plan plans[SCMM_ABIS * SCMM_NR_MAX] SEC(".data.plans") = {};
+
+/* A controller that this kernel was built without has no number; asked for it, the object would not load. */
+#define SSID(controller)                                                   \
+	(bpf_core_enum_value_exists(enum cgroup_subsys_id, controller) ?   \
+		 (int)bpf_core_enum_value(enum cgroup_subsys_id, controller) : -1)
+
+static __always_inline int controller_ssid(u32 controller)
+{
+	switch (controller) {
+	case 1:
+		return SSID(memory_cgrp_id);
+	case 2:
+		return SSID(pids_cgrp_id);
+	case 3:
+		return SSID(devices_cgrp_id);
+	case 4:
+		return SSID(freezer_cgrp_id);
+	case 5:
+		return SSID(cpu_cgrp_id);
+	case 6:
+		return SSID(perf_event_cgrp_id);
+	case 7:
+		return SSID(net_cls_cgrp_id);
+	}
+	return -1;
+}
+
+/* The id of the task's cgroup in the v1 hierarchy named in `config`, 0 where it cannot be read. */
+static __noinline u64 v1_cgroup_id(struct task_struct *task)
+{
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	struct cgroup_subsys_state *css = 0;
+	int ssid = controller_ssid(config.v1_controller);
+
+	if (ssid < 0 || !set)
+		return 0;
+	bpf_probe_read_kernel(&css, sizeof(css),
+			      (void *)set + bpf_core_field_offset(struct css_set, subsys) + ssid * sizeof(css));
+	return css ? BPF_CORE_READ(css, cgroup, kn, id) : 0;
+}
+
+/* Whether a cgroup id may be a target; most that are none are told apart without a look into the hash table. */
+static __always_inline bool is_hot(u64 id)
+{
+	u32 word = id / 64 % SCMM_HOT_WORDS;
+
+	return (config.hot[word] | state.hot[word]) >> (id % 64) & 1;
+}
+
+static __always_inline void make_hot(u64 id)
+{
+	__sync_fetch_and_or(&state.hot[id / 64 % SCMM_HOT_WORDS], 1ULL << (id % 64));
+}
+
+static __always_inline struct scmm_target *target_of(struct task_struct *task)
+{
+	struct scmm_cgroup_key key = {};
+	struct scmm_target *target = 0;
+
+	key.id = bpf_get_current_cgroup_id();
+	if (is_hot(key.id))
+		target = bpf_map_lookup_elem(&targets, &key);
+	if (target || !config.v1_controller)
+		return target;
+	key.id = v1_cgroup_id(task);
+	if (!is_hot(key.id))
+		return 0;
+	key.hierarchy = config.v1_hierarchy;
+	return bpf_map_lookup_elem(&targets, &key);
+}
+
+static __always_inline struct scmm_slot *live_slot(u32 index, u32 epoch)
+{
+	struct scmm_slot *slot = bpf_map_lookup_elem(&slots, &index);
+
+	return slot && slot->epoch == epoch ? slot : 0;
+}
+
+static __always_inline void count(struct scmm_slot *slot, enum scmm_counter counter)
+{
+	__sync_fetch_and_add(&slot->counters[counter], 1);
+}
+
+static __always_inline void count_loss(struct scmm_thread *thread, enum scmm_counter counter)
+{
+	struct scmm_slot *slot = live_slot(thread->slot, thread->epoch);
+
+	if (slot)
+		count(slot, counter);
+}
+
+static __always_inline struct scmm_set *set_at(u32 index)
+{
+	return bpf_map_lookup_elem(&sets, &index);
+}
+
+/* Keeps the compiler from using another copy of a number than the one that was checked. */
+#define CHECKED(number) asm volatile("" : "+r"(number))
+
+static __always_inline struct scmm_call *call_at(struct scmm_set *set, u64 nr)
+{
+	if (nr >= SCMM_NR_MAX)
+		return 0;
+	CHECKED(nr);
+	return &set->calls[nr];
+}
+
+static __always_inline struct scmm_plan *plan_of(u32 abi, u32 nr)
+{
+	u64 index = abi * SCMM_NR_MAX + nr;
+
+	if (index >= SCMM_ABIS * SCMM_NR_MAX)
+		return 0;
+	CHECKED(index);
+	return &plans[index];
+}
+
+/*
+ * The session of a process that came into the container from outside: that of its thread group, or a new
+ * one. Two threads that race here may use up two numbers; the user side numbers sessions anew.
+ */
+static __always_inline u32 join_session(struct task_struct *task, struct scmm_slot *slot, u32 epoch)
+{
+	struct process process = {};
+	u32 number, *known;
+
+	/* A process id may be used again while a recording runs, but not with the same start. */
+	process.started = BPF_CORE_READ(task, group_leader, start_time);
+	process.tgid = bpf_get_current_pid_tgid() >> 32;
+	process.epoch = epoch;
+	/* What ran before the recording began is all one session: the container's own. */
+	if (slot->flags & SCMM_ATTACHED && process.started <= slot->started)
+		return 1;
+	known = bpf_map_lookup_elem(&processes, &process);
+	if (known)
+		return *known + 1;
+	number = __sync_fetch_and_add(&slot->sessions, 1);
+	if (!number)
+		slot->init = process.tgid;
+	if (number >= SCMM_SESSIONS) {
+		count(slot, SCMM_SESSIONS_SHARED);
+		number = SCMM_SESSIONS - 1;
+	}
+	if (bpf_map_update_elem(&processes, &process, &number, BPF_NOEXIST)) {
+		known = bpf_map_lookup_elem(&processes, &process);
+		if (known)
+			return *known + 1;
+	}
+	return number + 1;
+}
+
+static __always_inline void begin(struct task_struct *task, struct scmm_thread *thread, struct scmm_slot *slot,
+				  struct scmm_target *target)
+{
+	thread->session = 0;
+	thread->set = 0;
+	thread->edges = 0;
+	thread->phase = SCMM_SETUP;
+	thread->pending_nr = SCMM_NO_CALL;
+	thread->from = SCMM_FROM_START;
+	thread->from_abi = SCMM_NATIVE;
+	thread->restart = 0;
+	thread->depth = 0;
+	thread->flags = 0;
+	thread->program = 0;
+	thread->slot = target->slot;
+	thread->epoch = target->epoch;
+	if (slot->flags & SCMM_ATTACHED &&
+	    BPF_CORE_READ(task, group_leader, start_time) <= slot->started) {
+		thread->phase = SCMM_APP;
+		thread->flags = SCMM_NEW;
+	}
+	__sync_fetch_and_add(&slot->threads, 1);
+}
+
+static __always_inline void leave(struct scmm_thread *thread)
+{
+	struct scmm_slot *slot = live_slot(thread->slot, thread->epoch);
+
+	if (!slot)
+		return;
+	__sync_fetch_and_add(&slot->threads, -1);
+	if (thread->phase == SCMM_APP)
+		count(slot, SCMM_LEFT_CGROUP);
+}
+
+/* A thread seen for the first time, or in another css_set than before. */
+static __noinline int find_place(struct task_struct *task, u64 place)
+{
+	struct scmm_thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
+	struct scmm_target *target;
+	struct scmm_slot *slot;
+
+	target = target_of(task);
+	slot = target ? live_slot(target->slot, target->epoch) : 0;
+	if (thread && thread->flags & SCMM_FOLLOWED && live_slot(thread->slot, thread->epoch)) {
+		/* Two recordings want it; the one whose cgroup it is in goes without, and says so. */
+		if (slot && slot->epoch != thread->epoch)
+			count(slot, SCMM_LEFT_CGROUP);
+		thread->place = place;
+		return 1;
+	}
+	if (!slot) {
+		if (!thread)
+			return 0;
+		leave(thread);
+		bpf_task_storage_delete(&threads, task);
+		return 0;
+	}
+	thread = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!thread) {
+		count(slot, SCMM_LOST_THREADS);
+		return 0;
+	}
+	if (thread->slot != target->slot || thread->epoch != target->epoch) {
+		if (thread->epoch)
+			leave(thread);
+		begin(task, thread, slot, target);
+	}
+	thread->place = place;
+	if (!thread->session)
+		thread->session = join_session(task, slot, target->epoch);
+	return 1;
+}
+
+/*
+ * The recorder's state of the current thread, or nothing if it is not to be recorded. The address of the task's
+ * css_set stands for its cgroups in all hierarchies: while it is the same, it is in the same ones.
+ */
+static __always_inline struct scmm_thread *recorded(struct task_struct *task)
+{
+	struct scmm_thread *thread = 0;
+	u64 place = (u64)task->cgroups;
+
+	if (task->bpf_storage)
+		thread = bpf_task_storage_get(&threads, task, 0, 0);
+	if (thread && thread->place == place)
+		return thread;
+	if (!thread && !config.v1_controller && !is_hot(bpf_get_current_cgroup_id()))
+		return 0;
+	if (!find_place(task, place))
+		return 0;
+	return bpf_task_storage_get(&threads, task, 0, 0);
+}
+
+/* Find or hand out the call table for the thread's session and phase; its index + 1, or 0. */
+static __noinline u32 assign_set(struct scmm_thread *thread, u32 abi)
+{
+	struct scmm_slot *slot;
+	struct scmm_set *set;
+	u32 place, number;
+
+	if (!thread)
+		return 0;
+	slot = live_slot(thread->slot, thread->epoch);
+	if (!slot)
+		return 0;
+	place = ((thread->session - 1) * SCMM_PHASES + thread->phase) * SCMM_ABIS + abi;
+	if (place >= SCMM_SESSIONS * SCMM_PHASES * SCMM_ABIS)
+		return 0;
+	if (slot->set_of[place])
+		return slot->set_of[place];
+	if (slot->sets >= SCMM_SETS_PER_SLOT)
+		goto lost;
+	if (bpf_map_pop_elem(&free_sets, &number)) {
+		if (state.fresh >= config.sets)
+			goto lost;
+		number = __sync_fetch_and_add(&state.fresh, 1);
+	}
+	set = set_at(number);
+	if (!set)
+		goto lost;
+	set->session = thread->session - 1;
+	set->phase = thread->phase;
+	set->abi = abi;
+	set->epoch = thread->epoch;
+	if (__sync_val_compare_and_swap(&slot->set_of[place], 0, number + 1)) {
+		/* Another thread was quicker. */
+		set->epoch = 0;
+		bpf_map_push_elem(&free_sets, &number, 0);
+	} else {
+		__sync_fetch_and_add(&slot->sets, 1);
+	}
+	return slot->set_of[place];
+lost:
+	count(slot, SCMM_LOST_CALLS);
+	return 0;
+}
+
+/* The same for the slot's table of order of an ABI. */
+static __noinline u32 assign_edges(struct scmm_thread *thread, u32 abi)
+{
+	struct scmm_edges *table;
+	struct scmm_slot *slot;
+	u32 number;
+
+	if (!thread || abi >= SCMM_ABIS)
+		return 0;
+	slot = live_slot(thread->slot, thread->epoch);
+	if (!slot)
+		return 0;
+	if (slot->edges_of[abi])
+		return slot->edges_of[abi];
+	if (bpf_map_pop_elem(&free_edges, &number)) {
+		if (state.fresh_edges >= config.edges)
+			goto lost;
+		number = __sync_fetch_and_add(&state.fresh_edges, 1);
+	}
+	table = bpf_map_lookup_elem(&edges, &number);
+	if (!table)
+		goto lost;
+	table->abi = abi;
+	table->epoch = thread->epoch;
+	if (__sync_val_compare_and_swap(&slot->edges_of[abi], 0, number + 1)) {
+		table->epoch = 0;
+		bpf_map_push_elem(&free_edges, &number, 0);
+	}
+	return slot->edges_of[abi];
+lost:
+	count(slot, SCMM_LOST_ORDER);
+	return 0;
+}
+
+static __always_inline u32 abi_of(struct task_struct *task, long *nr)
+{
+#if defined(__TARGET_ARCH_x86)
+	if (task->thread_info.status & TS_COMPAT)
+		return SCMM_COMPAT;
+	if (*nr & X32_BIT) {
+		*nr &= ~X32_BIT;
+		return SCMM_X32;
+	}
+#else
+	if (task->thread_info.flags & (1UL << TIF_32BIT))
+		return SCMM_COMPAT;
+#endif
+	return SCMM_NATIVE;
+}
+
+#endif
