@@ -3,8 +3,7 @@
 Used by the readers of captures, policies and OCI profiles. The schemas say what shape a document has; what a value
 means (is this a system call?) is checked by those readers, on what is left of the document without its bad parts.
 
-jsonschema explains, but is slow: a capture of a hundred thousand files would take it minutes. So a document of a large
-format goes through code that fastjsonschema makes of the same schema first, and only what that refuses to jsonschema.
+jsonschema explains, but is slow: only what scmm_oci.fastschema refuses of a large document comes to it.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache, partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import fastjsonschema
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
+from scmm_oci import fastschema
 from scmm_oci.errors import BadInput, Problem, short, unknown_value
+from scmm_oci.fastschema import load
 
 Steps = tuple[str | int, ...]
 
@@ -62,14 +61,8 @@ DEEPEST = 64
 # Digits of a number; the largest that any format of ours has is 2**64 - 1, with 20.
 DIGITS = 100
 
-# The schemas that are compiled too. They keep to keywords that mean the same in draft 7, which is what that knows.
-_COMPILED = ("capture", "capture-set")
-
 # Lists shorter than this are not worth compiling the schema of their items for.
 _FEW = 100
-
-# Parts of a schema that say nothing about a document.
-_SILENT = ("$schema", "$id", "$defs", "title", "description")
 
 _TYPES = {
     "object": "a mapping",
@@ -127,7 +120,7 @@ def load_fitting(data: bytes, fits: Callable[[Any], bool], *, source: str) -> tu
 
     Args:
         fits: says whether a value is good. It must refuse numbers without bounds and nesting without end, as
-            :func:`accepts` does.
+            :func:`scmm_oci.fastschema.accepts` does.
 
     Raises:
         BadInput: as load_json.
@@ -138,14 +131,10 @@ def load_fitting(data: bytes, fits: Callable[[Any], bool], *, source: str) -> tu
         )
         if fits(value):
             return value, True
+        del value  # a hostile one has gigabytes
     except (ValueError, RecursionError):
         pass  # load_json says what is wrong
     return load_json(data, source=source), False
-
-
-def accepts(document: object, schema: str) -> bool:
-    """Whether the schema finds nothing wrong, by compiled code: for "capture" and "capture-set" only."""
-    return _compiled(schema)(document)
 
 
 def problems(document: object, schema: str) -> list[Found]:
@@ -190,55 +179,11 @@ def prune(document: Any, found: Iterable[Found]) -> Any:
 
 
 @cache
-def _load_schema(schema: str) -> dict[str, Any]:
-    # In a wheel the schemas lie inside the package, in a source tree beside it.
-    here = Path(__file__).resolve().parent
-    folder = next(path for path in (here / "schemas", here.parent / "schemas") if path.is_dir())
-    loaded: dict[str, Any] = json.loads((folder / f"{schema}.schema.json").read_text(encoding="utf-8"))
-    return loaded
-
-
-@cache
 def _validator(schema: str) -> Draft202012Validator:
     strict: type[Draft202012Validator] = _STRICT
-    if schema in _COMPILED:
+    if schema in fastschema.NAMES:
         strict = validators.extend(_STRICT, {"items": partial(_items, schema)})  # type: ignore[no-untyped-call]
-    return strict(_load_schema(schema))
-
-
-@cache
-def _compiled(schema: str, part: str = "") -> Callable[[object], bool]:
-    """Whether a value is as a schema (or the part of it named in $defs) has it, without a reason."""
-    whole = _load_schema(schema)
-    definition = _inlined(whole["$defs"][part] if part else whole, whole["$defs"])
-    # Never use_default: it would put values into the document.
-    validate = fastjsonschema.compile(definition, use_default=False)
-
-    def good(value: object) -> bool:
-        try:
-            validate(value)
-        except (fastjsonschema.JsonSchemaException, RecursionError):
-            return False
-        return True
-
-    return good
-
-
-def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """The schema with every reference replaced by what it refers to: each would be a function call for each value."""
-    if isinstance(schema, list):
-        return [_inlined(item, definitions) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return _inlined(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
-    return {
-        key: {name: _inlined(inner, definitions) for name, inner in value.items()}
-        if key == "properties"
-        else _inlined(value, definitions)
-        for key, value in schema.items()
-        if key not in _SILENT
-    }
+    return strict(load(schema))
 
 
 def _items(name: str, validator: Any, schema: Any, value: object, _whole: object) -> Iterator[ValidationError]:
@@ -246,7 +191,7 @@ def _items(name: str, validator: Any, schema: Any, value: object, _whole: object
     if not isinstance(value, list):
         return
     part = schema.get("$ref", "").removeprefix("#/$defs/")
-    good = _compiled(name, part) if part and len(value) > _FEW else None
+    good = fastschema.compiled(name, part) if part and len(value) > _FEW else None
     for index, item in enumerate(value):
         if good is None or not good(item):
             yield from validator.descend(item, schema, path=index)

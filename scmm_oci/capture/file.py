@@ -17,13 +17,14 @@ from scmm_oci.capture.check import check
 from scmm_oci.capture.document import FORMAT, VERSION, build, plain
 from scmm_oci.capture.model import Capture
 from scmm_oci.errors import BadInput, Failure, Problem, short
+from scmm_oci.fastschema import accepts
 from scmm_oci.files import atomic_write, read_bounded
-from scmm_oci.schema import MOST, Found, accepts, load_fitting, place, problems, prune
+from scmm_oci.schema import MOST, Found, load_fitting, place, problems, prune
 
 SET_FORMAT = "scmm-capture-set"
 
-# A file takes some 300 bytes for each way in which a path was used, and a hundred thousand of these are not rare. A
-# planted file at the bound takes tens of seconds and a gigabyte to read, not the machine.
+# A file takes some 250 bytes for each way in which a path was used, and a hundred thousand of these are not rare. A
+# planted file at the bound takes half a minute and two gigabytes to read (measured: empty objects), not the machine.
 MAX_BYTES = 64 << 20
 
 # Problems of all captures of a set together: each has up to MOST with the schema, one line that says so, and MOST more.

@@ -19,6 +19,8 @@ VERBS = {
     "hooks": ("scmm_oci.cli.hooks", "Record podman's containers through OCI hooks: install, remove, inspect."),
     "doctor": ("scmm_oci.cli.doctor", "Check all that recording needs on this host."),
     "record": ("scmm_oci.cli.record", "List running recordings, or save those whose hooks were killed."),
+    "show": ("scmm_oci.cli.show", "Print what captures hold."),
+    "merge": ("scmm_oci.cli.merge", "Put captures into one file, kept apart."),
     "extract": ("scmm_oci.cli.extract", "Make a policy and a seccomp profile from captures."),
     "compile": ("scmm_oci.cli.compile", "Make a seccomp profile from a policy that you edited."),
 }
@@ -74,6 +76,16 @@ def compile(argv: Sequence[str] | None = None) -> int:
 def record(argv: Sequence[str] | None = None) -> int:
     """Run ``scmm-record``."""
     return _verb("record", argv)
+
+
+def show(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-show``."""
+    return _verb("show", argv)
+
+
+def merge(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-merge``."""
+    return _verb("merge", argv)
 
 
 def _verb(verb: str, argv: Sequence[str] | None) -> int:

@@ -23,7 +23,7 @@ def print_stats(captures: Sequence[Capture], *, as_json: bool) -> None:
 
     out = console()
     for capture in captures:
-        for label, value in _heading(capture):
+        for label, value in heading(capture):
             out.print(Text(f"{label + ':':<11}{value}"))
         table = Table("session", "phase", box=None, pad_edge=False)
         table.add_column("names", justify="right")
@@ -45,7 +45,7 @@ def print_stats(captures: Sequence[Capture], *, as_json: bool) -> None:
         out.print()
 
 
-def _heading(capture: Capture) -> Iterable[tuple[str, str]]:
+def heading(capture: Capture) -> Iterable[tuple[str, str]]:
     yield "capture", plain(capture.name)
     yield "recorded", plain(f"{capture.started_at} – {capture.ended_at}")
     yield "host", plain(f"Linux {capture.host.kernel}, {capture.host.machine}")

@@ -27,7 +27,7 @@ ALLOWED = {
     "enforcer": ("tables", "kernel", "oci", "capture", "policy", "compiled"),
     "cli": ("tables", "kernel", "oci", "capture", "policy", "compiled", "recorder", "enforcer"),
 }
-BOTTOM = ("errors", "files", "log", "quickjson", "schema")
+BOTTOM = ("errors", "fastschema", "files", "log", "quickjson", "schema")
 MODULES = {str(path.relative_to(ROOT)): path for path in project_files(".py")}
 
 

@@ -25,7 +25,8 @@ from samples import (
 from scmm_oci.capture import facts, file
 from scmm_oci.capture.model import LossKind, NoteKind, Phase, SessionKind, Source
 from scmm_oci.errors import BadInput
-from scmm_oci.schema import _STRICT, Draft202012Validator, _load_schema, _validator, accepts, prune
+from scmm_oci.fastschema import accepts, load
+from scmm_oci.schema import _STRICT, Draft202012Validator, _validator, prune
 from scmm_oci.schema import problems as explain
 from scmm_oci.tables import operations, vocabulary
 from scmm_oci.tables.syscalls import ARCHES
@@ -415,7 +416,7 @@ def test_the_compiled_schema_refuses_what_the_other_does(data):
         else:
             holder.append(data.draw(_JUNK) if change == "add" else copy.deepcopy(holder[key]))
     # Controls: the schema as jsonschema has it, and as it is with the shortcut for long lists.
-    good = not list(_STRICT(_load_schema("capture")).iter_errors(document))
+    good = not list(_STRICT(load("capture")).iter_errors(document))
     assert accepts(document, "capture") == good
     assert (not explain(document, "capture")) == good
 

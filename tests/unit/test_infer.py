@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from samples import NGINX, app, as_bytes, call, captures, nginx, session
 
 from scmm_oci.capture import file
-from scmm_oci.capture.model import Host, Phase
+from scmm_oci.capture.model import Host, LossKind, Phase
 from scmm_oci.errors import BadInput
 from scmm_oci.policy import document
 from scmm_oci.policy.infer import infer, name_of, runtime_names
@@ -160,6 +160,34 @@ def test_incomplete_captures_are_refused_with_every_loss():
     accepted = infer([incomplete], accept_incomplete=True)
     assert accepted.policy == infer([capture(NGINX)]).policy
     assert codes(accepted)[:2] == ["incomplete", "incomplete"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "way_out"),
+    [(kind, "record again, or") for kind in LossKind if kind not in ("io-uring", "snapshot", "attached")]
+    + [
+        ("io-uring", "record again with kernel.io_uring_disabled=2, or"),
+        ("snapshot", "take it when the recording has ended, or"),
+        ("attached", "record from the program's start, or"),
+    ],
+)
+def test_no_kind_of_loss_is_taken_without_consent(kind, way_out):
+    loss = {"kind": kind, "count": 1, "detail": "x"}
+    incomplete = capture(nginx(complete=False, losses=[loss]))
+    with pytest.raises(BadInput) as caught:
+        infer([incomplete])
+    told = f"is incomplete: {kind} (1×): x ({way_out} take it as it is with --accept-incomplete)"
+    assert str(caught.value) == f"capture 'nginx': {told}"
+    accepted = infer([incomplete], accept_incomplete=True)
+    assert codes(accepted)[0] == "incomplete"
+    # Control: nothing was lost.
+    assert "incomplete" not in codes(infer([capture(NGINX)]))
+
+
+def test_io_uring_is_a_loss_of_the_capture_and_a_finding_of_the_policy():
+    loss = {"kind": "io-uring", "count": 1, "detail": "x"}
+    document = app(call("io_uring_setup"), complete=False, losses=[loss])
+    assert codes(infer([capture(document)], accept_incomplete=True)) == ["incomplete", "io-uring"]
 
 
 def test_captures_of_different_machines_do_not_mix():
