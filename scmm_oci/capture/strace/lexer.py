@@ -1,7 +1,7 @@
 """Lines of strace output → what each is: a call, its resumption, a signal, an end, or talk of strace itself.
 
-The forms are those that strace(1) describes for -f, -o, -t, -r, -T, -i, -n, -y, -X, --decode-pids and what strace 4.x and
-6.x print. Used by the importer. Patterns are possessive and have no nested choice: each is linear in the line.
+The forms are those that strace(1) describes for -f, -o, -t, -r, -T, -i, -n, -y, -X and --decode-pids, as strace 4.x to
+6.x print them. Used by the importer. Patterns are possessive and have no nested choice: each is linear in the line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_LINE = 1 << 20
 
 _STRING = r'"(?:[^"\\]++|\\.)*+"'
 # What -y puts behind a descriptor. strace escapes < and > in paths; "->" stands between two ends of a connection.
-_DECORATION = rf"<(?:[^<>\"\\-]++|\\.|{_STRING}|->|-|<[^<>]*+>)*+>"
+_DECORATION = rf"<(?:[^<>\"\\-]++|\\.|{_STRING}|->|-)*+(?:<(?:char|block) \d+:\d+>)?>"
 _COMMENT = r"/\*(?:[^*]++|\*(?!/))*+\*/"
 
 
@@ -43,7 +43,7 @@ _UNFINISHED = re.compile(r" ?<(?:unfinished|detached|pid changed to \d{1,8}) \.\
 _RESUMED = re.compile(r"<\.\.\. ([A-Za-z_][A-Za-z0-9_]{0,63}) resumed>\s?", re.ASCII)
 _SIGNAL = re.compile(r"--- (SIG[A-Z0-9_+]{1,12}) (?:\{.*\}|\(.*\)|@ .*) ---\Z", re.ASCII)
 _STOPPED = re.compile(r"--- stopped by SIG[A-Z0-9_]{1,12} ---\Z", re.ASCII)
-_ENDED = re.compile(r"\+\+\+ (?:exited with -?\d+|killed by [^ ]+(?: \(core dumped\))?) \+\+\+\Z", re.ASCII)
+_ENDED = re.compile(r"\+\+\+ (exited|killed) (?:with -?\d+|by [^ ]+(?: \(core dumped\))?) \+\+\+\Z", re.ASCII)
 _SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d{1,8}) \+\+\+\Z", re.ASCII)
 _MODE = re.compile(r"(?:strace: )?\[ Process PID=(\d{1,8}) runs in ([^\]]{1,20}) mode\. \]\Z", re.ASCII)
 _ATTACHED = re.compile(
@@ -65,7 +65,7 @@ class Kind(Enum):
     UNFINISHED = auto()  # name, text: the arguments so far
     RESUMED = auto()  # name, text: the rest
     SIGNAL = auto()  # name: the signal
-    ENDED = auto()  # the thread is gone
+    ENDED = auto()  # the thread is gone; name: "exited" or "killed"
     SUPERSEDED = auto()  # number: the thread that takes its place
     MODE = auto()  # number: a pid; name: what mode it runs in
     ATTACHED = auto()  # number: a pid
@@ -150,8 +150,8 @@ def _other(text: str, body: str, pid: int | None, time: str | None) -> Line:
         return Line(Kind.NOTHING, pid, time)
     if match := _SUPERSEDED.match(body):
         return Line(Kind.SUPERSEDED, pid, time, int(match[1]))
-    if _ENDED.match(body):
-        return Line(Kind.ENDED, pid, time)
+    if match := _ENDED.match(body):
+        return Line(Kind.ENDED, pid, time, None, match[1])
     if match := _MODE.match(body):
         return Line(Kind.MODE, pid, time, int(match[1]), match[2])
     if match := _ATTACHED.match(body):
@@ -193,6 +193,18 @@ def partial(body: str) -> list[str]:
         return split(body + ")")[0]
     except BadLine:
         return []
+
+
+def members(text: str) -> Iterator[str]:
+    """The members of the structure that an argument begins with, at its first level, such as ``flags=O_RDONLY``."""
+    at = 1
+    while text.startswith("{"):
+        match = _ARGUMENT.match(text, at)
+        assert match is not None  # it may be empty
+        yield text[at : match.end()].strip()
+        if text[match.end() : match.end() + 1] != ",":
+            return
+        at = match.end() + 1
 
 
 def _slow(body: str, at: int) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from scmm_oci.capture.strace.lexer import members
 from scmm_oci.tables.arch import Arch
 
 _STRING = re.compile(r'(@?)"((?:[^"\\]++|\\.)*+)"(\.\.\.)?', re.DOTALL)
@@ -18,7 +19,8 @@ _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "f": "\f", "a": "\a", "b": "\b", "e": "\x1b"}
 _DESCRIPTOR = re.compile(r"(-?\d{1,10}|AT_FDCWD|0xffffff9c)(?:<(.*)>(\(deleted\))?)?(?: /\*.*\*/)?\Z", re.DOTALL)
 _NUMBER = re.compile(r"(-?)(0x[0-9a-fA-F]{1,16}|\d{1,20})\Z", re.ASCII)
-_STRUCTURE = re.compile(r'\{(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+\}', re.DOTALL)
+# Strings are taken whole: what a program sends can look like an address.
+_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"|\{(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+\}', re.DOTALL)
 _PAIR = re.compile(r"\[(\d{1,9})(?:<.*>)?, (\d{1,9})(?:<.*>)?\]\Z", re.DOTALL)
 
 # fcntl(2): "the current directory" in the place of a descriptor.
@@ -154,12 +156,7 @@ def flags(text: str, arch: Arch) -> int | None:
 
 def field(text: str, key: str) -> str | None:
     """The value of a field at the first level of a structure: of {flags=O_RDONLY, mode=0} and "flags", O_RDONLY."""
-    from scmm_oci.capture.strace.lexer import partial
-
-    if not text.startswith("{"):
-        return None
-    inner = text[1 : text.rfind("}")] if "}" in text else text[1:]
-    for piece in partial(inner):
+    for piece in members(text):
         if piece.startswith(f"{key}="):
             return piece[len(key) + 1 :]
     return None

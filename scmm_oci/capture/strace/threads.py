@@ -1,0 +1,168 @@
+"""What a trace says of its processes: directories, descriptors, signal handlers and programs, as they change.
+
+One Thread for each that lives. What threads share (clone(2): CLONE_FS, CLONE_FILES, CLONE_SIGHAND, CLONE_THREAD) is one
+object here too. A path whose beginning is not known yet starts with a NUL and the number of a base; see paths.Bases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from scmm_oci.capture.facts import PathState
+from scmm_oci.tables.arch import Arch
+
+# A table of descriptors that is larger is not a program's but a hostile trace's (RLIMIT_NOFILE is 1024 as a rule).
+MAX_DESCRIPTORS = 4096
+
+
+class Place(NamedTuple):
+    """A path and how far it can be relied on."""
+
+    path: str
+    state: PathState
+
+
+@dataclass(slots=True, eq=False)
+class Socket:
+    """A socket: what it is, and what it was bound to."""
+
+    family: str
+    type: str
+    protocol: int
+    address: str | None = None
+    port: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Open:
+    """An open descriptor: the file or socket behind it, and whether it is closed by execve."""
+
+    place: Place | None = None
+    socket: Socket | None = None
+    cloexec: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Directories:
+    """The current directory and the root: struct fs_struct. ``root`` is "" where it was never changed."""
+
+    cwd: Place
+    root: str = ""
+
+    def copy(self) -> Directories:
+        return Directories(self.cwd, self.root)
+
+
+class Descriptors:
+    """A process's table of descriptors; only those are in it that the trace showed being made."""
+
+    __slots__ = ("_open",)
+
+    def __init__(self, opened: dict[int, Open] | None = None) -> None:
+        self._open = opened if opened is not None else {}
+
+    def copy(self) -> Descriptors:
+        return Descriptors(dict(self._open))
+
+    def get(self, fd: int) -> Open | None:
+        return self._open.get(fd)
+
+    def set(self, fd: int, opened: Open) -> None:
+        if len(self._open) < MAX_DESCRIPTORS or fd in self._open:
+            self._open[fd] = opened
+
+    def close(self, first: int, last: int) -> None:
+        if first == last:
+            self._open.pop(first, None)
+            return
+        for fd in [fd for fd in self._open if first <= fd <= last]:
+            del self._open[fd]
+
+    def close_on_exec(self, first: int, last: int) -> None:
+        for fd, opened in self._open.items():
+            if first <= fd <= last:
+                self._open[fd] = Open(opened.place, opened.socket, True)
+
+    def executed(self) -> Descriptors:
+        """What is left after execve."""
+        return Descriptors({fd: opened for fd, opened in self._open.items() if not opened.cloexec})
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+
+@dataclass(slots=True, eq=False)
+class Handlers:
+    """Which signals have a handler; ``known``: all of that is known, as the process was seen from an execve on."""
+
+    handled: dict[str, bool] = field(default_factory=dict)  # signal → whether it is reset once used
+    known: bool = False
+    others: set[str] = field(default_factory=set)  # signals that were seen to have none
+
+    def copy(self) -> Handlers:
+        return Handlers(dict(self.handled), self.known, set(self.others))
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """A thread group: the program it runs, and whether the trace showed it end by a call of its own.
+
+    ``program`` is a number of Program, None before the first execve. ``began``: whether it is the program that was
+    traced, or comes of it; strace's own child is not until it executes that.
+    """
+
+    pid: int
+    program: int | None = None
+    began: bool = True
+    ended: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """A place that a signal interrupted. ``sure``: that a handler runs; ``first``: the first call made since."""
+
+    previous: object
+    restart: int | None
+    sure: bool
+    first: tuple[Arch, int] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Thread:
+    """One thread. ``pending``: the call that it has begun and not ended (importer.Begun)."""
+
+    pid: int
+    process: Process
+    directories: Directories
+    descriptors: Descriptors
+    handlers: Handlers
+    arch: Arch
+    previous: object = "start"
+    restart: int | None = None
+    frames: list[Frame] = field(default_factory=list)
+    pending: object = None
+
+    def child(self, pid: int, flags: frozenset[str]) -> Thread:
+        """The thread that a call of the clone family makes, with these of its flags."""
+        threaded = "CLONE_THREAD" in flags
+        return Thread(
+            pid,
+            self.process if threaded else Process(pid, self.process.program, self.process.began),
+            self.directories if "CLONE_FS" in flags else self.directories.copy(),
+            self.descriptors if "CLONE_FILES" in flags else self.descriptors.copy(),
+            self.handlers if "CLONE_SIGHAND" in flags else self.handlers.copy(),
+            self.arch,
+        )
+
+    def execute(self, program: int, arch: Arch) -> None:
+        """What a successful execve changes."""
+        self.process.program = program
+        self.process.began = True
+        self.descriptors = self.descriptors.executed()
+        self.directories = self.directories.copy()
+        self.handlers = Handlers(known=True)
+        self.arch = arch
+        self.previous = "start"
+        self.restart = None
+        self.frames.clear()
