@@ -296,6 +296,8 @@ static __always_inline int keep_facts(struct pt_regs *regs, struct scmm_thread *
 	default:
 		return 0;
 	}
+	if (plan->names[0] == SCMM_NO_ARGUMENT)
+		return 0;
 	first = name(thread, plan, 0, detail, 0, ret);
 	if (plan->names[1] != SCMM_NO_ARGUMENT)
 		name(thread, plan, 1, detail, first, ret);
@@ -449,6 +451,8 @@ int BPF_PROG(scmm_signal, int sig, void *info, struct k_sigaction *action)
  */
 static __always_inline bool is_payload(struct scmm_slot *slot, struct task_struct *task, struct scmm_thread *thread)
 {
+	if (thread->flags & SCMM_FOLLOWED)
+		return true;
 	if (slot->mntns && slot->mntns != BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum))
 		return false;
 	return thread->session != 1 || slot->init == bpf_get_current_pid_tgid() >> 32;
@@ -497,8 +501,10 @@ int BPF_PROG(scmm_fork, struct task_struct *parent, struct task_struct *child)
 	slot = live_slot(thread->slot, thread->epoch);
 	if (!slot)
 		return 0;
-	if (slot->flags & SCMM_NO_FOLLOW && BPF_CORE_READ(child, tgid) != BPF_CORE_READ(parent, tgid))
+	if (slot->flags & SCMM_NO_FOLLOW && BPF_CORE_READ(child, tgid) != BPF_CORE_READ(parent, tgid)) {
+		count(slot, SCMM_UNFOLLOWED);
 		return 0;
+	}
 	copy = bpf_task_storage_get(&threads, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!copy) {
 		count(slot, SCMM_LOST_THREADS);

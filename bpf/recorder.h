@@ -85,7 +85,8 @@ enum scmm_counter {
 	SCMM_LOST_PROGRAMS = 9,		/* executed programs about which something could not be found out */
 	SCMM_LOST_ORDER = 10,		/* calls whose place in the order could not be kept */
 	SCMM_PROGRAMS_SHARED = 11,	/* programs that share the last number */
-	SCMM_COUNTERS = 12,
+	SCMM_UNFOLLOWED = 12,		/* child processes that were not to be followed */
+	SCMM_COUNTERS = 13,
 };
 
 enum scmm_slot_flag {

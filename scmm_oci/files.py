@@ -42,12 +42,19 @@ def read_bounded(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes, mode: int = 0o644) -> None:
+def atomic_write(
+    path: str | os.PathLike[str], data: bytes, mode: int = 0o644, *, owner: tuple[int, int] | None = None
+) -> None:
     """Write one file whole or not at all; see :func:`atomic_write_all`."""
-    atomic_write_all([(path, data)], mode)
+    atomic_write_all([(path, data)], mode, owner=owner)
 
 
-def atomic_write_all(files: Sequence[tuple[str | os.PathLike[str], bytes]], mode: int = 0o644) -> None:
+def atomic_write_all(
+    files: Sequence[tuple[str | os.PathLike[str], bytes]],
+    mode: int = 0o644,
+    *,
+    owner: tuple[int, int] | None = None,
+) -> None:
     """Write several files, all of them or none.
 
     Each goes to a temporary name in its own directory and is synced; when all are there, they are renamed into place.
@@ -57,6 +64,7 @@ def atomic_write_all(files: Sequence[tuple[str | os.PathLike[str], bytes]], mode
     Args:
         files: pairs of path and content.
         mode: permission bits of the new files, less the umask.
+        owner: user and group that the new files are given to; None: ours.
 
     Raises:
         Failure: a file could not be written; no path has changed.
@@ -68,7 +76,7 @@ def atomic_write_all(files: Sequence[tuple[str | os.PathLike[str], bytes]], mode
     try:
         for name, (_, data) in zip(names, files, strict=True):
             _check_replaceable(name)
-            staged.append((_stage(name, data, mode), name))
+            staged.append((_stage(name, data, mode, owner), name))
         _rename_all(staged, mode)
     finally:
         for temporary, _ in staged:
@@ -93,7 +101,7 @@ def _temporary(name: str) -> str:
     return os.path.join(os.path.dirname(name) or ".", f".scmm-{os.urandom(8).hex()}.tmp")
 
 
-def _stage(name: str, data: bytes, mode: int) -> str:
+def _stage(name: str, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> str:
     temporary = _temporary(name)
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
@@ -103,6 +111,8 @@ def _stage(name: str, data: bytes, mode: int) -> str:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
+        if owner is not None:
+            os.fchown(fd, *owner)
         os.fsync(fd)
     except BaseException as error:
         _forget(temporary)

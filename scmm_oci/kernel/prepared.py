@@ -71,9 +71,10 @@ def load_and_pin(
 ) -> None:
     """Make the maps, load and attach every program, pin the maps named in `pins` and every link.
 
-    entries: map name → size, where it is not the object's. values: map name → its first value. pins: map name or `link` → path, for `link` a prefix
-    that the program's name is appended to; with none, this only proves it can be done. What is not pinned is
-    gone on return; what is pinned when this fails is the caller's to remove. Raises BpfError.
+    entries: map name → size, where it is not the object's. values: map name → its first value. pins: map name or
+    `link` → path, for `link` a prefix that the program's name is appended to; with none, this only proves it can be
+    done. What is not pinned is gone on return; what is pinned when this fails is the caller's to remove. Raises
+    BpfError.
     """
     opened: list[int] = []
     try:

@@ -85,7 +85,10 @@ def load(directory: str, *, run_dir: str, call_tables: int, facts: int, seed: in
             entries={
                 **dict.fromkeys(("sets", "free_sets"), call_tables),
                 **dict.fromkeys(("edges", "free_edges"), edges),
-                **{"facts": facts, "facts_medium": facts // 8, "facts_long": facts // 128, "arguments": facts // 2},
+                "facts": facts,
+                "facts_medium": facts // 8,
+                "facts_long": facts // 128,
+                "arguments": facts // 2,
             },
             values={".data.config": config, ".data.plans": bytes.fromhex(form["plans"])},
             pins={

@@ -224,8 +224,8 @@ def finish(
     if failure is not None:
         raise Unsaved(
             failure.errno,
-            f"{settings.capture_dir} did not take the capture ({failure}); it is kept in {saved}: "
-            "make room, then run scmm record --recover",
+            f"the capture could not be written ({failure}); it is kept in {saved}: "
+            f"make room, then run scmm record --recover, which puts it into {settings.capture_dir}",
         )
     return saved, document
 
@@ -243,6 +243,8 @@ def capture(
     slot = drain.read_slot(maps, entry["slot"])
     files = facts.Files(slot.facts, milliseconds=slot.milliseconds)
     where = entry.get("files") or {"root": None, "mounts": {}}
+    if str(where["root"]).startswith("/proc/self/") and entry.get("owner", {}).get("pid") != os.getpid():
+        where = {"root": None, "mounts": {}}  # a descriptor of a process that is gone
     with resolve.Resolver(
         where["root"],
         where["mounts"],

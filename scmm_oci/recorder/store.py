@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 SUFFIX = ".scmm-cap"
 
 
+def encode(document: dict[str, Any]) -> bytes:
+    """The bytes of a capture file."""
+    return quickjson.dumps(document)
+
+
 def store(directory: str, document: dict[str, Any]) -> str:
     """Write DIRECTORY/NAME.scmm-cap and return its path.
 
@@ -23,7 +28,7 @@ def store(directory: str, document: dict[str, Any]) -> str:
     private_directory(directory)
     path = os.path.join(directory, document["name"] + SUFFIX)
     temporary = os.path.join(directory, f".{document['name']}.tmp")  # one that a killed hook left is used again
-    data = quickjson.dumps(document)
+    data = encode(document)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(temporary, flags, 0o600)
     try:

@@ -43,6 +43,7 @@ COUNTERS = (
     "lost-programs",
     "lost-order",
     "programs-shared",
+    "unfollowed",
 )
 # Flags of a slot and of a thread.
 ATTACHED, NO_FOLLOW = 1, 2

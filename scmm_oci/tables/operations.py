@@ -125,6 +125,7 @@ FILE_CALLS: dict[str, FileCall] = {
     "open": FileCall("open", (None, 0, "open"), flags=1, mask=OPEN_MASK),
     "openat": FileCall("open", (0, 1, "open"), flags=2, mask=OPEN_MASK),
     "openat2": FileCall("open", (0, 1, "open"), flags=2, mask=OPEN_MASK),  # flags are in memory
+    "open_by_handle_at": FileCall("open", flags=2, mask=OPEN_MASK),
     "creat": FileCall("open", (None, 0, "open"), implied=O_CREAT | _O_WRONLY | O_TRUNC),
     "execve": FileCall("exec", (None, 0, "execute")),
     "execveat": FileCall("exec", (0, 1, "execute"), flags=4, mask=_AT_FLAGS),
