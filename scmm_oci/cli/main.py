@@ -20,6 +20,7 @@ VERBS = {
     "doctor": ("scmm_oci.cli.doctor", "Check all that recording needs on this host."),
     "record": ("scmm_oci.cli.record", "List running recordings, or save those whose hooks were killed."),
     "show": ("scmm_oci.cli.show", "Print what captures hold."),
+    "import-strace": ("scmm_oci.cli.import_strace", "Make a capture of what strace wrote."),
     "merge": ("scmm_oci.cli.merge", "Put captures into one file, kept apart."),
     "extract": ("scmm_oci.cli.extract", "Make a policy and a seccomp profile from captures."),
     "compile": ("scmm_oci.cli.compile", "Make a seccomp profile from a policy that you edited."),
@@ -36,7 +37,7 @@ class _Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(VERBS[cmd_name][0])
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -86,6 +87,11 @@ def show(argv: Sequence[str] | None = None) -> int:
 def merge(argv: Sequence[str] | None = None) -> int:
     """Run ``scmm-merge``."""
     return _verb("merge", argv)
+
+
+def import_strace(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-import-strace``."""
+    return _verb("import-strace", argv)
 
 
 def _verb(verb: str, argv: Sequence[str] | None) -> int:
