@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from scmm_oci.tables import syscalls
-from scmm_oci.tables.arguments import ARGUMENTS, describe
+from scmm_oci.tables.arguments import Argument, arguments, describe
 
 
 def call_name(one: dict[str, Any], native: str | None) -> str:
@@ -23,7 +25,7 @@ def call_name(one: dict[str, Any], native: str | None) -> str:
 
 def meaning(one: dict[str, Any], value: int) -> str:
     """A value of an argument in words, or in hexadecimal."""
-    for argument in ARGUMENTS.get(one["name"] or "", ()):
+    for argument in _arguments(one["arch"]).get(one["name"] or "", ()):
         if tuple(argument.indexes) == tuple(one["indexes"]) and argument.field == one["field"]:
             return describe(argument, value, arch=one["arch"])
     if len(one["indexes"]) == 2:
@@ -38,6 +40,11 @@ def flags_of(one: dict[str, Any], native: str | None) -> str:
     if one["operation"] == "open" and native is not None:
         return meaning({"name": "openat", "indexes": (2,), "field": None, "arch": native}, one["flags"])
     return f"{one['flags']:#o}" if one["operation"] in ("open", "mknod", "access") else _number(one["flags"])
+
+
+@cache
+def _arguments(arch: str) -> Mapping[str, tuple[Argument, ...]]:
+    return arguments(arch)
 
 
 def _number(value: int) -> str:
