@@ -132,7 +132,7 @@ class _Importer:
             self._lines += 1
             if self._progress is not None and self._lines % 10_000 == 0:
                 self._progress(self._lines)
-            whole = raw.endswith(b"\n")
+            whole = raw.endswith(b"\n") or len(raw) > lexer.MAX_LINE
             try:
                 if len(raw) > lexer.MAX_LINE:
                     raise BadLine(f"is longer than {lexer.MAX_LINE} bytes", "use a smaller -s")

@@ -52,7 +52,7 @@ _ATTACHED = re.compile(
 _TALK = re.compile(r"strace: | > |\[ (?:Process|Interrupted)|<\.\.\. resuming|exit code: ", re.ASCII)
 
 _RESULT = re.compile(
-    rf"\s*= (\?|-?\d{{1,20}}|0x[0-9a-f]{{1,16}})(?:({_DECORATION})(\(deleted\))?)?"
+    rf"\s*= (\?|0x[0-9a-f]{{1,16}}|-?\d{{1,20}})(?:({_DECORATION})(\(deleted\))?)?"
     r"(?: (E[A-Z0-9]{1,20})\b| \(errno (\d{1,4})\))?",
     re.ASCII | re.DOTALL,
 )

@@ -15,12 +15,13 @@ from scmm_oci.capture.strace.lexer import members
 from scmm_oci.tables.arch import Arch
 
 _STRING = re.compile(r'(@?)"((?:[^"\\]++|\\.)*+)"(\.\.\.)?', re.DOTALL)
+_EACH = re.compile(r'"((?:[^"\\]++|\\.)*+)("(?:\.\.\.)?)?', re.DOTALL)
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "f": "\f", "a": "\a", "b": "\b", "e": "\x1b"}
 _DESCRIPTOR = re.compile(r"(-?\d{1,10}|AT_FDCWD|0xffffff9c)(?:<(.*)>(\(deleted\))?)?(?: /\*.*\*/)?\Z", re.DOTALL)
 _NUMBER = re.compile(r"(-?)(0x[0-9a-fA-F]{1,16}|\d{1,20})\Z", re.ASCII)
-# Strings are taken whole: what a program sends can look like an address.
-_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"|\{(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+\}', re.DOTALL)
+# Strings are taken whole, to the end if they have none: what a program sends can look like an address.
+_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|\{(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+\}', re.DOTALL)
 _PAIR = re.compile(r"\[(\d{1,9})(?:<.*>)?, (\d{1,9})(?:<.*>)?\]\Z", re.DOTALL)
 
 # fcntl(2): "the current directory" in the place of a descriptor.
@@ -107,12 +108,14 @@ def name(text: str) -> Name | None:
 
 def strings(text: str) -> Iterator[Name]:
     """Every string in an argument, such as those of execve's vector."""
-    return (Name(unescape(match[2]), match[3] is not None) for match in _STRING.finditer(text))
+    return (Name(unescape(match[1]), match[2] != '"') for match in _EACH.finditer(text))
 
 
 def plain(text: str) -> str:
-    """The argument without the comment that -X verbose adds."""
-    return text.split(" /*", 1)[0].rstrip() if "/*" in text else text
+    """The argument as one expression, without the comment that -X verbose adds."""
+    text = text.split(" /*", 1)[0].rstrip() if "/*" in text else text
+    # strace 6.1 with -X raw leaves out the name of a flag that is zero, not the bar behind it.
+    return text.removeprefix("|")
 
 
 @lru_cache(4096)
