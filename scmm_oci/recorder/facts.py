@@ -261,7 +261,7 @@ def programs_of(
 
 def arguments_of(values: Iterable[tuple[bytes, bytes]], *, machine: str) -> list[dict[str, Any]]:
     """`arguments` of the document. values: (key, value) of the map `arguments`."""
-    from scmm_oci.tables.arguments import ARGUMENTS
+    from scmm_oci.tables.arguments import arguments
     from scmm_oci.tables.syscalls import name_of
 
     sets: dict[tuple[str, int, int], set[int]] = {}
@@ -277,7 +277,7 @@ def arguments_of(values: Iterable[tuple[bytes, bytes]], *, machine: str) -> list
     for place in sorted(sets):
         arch, nr, spec = place
         name = name_of(arch, nr) or ""
-        argument = ARGUMENTS[name][spec]
+        argument = arguments(arch)[name][spec]
         rows.append(
             {
                 "arch": arch,

@@ -10,6 +10,8 @@ from scmm_oci.tables import arguments, operations, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scmm_oci.tables.arguments import Argument
 
 # Offsets in words of 8 bytes: struct clone_args and struct open_how, clone(2) and openat2(2).
@@ -23,17 +25,20 @@ def plans(machine: str) -> bytes:
     result = []
     for arch in wire.ARCHES[machine]:
         names = {number: name for name, number in syscalls.numbers(arch).items()} if arch else {}
-        result += [plan_of(names[number]) if number in names else empty for number in range(wire.NR_MAX)]
+        kept = arguments.arguments(arch) if arch else {}
+        for number in range(wire.NR_MAX):
+            name = names.get(number)
+            result.append(plan_of(name, kept.get(name, ())) if name else empty)
     return b"".join(result)
 
 
-def plan_of(name: str) -> bytes:
-    """struct scmm_plan of a call; one that keeps nothing for a name that the tables have nothing on."""
+def plan_of(name: str, kept: Sequence[Argument] = ()) -> bytes:
+    """struct scmm_plan of a call, with these of its arguments; nothing of a name that the tables have nothing on."""
     bits = {"rt_sigreturn": wire.PLAN_SIGRETURN, "sigreturn": wire.PLAN_SIGRETURN}.get(name, 0)
     if name == "restart_syscall":
         bits |= wire.PLAN_RESTART
     specs, masks = [], []
-    for argument in arguments.ARGUMENTS.get(name, ()):
+    for argument in kept:
         spec = spec_of(name, argument)
         bits |= wire.PLAN_MEMORY if spec & wire.SPEC_MEMORY else wire.PLAN_ARGUMENTS
         specs.append(spec)
