@@ -552,3 +552,13 @@ def test_what_is_rendered_comes_back(trace):
     lines, counts = trace
     got = {name: [call.entered, call.succeeded, set(call.errnos)] for name, call in calls(take(*lines)).items()}
     assert got == counts
+
+
+def test_a_long_chain_of_waiting_children_needs_no_stack():
+    # Each child's lines wait for the one before it, whose own clone is among the waiting lines.
+    lines = [EXEC, "7 fork() = 8", "8 getpid() = 8", "7 fork( <unfinished ...>", "8 fork( <unfinished ...>"]
+    for pid in range(100, 3100):
+        lines += [f"{pid} getuid() = 0", f"{pid} fork() = {pid + 1}"]
+    capture = take(*lines, "7 <... fork resumed>) = 100", "8 <... fork resumed>) = 9")
+    assert calls(capture)["getuid"].entered == 3000
+    assert calls(capture)["fork"].succeeded == 3003

@@ -23,7 +23,7 @@ from scmm_oci.capture.model import (
 )
 from scmm_oci.capture.strace.clock import Clock
 from scmm_oci.capture.strace.counts import Arguments, Programs
-from scmm_oci.capture.strace.effects import Facts
+from scmm_oci.capture.strace.naming import Facts
 from scmm_oci.capture.strace.order import Order
 from scmm_oci.capture.strace.paths import Bases
 from scmm_oci.capture.strace.plans import Plans
