@@ -562,3 +562,10 @@ def test_a_long_chain_of_waiting_children_needs_no_stack():
     capture = take(*lines, "7 <... fork resumed>) = 100", "8 <... fork resumed>) = 9")
     assert calls(capture)["getuid"].entered == 3000
     assert calls(capture)["fork"].succeeded == 3003
+
+
+def test_two_files_of_one_process_are_refused():
+    text = "getpid() = 5\n"
+    assert import_logs([log(text, name="a.5", pid=5), log(text, name="a.6", pid=6)], name="t").name == "t"
+    with pytest.raises(BadInput, match=r"b\.5: is of the same process as a\.5"):
+        import_logs([log(text, name="a.5", pid=5), log(text, name="b.5", pid=5)], name="t")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from scmm_oci.capture.strace import clock, lexer
 from scmm_oci.capture.strace.lexer import BadLine
+from scmm_oci.errors import BadInput, Problem
 
 # A line with where it stands: the file's name, its number, and whose it is if it does not say so.
 Numbered = tuple[str, int, int, bytes]
@@ -38,7 +39,21 @@ def numbered(log: Log, index: int) -> Iterator[Numbered]:
 
 
 def merged(logs: Sequence[Log]) -> Iterator[Numbered] | dict[int, Iterator[Numbered]]:
-    """All lines by time if every file has times that can be compared; else the lines of each pid, lowest first."""
+    """All lines by time if every file has times that can be compared; else the lines of each pid, lowest first.
+
+    Raises:
+        BadInput: two files are of the same pid.
+    """
+    first: dict[int, str] = {}
+    twice = [
+        Problem(
+            log.name, f"is of the same process as {first[log.pid]}", "import traces one by one, and merge the captures"
+        )
+        for log in logs
+        if log.pid is not None and first.setdefault(log.pid, log.name) is not log.name
+    ]
+    if twice:
+        raise BadInput(twice)
     ordered = sorted(enumerate(logs), key=lambda item: (item[1].pid is None, item[1].pid or 0, item[0]))
     sources = {(-i if log.pid is None else log.pid): _peeked(numbered(log, i)) for i, log in ordered}
     if all(timed for timed, _ in sources.values()):
