@@ -44,13 +44,11 @@ def merged(logs: Sequence[Log]) -> Iterator[Numbered] | dict[int, Iterator[Numbe
     Raises:
         BadInput: two files are of the same pid.
     """
-    first: dict[int, str] = {}
+    first: dict[int, int] = {}
     twice = [
-        Problem(
-            log.name, f"is of the same process as {first[log.pid]}", "import traces one by one, and merge the captures"
-        )
-        for log in logs
-        if log.pid is not None and first.setdefault(log.pid, log.name) is not log.name
+        Problem(log.name, f"is of the same process as {logs[first[log.pid]].name}", "import one trace at a time")
+        for index, log in enumerate(logs)
+        if log.pid is not None and first.setdefault(log.pid, index) != index
     ]
     if twice:
         raise BadInput(twice)
