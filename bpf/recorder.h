@@ -19,7 +19,7 @@
 #define SCMM_SESSIONS 8
 #define SCMM_PHASES 3
 #define SCMM_ABIS 3
-/* Call tables for all recordings together unless the user side asks for another number: 7 MiB. */
+/* Call tables for all recordings together unless the user side asks for another number: 9 MiB. */
 #define SCMM_SETS 256
 /* Of which one recording may have: all sessions and phases of the native ABI, and some for the others. */
 #define SCMM_SETS_PER_SLOT 32

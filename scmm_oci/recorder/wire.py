@@ -63,7 +63,7 @@ CGROUP_KEY = struct.Struct("=QII")  # id, hierarchy, pad
 TARGET = struct.Struct("=II")  # slot, epoch
 # epoch, mntns, sessions, sets, init, cgroups, flags, threads, facts, arguments, programs; edges_of; started;
 # counters; set_of
-SLOT = struct.Struct(f"=11I{len(ABIS)}IQ{len(COUNTERS)}Q{SESSIONS * len(PHASES) * len(ABIS)}I")
+SLOT = struct.Struct(f"=IIIIIIIIIII{len(ABIS)}IQ{len(COUNTERS)}Q{SESSIONS * len(PHASES) * len(ABIS)}I")
 _EDGES_OF = 11
 _STARTED = _EDGES_OF + len(ABIS)
 _COUNTERS = _STARTED + 1
@@ -84,7 +84,7 @@ THREAD = struct.Struct(f"=QIIIIiIIHBBBBBBHH{HANDLERS * 6}s{RECENT}Q")
 PLAN = struct.Struct(f"=BB2B2B2BB{SPECS}B3xII{SPECS}I")
 FACT_KEY = struct.Struct("=QQIBBBx")  # a, b, epoch, kind, op, size
 # programs, first, errnos, other, succeeded, failed, detail, info, name_length, base_length, sessions, state, size
-FACT = struct.Struct(f"=QQ{ERRNO_WORDS}QQIIIIHHIBB6x")
+FACT = struct.Struct(f"=QQ{ERRNO_WORDS}QQIIIIHHIBB2x4x")
 ARGUMENT_KEY = struct.Struct("=QIHBB")  # value, epoch, nr, abi, spec
 COUNT = struct.Struct("=Q")
 

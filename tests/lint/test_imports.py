@@ -147,10 +147,24 @@ wanted = state.parse_state(b'{"id": "x", "pid": 1, "annotations": {"scmm.record"
 assert wishes.read(wanted.annotations, default_name="x").record and settings.check({})
 from scmm_oci.recorder import drain, ledger, runtimes, session, store, wire
 from scmm_oci import quickjson
-call = {0: (2, 1, 1 << 2, 0, 0, 1, 1)}
-slot = drain.Slot(counters=dict.fromkeys(wire.COUNTERS, 0), sets=[(0, 2, 0, call)])
+from scmm_oci.recorder import addresses, facts, resolve, slots
+call = {0: (2, 1, 1 << 2, 0, 0, 1, 1, 1, 5)}
+key = wire.FACT_KEY.pack(1, 2, 3, wire.FILE, 17, 0)
+name = b"etc/x"
+value = wire.FACT.pack(1, 9, 4, 0, 0, 0, 0, 1, 0, 0, len(name), 0, 1, wire.AS_NAMED, 0) + name
+unix = wire.FACT.pack(1, 9, 0, 0, 0, 0, 1, 0, 0, 1, 8, 0, 1, wire.AS_NAMED, 0) + b"\\2\\0\\0P\\x7f\\0\\0\\1"
+found = [facts.Fact(key, value), facts.Fact(wire.FACT_KEY.pack(2, 2, 3, wire.SOCKET, 1, 0), unix)]
+slot = drain.Slot(
+    counters=dict.fromkeys(wire.COUNTERS, 0), sets=[(0, 2, 0, call)], edges=[], facts=found,
+    arguments=[(wire.ARGUMENT_KEY.pack(5, 3, 257, 0, 0), bytes(8))], threads=0, started=0,
+)
 entry = {"name": "x", "started_at": "", "container": {}, "runtime": {}}
-document = drain.document(slot, entry, ended_at="", kernel="6", machine="x86_64")
+files = facts.Files(slot.facts, milliseconds=slot.milliseconds)
+with resolve.Resolver("/", {}, deadline=1e12, known=files.is_known) as resolver:
+    document = drain.document(
+        slot, entry, resolver=resolver, files=files, ended_at="", kernel="6", machine="x86_64"
+    )
+assert [row["path"] for row in document["files"]] == ["/etc/x"], document
 assert document["sessions"][0]["phases"]["app"][0]["errnos"] == ["ENOENT"], document
 assert b'"name":"read"' in quickjson.dumps(document)
 """

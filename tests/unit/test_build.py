@@ -48,11 +48,10 @@ def test_an_object_is_the_same_from_every_checkout(machine: str, tmp_path: Path)
 
 def test_a_changed_source_gives_another_object(tmp_path: Path) -> None:
     first = compiled(tmp_path, "x86_64")
-    source = tmp_path / "bpf" / "recorder.bpf.c"
-    text = source.read_text()
+    text = (tmp_path / "bpf" / "state.bpf.h").read_text()
     assert "#define TS_COMPAT 0x0002" in text
     shutil.copytree(ROOT / "bpf", tmp_path / "changed" / "bpf")
-    (tmp_path / "changed" / "bpf" / "recorder.bpf.c").write_text(text.replace("TS_COMPAT 0x0002", "TS_COMPAT 0x0004"))
+    (tmp_path / "changed" / "bpf" / "state.bpf.h").write_text(text.replace("TS_COMPAT 0x0002", "TS_COMPAT 0x0004"))
     target = tmp_path / "changed" / "x.o"
     hatch_build.compile_object(tmp_path / "changed", "x86_64", target)
     assert target.read_bytes() != first

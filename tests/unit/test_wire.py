@@ -12,19 +12,30 @@ import pytest
 
 from scmm_oci.kernel import prepared
 from scmm_oci.kernel.cgroup import V1_CONTROLLERS
-from scmm_oci.recorder import drain, pins, wire
+from scmm_oci.recorder import drain, pins, plans, wire
+from scmm_oci.tables import arguments, operations, syscalls
 
 BPF = Path(__file__).resolve().parents[2] / "bpf"
 HEADER = (BPF / "recorder.h").read_text()
-SOURCE = (BPF / "recorder.bpf.c").read_text()
+SOURCE = "".join(path.read_text() for path in sorted(BPF.glob("*.bpf.[ch]")))
 
-# struct in C → struct in Python; scmm_set is in two parts there, a head and the calls.
+# struct in C → struct in Python; scmm_set and scmm_edges are in two parts there, a head and an array.
 STRUCTS = {
     "scmm_cgroup_key": wire.CGROUP_KEY,
     "scmm_target": wire.TARGET,
     "scmm_slot": wire.SLOT,
     "scmm_config": wire.CONFIG,
+    "scmm_state": wire.STATE,
     "scmm_call": wire.CALL,
+    "scmm_thread": wire.THREAD,
+    "scmm_plan": wire.PLAN,
+    "scmm_fact_key": wire.FACT_KEY,
+    "scmm_fact": wire.FACT,
+    "scmm_argument_key": wire.ARGUMENT_KEY,
+}
+IN_PARTS = {
+    "scmm_set": (wire.SET_HEAD, wire.NR_MAX * wire.CALL.size, wire.SET_SIZE),
+    "scmm_edges": (wire.EDGES_HEAD, wire.EDGE_WORDS * 8, wire.EDGES_SIZE),
 }
 NUMBERS = {
     "SCMM_NR_MAX": wire.NR_MAX,
@@ -34,8 +45,51 @@ NUMBERS = {
     "SCMM_ABIS": len(wire.ABIS),
     "SCMM_SETS": wire.SETS,
     "SCMM_SETS_PER_SLOT": wire.SETS_PER_SLOT,
+    "SCMM_CGROUPS_PER_SLOT": wire.CGROUPS_PER_SLOT,
+    "SCMM_EDGES": wire.EDGES,
+    "SCMM_EDGE_WORDS": wire.EDGE_WORDS,
+    **{f"SCMM_FROM_{word.upper()}": code for code, word in wire.FROM.items()},
+    "SCMM_FACTS": wire.FACTS,
+    "SCMM_FACTS_MEDIUM": wire.FACTS // 8,
+    "SCMM_FACTS_LONG": wire.FACTS // 128,
+    "SCMM_ARGUMENTS": wire.FACTS // 2,
+    "SCMM_SHORT": wire.SHORT,
+    "SCMM_MEDIUM": wire.MEDIUM,
+    "SCMM_LONG": wire.LONG,
+    "SCMM_VALUES": wire.VALUES,
+    "SCMM_PROGRAMS": wire.PROGRAMS,
+    "SCMM_HANDLERS": wire.HANDLERS,
+    "SCMM_RECENT": wire.RECENT,
+    "SCMM_SPECS": wire.SPECS,
+    "SCMM_HOT_WORDS": wire.HOT_WORDS,
     "SCMM_ERRNO_WORDS": wire.ERRNO_WORDS,
     "SCMM_COUNTERS": len(wire.COUNTERS),
+    "SCMM_ATTACHED": wire.ATTACHED,
+    "SCMM_NO_FOLLOW": wire.NO_FOLLOW,
+    "SCMM_FOLLOWED": wire.FOLLOWED,
+    "SCMM_NEW": wire.NEW,
+    "SCMM_UNCOUNTED": 2**64 + wire.UNCOUNTED,
+    "SCMM_PLAN_ARGUMENTS": wire.PLAN_ARGUMENTS,
+    "SCMM_PLAN_MEMORY": wire.PLAN_MEMORY,
+    "SCMM_PLAN_SIGRETURN": wire.PLAN_SIGRETURN,
+    "SCMM_PLAN_RESTART": wire.PLAN_RESTART,
+    "SCMM_PLAN_FLAGS_MEMORY": wire.PLAN_FLAGS_MEMORY,
+    "SCMM_SPEC_WIDE": wire.SPEC_WIDE,
+    "SCMM_SPEC_PAIR": wire.SPEC_PAIR,
+    "SCMM_SPEC_MEMORY": wire.SPEC_MEMORY,
+    "SCMM_SPEC_OFFSET": wire.SPEC_OFFSET,
+    "SCMM_NO_ARGUMENT": wire.NO_ARGUMENT,
+    "SCMM_FILE": wire.FILE,
+    "SCMM_SOCKET": wire.SOCKET,
+    "SCMM_PROGRAM": wire.PROGRAM,
+    "SCMM_AS_NAMED": wire.AS_NAMED,
+    "SCMM_OUTSIDE": wire.OUTSIDE,
+    "SCMM_DELETED": wire.DELETED,
+    "SCMM_INTERNAL": wire.INTERNAL,
+    "SCMM_CREATED": wire.CREATED,
+    "SCMM_TOO_DEEP": wire.TOO_DEEP,
+    "SCMM_FOREIGN_MOUNTS": wire.FOREIGN_MOUNTS,
+    "SCMM_VALUE_COUNT": wire.VALUE_COUNT,
     **{f"SCMM_{name.upper()}": index for index, name in enumerate(wire.PHASES)},
     **{f"SCMM_{name.upper()}": index for index, name in enumerate(wire.ABIS)},
 }
@@ -46,9 +100,16 @@ COUNTERS = {
     "left-cgroup": "SCMM_LEFT_CGROUP",
     "bad-numbers": "SCMM_BAD_NUMBER",
     "sessions-shared": "SCMM_SESSIONS_SHARED",
+    "lost-arguments": "SCMM_LOST_ARGUMENTS",
+    "lost-files": "SCMM_LOST_FILES",
+    "lost-sockets": "SCMM_LOST_SOCKETS",
+    "lost-programs": "SCMM_LOST_PROGRAMS",
+    "lost-order": "SCMM_LOST_ORDER",
+    "programs-shared": "SCMM_PROGRAMS_SHARED",
+    "unfollowed": "SCMM_UNFOLLOWED",
 }
 # Defined by the header, of no use to Python.
-C_ONLY = {"SCMM_CGROUPS", "SCMM_CGROUPS_PER_SLOT", "SCMM_ERRNO_MAX"}
+C_ONLY = {"SCMM_CGROUPS", "SCMM_ERRNO_MAX", "SCMM_ARGUMENTS_PER_SLOT", "SCMM_NO_CALL", "SCMM_SPEC_INDEX"}
 
 
 def uncommented(text: str) -> str:
@@ -124,11 +185,12 @@ def differences(found: dict[str, Any]) -> list[str]:
         here = [(offset, size) for _, offset, size in structs[name]["fields"]]
         if here != places(layout) or structs[name]["size"] != layout.size:
             result.append(f"{name} is {structs[name]} in C, {layout.format} in Python")
-    calls = (wire.SET_HEAD.size, wire.NR_MAX * wire.CALL.size)
-    here = [(offset, size) for _, offset, size in structs["scmm_set"]["fields"]]
-    if here != [*places(wire.SET_HEAD), calls] or structs["scmm_set"]["size"] != wire.SET_SIZE:
-        result.append(f"scmm_set is {structs['scmm_set']} in C, {wire.SET_HEAD.format} and calls in Python")
-    return result + [f"{name} is not known in Python" for name in structs.keys() - STRUCTS.keys() - {"scmm_set"}]
+    for name, (head, rest, size) in IN_PARTS.items():
+        here = [(offset, length) for _, offset, length in structs[name]["fields"]]
+        if here != [*places(head), (head.size, rest)] or structs[name]["size"] != size:
+            result.append(f"{name} is {structs[name]} in C, {head.format} and {rest} bytes in Python")
+    known = {*STRUCTS, *IN_PARTS, "scmm_handler"}
+    return result + [f"{name} is not known in Python" for name in structs.keys() - known]
 
 
 def test_python_and_c_agree(tmp_path: Path) -> None:
@@ -160,10 +222,29 @@ def test_fields_stand_in_the_order_that_python_unpacks(tmp_path: Path) -> None:
     assert fields == {
         "scmm_cgroup_key": ["id", "hierarchy", "pad"],
         "scmm_target": ["slot", "epoch"],
-        "scmm_slot": ["epoch", "mntns", "sessions", "sets", "init", "cgroups", "counters", "set_of"],
-        "scmm_config": ["v1_controller", "v1_hierarchy", "sets", "fresh"],
-        "scmm_call": ["entered", "succeeded", "errnos", "denied", "denied_errno"],
+        "scmm_slot": [
+            *("epoch", "mntns", "sessions", "sets", "init", "cgroups", "flags", "threads", "facts", "arguments"),
+            *("programs", "edges_of", "started", "counters", "set_of"),
+        ],
+        "scmm_config": ["v1_controller", "v1_hierarchy", "sets", "edges", "facts_per_slot", "pad", "seed", "hot"],
+        "scmm_state": ["fresh", "fresh_edges", "hot"],
+        "scmm_call": ["entered", "succeeded", "errnos", "denied", "denied_errno", "programs", "first"],
         "scmm_set": ["epoch", "session", "phase", "abi", "calls"],
+        "scmm_edges": ["epoch", "abi", "bits"],
+        "scmm_handler": ["from", "restart", "from_abi", "pad"],
+        "scmm_thread": [
+            *("place", "slot", "epoch", "session", "set", "pending_nr", "pending_set", "edges", "from", "from_abi"),
+            *("phase", "program", "flags", "depth", "pad", "restart", "restart_code", "handlers", "recent"),
+        ],
+        "scmm_plan": [
+            *("bits", "kind", "ops", "dirfds", "names", "flags", "specs", "pad", "mask", "implied", "masks"),
+        ],
+        "scmm_fact_key": ["a", "b", "epoch", "kind", "op", "size", "pad"],
+        "scmm_fact": [
+            *("programs", "first", "errnos", "other", "succeeded", "failed", "detail", "info", "name_length"),
+            *("base_length", "sessions", "state", "size", "pad", "pad2"),
+        ],
+        "scmm_argument_key": ["value", "epoch", "nr", "abi", "spec"],
     }
 
 
@@ -187,8 +268,8 @@ def test_every_map_that_is_pinned_is_in_the_object() -> None:
     text = uncommented(SOURCE)
     sections = set(re.findall(r"\} (\w+) SEC\(\"\.maps\"\)|SEC\(\"(\.data\.\w+)\"\)", text))
     names = {map_name or section for map_name, section in sections}
-    # What the recorder knows of threads and processes stays in the kernel.
-    assert set(pins.MAPS) == names - {"threads", "processes"}
+    # Written once, when it is loaded, or by the kernel side for itself.
+    assert set(pins.MAPS) == names - {"processes", "scratches", ".data.plans", ".data.state"}
 
 
 def test_the_licence_told_to_the_kernel_is_the_source_s() -> None:
@@ -198,12 +279,65 @@ def test_the_licence_told_to_the_kernel_is_the_source_s() -> None:
 def test_every_counter_and_abi_has_its_meaning() -> None:
     assert set(wire.COUNTERS) <= drain.DETAILS.keys()
     assert set(drain.NOTES) <= set(wire.COUNTERS)
-    assert all(len(arches) == len(wire.ABIS) for arches in drain.ARCHES.values())
+    assert all(len(arches) == len(wire.ABIS) for arches in wire.ARCHES.values())
 
 
 def test_sizes_of_a_set_and_of_the_pool_are_what_the_comments_say() -> None:
-    assert wire.SET_SIZE // 1024 == 27
-    assert round(wire.SETS * wire.SET_SIZE / (1 << 20)) == 7
+    assert wire.SET_SIZE // 1024 == 36
+    assert round(wire.SETS * wire.SET_SIZE / (1 << 20)) == 9
+    assert wire.EDGES_SIZE // 1024 == 40
+
+
+def test_operations_and_kinds_of_the_kernel_side_are_those_of_the_table() -> None:
+    text = uncommented(SOURCE)
+    for prefix, words in (
+        ("OP", operations.OPERATIONS),
+        ("KIND", operations.KINDS),
+        ("SOCKET", operations.SOCKET_OPERATIONS),
+    ):
+        found = re.findall(rf"\b{prefix}_([A-Z_]+) = (\d+)", text)
+        assert found, prefix
+        for name, number in found:
+            assert words[int(number)] == name.lower().replace("_", "-"), (prefix, name)
+
+
+def test_plans_say_what_the_tables_say() -> None:
+    table = plans.plans("x86_64")
+    assert len(table) == wire.PLAN.size * wire.NR_MAX * len(wire.ABIS)
+
+    def plan(arch: int, nr: int) -> tuple[int, ...]:
+        return wire.PLAN.unpack_from(table, wire.PLAN.size * (arch * wire.NR_MAX + nr))
+
+    # openat: flags in argument 2, the name in 1 of the directory in 0.
+    bits, kind, op, _, dirfd, _, name, second, flags, spec, *rest = plan(0, 257)
+    assert (bits, kind, op) == (wire.PLAN_ARGUMENTS, operations.KIND["open"], operations.CODE["open"])
+    assert (dirfd, name, second, flags, spec) == (0, 1, wire.NO_ARGUMENT, 2, 3)
+    assert rest[3] == operations.OPEN_MASK
+    # renameat2: two names; i386's open; setsockopt: a pair; clone3: in memory; restart_syscall and rt_sigreturn.
+    assert plan(0, 316)[2:9] == (operations.CODE["rename-from"], operations.CODE["rename-to"], 0, 2, 1, 3, 4)
+    assert plan(1, 5)[:3] == (wire.PLAN_ARGUMENTS, operations.KIND["open"], operations.CODE["open"])
+    assert plan(0, 54)[9] == 2 | wire.SPEC_PAIR
+    assert plan(0, 435)[0] == wire.PLAN_MEMORY and plan(0, 435)[9] & wire.SPEC_MEMORY
+    assert plan(0, 219)[0] == wire.PLAN_RESTART and plan(0, 15)[0] == wire.PLAN_SIGRETURN
+    assert plan(1, 119)[0] == plan(1, 173)[0] == wire.PLAN_SIGRETURN
+    # getppid has nothing that is kept.
+    assert plan(0, 110)[:2] == (0, 0)
+
+
+def test_every_file_call_and_operation_has_its_words() -> None:
+    assert set(operations.FILE_CALLS) <= syscalls.all_names()
+    used = {operation for call in operations.FILE_CALLS.values() for _, _, operation in call.names}
+    assert used - {"sendto"} <= set(operations.OPERATIONS)
+    assert all(call.kind in operations.KINDS for call in operations.FILE_CALLS.values())
+    assert all(
+        argument.field is None or (name, argument.field) in plans.FIELDS
+        for name in plans_names()
+        for argument in arguments.arguments("x86_64")[name]
+    )
+
+
+def plans_names() -> list[str]:
+    return sorted(arguments.arguments("x86_64"))
 
 
 def test_errno_words_name_each_errno_once() -> None:
