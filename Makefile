@@ -29,6 +29,8 @@ lint: setup  ## linters and types only
 	$(BIN)/python -m pytest tests/lint
 
 bench: setup  ## what recording costs, side by side with what there was before
+	tools/setup-debian bench
+	$(BIN)/python -m benchmarks.percall
 	$(BIN)/python -m benchmarks.start --install-incumbent
 
 soak: setup  ## the long proofs
@@ -36,6 +38,7 @@ soak: setup  ## the long proofs
 
 tables: setup  ## regenerate scmm_oci/tables/data from the pinned source
 	$(BIN)/python tools/make_tables.py
+	$(BIN)/python tools/make_vocabulary.py
 
 clean:  ## remove what was built, not what was recorded
 	rm -rf $(VENV) build dist out .cache scmm_oci/data/*.bpf.o

@@ -1,7 +1,7 @@
 """Run a program under Landlock rules: landlocked.py RULES.json COMMAND… (an oracle of its own, through landlockpy).
 
-RULES.json maps paths to rights. A path that holds a symbolic link is refused: a capture's paths are to be those that the
-kernel checks. What is not there yet is allowed below the nearest directory that is.
+RULES.json maps paths to rights. A path that holds a symbolic link is refused: a capture's paths are to be those that
+the kernel checks. What is not there yet is allowed below the nearest directory that is.
 """
 
 import json
