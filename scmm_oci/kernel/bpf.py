@@ -38,6 +38,9 @@ TRACE_RAW_TP = 23
 BPF_ANY = 0
 BPF_NOEXIST = 1
 
+# Buffer for values that are read with one system call.
+_BATCH_BYTES = 1 << 18
+
 # f_type of statfs(2) on a mounted bpffs, linux/magic.h.
 BPF_FS_MAGIC = 0xCAFE4A11
 
@@ -291,12 +294,13 @@ class Map:
             raise
         return True
 
-    def items(self, *, batch: int = 4096) -> Iterator[tuple[bytes, bytes]]:
-        """Every (key, value) of a hash map, some thousands with each system call.
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every (key, value) of a hash map, many with each system call.
 
         What is added or deleted meanwhile may be among them or not.
         """
         token: bytes | None = None
+        batch = max(64, _BATCH_BYTES // self.value_size)
         while True:
             following = ctypes.create_string_buffer(max(self.key_size, 8))
             before = ctypes.create_string_buffer(token, len(token)) if token is not None else None

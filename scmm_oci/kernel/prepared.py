@@ -99,7 +99,8 @@ def load_and_pin(
                 made.put(bytes(4), values[each["name"]])
             if each["name"] in pins:
                 bpf.pin(fd, pins[each["name"]])
-        for each in prepared["programs"]:
+
+        def load(each: Mapping[str, Any]) -> None:
             code = bytearray.fromhex(each["code"])
             for position in bpf.map_references(bytes(code)):
                 number = struct.unpack_from("=i", code, position + 4)[0]
@@ -113,10 +114,50 @@ def load_and_pin(
                 functions=bytes.fromhex(each["functions"]),
             )
             opened.append(program)
-            link = bpf.attach_tracing_program(program, name=each["name"])
+            loaded[each["name"]] = program
+
+        loaded: dict[str, int] = {}
+        _in_two_threads(load, sorted(prepared["programs"], key=lambda each: len(each["code"])))
+        for each in prepared["programs"]:
+            link = bpf.attach_tracing_program(loaded[each["name"]], name=each["name"])
             opened.append(link)
             if "link" in pins:
                 bpf.pin(link, pins["link"] + each["name"])
     finally:
         for fd in opened:
             os.close(fd)
+
+
+def _in_two_threads(work: Callable[[Any], None], items: list[Any]) -> None:
+    """Call `work` for every item; the last ones in a thread of their own, until both have met.
+
+    Verifying the programs is most of what a container's start waits for, and the kernel does it without a lock.
+    Raises the first error, when both threads are done.
+    """
+    import _thread
+
+    errors: list[BaseException] = []
+
+    def run(take: int) -> None:
+        try:
+            while not errors:
+                try:
+                    item = items.pop(take)
+                except IndexError:
+                    return
+                work(item)
+        except BaseException as error:
+            errors.append(error)
+
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def other() -> None:
+        run(-1)
+        done.release()
+
+    _thread.start_new_thread(other, ())
+    run(0)
+    done.acquire()
+    if errors:
+        raise errors[0]

@@ -219,7 +219,8 @@ def finish(
         # In this order: a slot that is free but still in the ledger would be saved once more, empty; one that is
         # live but in no ledger is freed by whoever takes it next.
         ledger.remove(number)
-        slots.free(maps, number, busy=busy)
+        if ledger.entries():
+            slots.free(maps, number, busy=busy)
     _unload_if_last(ledger, directory)
     if failure is not None:
         raise Unsaved(
