@@ -18,7 +18,7 @@ from statistics import mean
 import click
 from rich.console import Console
 
-from benchmarks import applications, percall_report, programs
+from benchmarks import applications, percall_report, processes
 from benchmarks.ground import Ground, ProductError, busy_share, ground
 from benchmarks.percall_report import Result
 from benchmarks.recorded import KINDS, Recorded
@@ -84,7 +84,7 @@ def _calls(result: Result, here: Ground, *, rounds: int, tool_rounds: int, slice
     """Fill in everything about single calls."""
     if mounted_type(TRACEFS) is None:
         mount("tracefs", TRACEFS, "tracefs")  # in our own mount namespace
-    built = programs.build(here.empty_dir("programs"))
+    built = processes.build(here.empty_dir("programs"))
     measurement = Measurement(built, result.samples, slices=slices)
     with _loops(built) as (loop, outside):
         if not loop.real_time:
@@ -130,14 +130,14 @@ def _calls(result: Result, here: Ground, *, rounds: int, tool_rounds: int, slice
 
 
 @contextmanager
-def _loops(built: programs.Programs) -> Iterator[tuple[programs.Loop, programs.Loop]]:
+def _loops(built: processes.Programs) -> Iterator[tuple[processes.Loop, processes.Loop]]:
     """The loop that is watched and one that is not, each in its cgroup, on the last processor."""
     cpu = max(os.sched_getaffinity(0))
     with ExitStack() as stack:
         made = []
         for name in ("loop", "outside"):
             cgroup = stack.enter_context(child_cgroup(name, empty_s=2.0))
-            made.append(stack.enter_context(programs.Loop(built, cgroup=cgroup, cpu=cpu)))
+            made.append(stack.enter_context(processes.Loop(built, cgroup=cgroup, cpu=cpu)))
         yield made[0], made[1]
 
 

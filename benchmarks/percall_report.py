@@ -45,8 +45,8 @@ class Result:
     """What was measured: ns a round of calls (`samples`), requests/s of servers that are recorded and are not.
 
     `counted`: by tracer, calls it saw and calls it lost; `missing`: key → why there are no figures; `failed`: some of
-    these should have had figures; `skipped`: samples not taken because something else watched system calls; `busy`:
-    the share of the processors that others used, by round.
+    these should have had figures; `skipped`: samples not taken, as something else watched system calls each time;
+    `busy`: the share of the processors that others used, by round.
     """
 
     titles: Mapping[str, str]
@@ -196,8 +196,8 @@ def notes(result: Result) -> list[str]:
     lines += [f"not measured: {titles[key]}: {why}" for key, why in result.missing.items()]
     if result.samples.disturbed:
         lines.append(
-            f"warning: others watched system calls during {len(result.samples.disturbed)} samples, which were taken "
-            f"again; {result.skipped} were left out; the last: {result.samples.disturbed[-1]}"
+            f"warning: {len(result.samples.disturbed)} samples were disturbed and taken again, {result.skipped} left "
+            f"out; the last: {result.samples.disturbed[-1]}"
         )
     return [*lines, *(f"warning: {each}" for each in result.warnings)]
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.ground import Ground, ProductError
-from benchmarks.programs import Loop
+from benchmarks.processes import Loop
 from benchmarks.tracers import Tracer
 from rig.process import run
 from scmm_oci.capture import file as capture_file

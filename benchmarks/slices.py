@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from benchmarks.programs import Loop, Programs, watchers
+from benchmarks.processes import Loop, Programs, watchers
 from benchmarks.tracers import Tracer
 from rig.process import DeadlineError, RigError, wait_until
 
@@ -44,6 +44,7 @@ class Measurement:
 
     def __init__(self, programs: Programs, samples: Samples, *, slices: int) -> None:
         self._programs, self.samples, self._slices = programs, samples, slices
+        self._stuck: set[str] = set()
 
     def block(self, tracer: Tracer, rows: Sequence[Row], number: int) -> bool:
         """One sample for each row, unless others watch system calls all the time. Round 0 is not kept.
@@ -54,6 +55,13 @@ class Measurement:
             try:
                 bare, traced = self._once(tracer, rows)
             except Disturbed as error:
+                self.samples.disturbed.append(f"{tracer.title}: {error}")
+                continue
+            except DeadlineError as error:
+                # Tools have been seen to get stuck, rarely; one that always does is not measured.
+                if tracer.key in self._stuck:
+                    raise
+                self._stuck.add(tracer.key)
                 self.samples.disturbed.append(f"{tracer.title}: {error}")
                 continue
             if number:

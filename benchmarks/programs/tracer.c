@@ -21,8 +21,8 @@
 
 static struct bpf_program *programs[MOST];
 static struct bpf_link *links[MOST];
-static int count;
-static unsigned long long events, sum, *dropped;
+static int count, variables = -1;
+static unsigned long long events, sum;
 static struct ring_buffer *ring;
 
 static int consume(void *context, void *data, size_t size)
@@ -97,10 +97,8 @@ static int set_up(struct bpf_object *object, unsigned long long cgroup)
 	if (bpf_object__load(object))
 		return -1;
 	bpf_object__for_each_map(map, object) {
-		size_t size;
-
 		if (strstr(bpf_map__name(map), ".bss"))
-			dropped = (void *)bpf_map__initial_value(map, &size);
+			variables = bpf_map__fd(map);
 		if (bpf_map__type(map) == BPF_MAP_TYPE_RINGBUF) {
 			pthread_t thread;
 
@@ -182,8 +180,12 @@ int main(int argc, char **argv)
 				return fail("BPF_ENABLE_STATS");
 			puts("counting");
 		} else if (!strcmp(line, "counts\n")) {
-			printf("%llu %llu %llu\n", __atomic_load_n(&events, __ATOMIC_RELAXED), dropped ? *dropped : 0,
-			       runs());
+			unsigned long long dropped = 0;
+			__u32 zero = 0;
+
+			if (variables >= 0 && bpf_map_lookup_elem(variables, &zero, &dropped))
+				return fail("counts");
+			printf("%llu %llu %llu\n", __atomic_load_n(&events, __ATOMIC_RELAXED), dropped, runs());
 		} else {
 			fprintf(stderr, "tracer: no such command: %s", line);
 			return 2;
