@@ -538,7 +538,8 @@ int BPF_PROG(scmm_exit, struct task_struct *task)
 	if (!thread)
 		return 0;
 	slot = live_slot(thread->slot, thread->epoch);
-	if (slot)
+	/* One without a place was never seen, and not counted. */
+	if (slot && thread->place)
 		__sync_fetch_and_add(&slot->threads, -1);
 	bpf_task_storage_delete(&threads, task);
 	return 0;

@@ -281,12 +281,16 @@ static __always_inline void leave(struct scmm_thread *thread)
 static __noinline int find_place(struct task_struct *task, u64 place)
 {
 	struct scmm_thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
+	struct scmm_slot *slot, *own;
 	struct scmm_target *target;
-	struct scmm_slot *slot;
 
 	target = target_of(task);
 	slot = target ? live_slot(target->slot, target->epoch) : 0;
-	if (thread && thread->flags & SCMM_FOLLOWED && live_slot(thread->slot, thread->epoch)) {
+	own = thread && thread->flags & SCMM_FOLLOWED ? live_slot(thread->slot, thread->epoch) : 0;
+	if (own) {
+		/* The user side has begun it. */
+		if (!thread->place)
+			__sync_fetch_and_add(&own->threads, 1);
 		/* Two recordings want it; the one whose cgroup it is in goes without, and says so. */
 		if (slot && slot->epoch != thread->epoch)
 			count(slot, SCMM_LEFT_CGROUP);
