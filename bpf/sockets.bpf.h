@@ -59,6 +59,13 @@ __noinline int keep_address(struct scmm_thread *thread, u64 fd, u32 op, u32 leng
 		length = 24;
 	}
 	bpf_probe_read_kernel(s->data, sizeof(s->address), s->address);
+	/* What follows a path's NUL is whatever lay in the caller's memory. */
+	if (family == AF_UNIX && length > 2 && s->address[2]) {
+		long path = bpf_probe_read_kernel_str(&s->data[2], 110, &s->address[2]);
+
+		if (path > 0)
+			length = path + 1;
+	}
 	s->length = length;
 	s->fact.name_length = length;
 	keep(thread, SCMM_SOCKET | op << 8, ret);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from scmm_oci.recorder import wire
-from scmm_oci.recorder.facts import Fact, finished, outcome
+from scmm_oci.recorder.facts import Fact, finished, outcome, summed
 from scmm_oci.tables import operations
 
 TYPE_CHECKING = False
@@ -24,32 +24,24 @@ TYPES = {1: "stream", 2: "dgram", 3: "raw", 4: "rdm", 5: "seqpacket", 6: "dccp",
 
 def sockets_of(facts: Iterable[Fact], *, milliseconds: Callable[[int], int]) -> list[dict[str, Any]]:
     """`sockets` of the document."""
-    rows = []
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
     for fact in facts:
         if fact.kind != wire.SOCKET:
             continue
         family, address, port = parse(fact.name)
         kind, protocol = fact.info & 0xFFFF, fact.info >> 16
-        rows.append(
-            finished(
-                {
-                    "operation": operations.SOCKET_OPERATIONS[fact.op],
-                    "family": family,
-                    "type": TYPES.get(kind, str(kind)),
-                    "protocol": protocol,
-                    "address": address,
-                    "port": port,
-                    **outcome(fact, milliseconds=milliseconds),
-                }
-            )
-        )
-    return sorted(
-        rows,
-        key=lambda row: (
-            *(row["operation"], row["family"], row["type"], row["protocol"]),
-            *(row["address"] or "", -1 if row["port"] is None else row["port"]),
-        ),
-    )
+        row = {
+            "operation": operations.SOCKET_OPERATIONS[fact.op],
+            "family": family,
+            "type": TYPES.get(kind, str(kind)),
+            "protocol": protocol,
+            "address": address,
+            "port": port,
+            **outcome(fact, milliseconds=milliseconds),
+        }
+        key = (row["operation"], family, row["type"], protocol, address or "", -1 if port is None else port)
+        merged[key] = summed(merged[key], row) if key in merged else row
+    return [finished(merged[key]) for key in sorted(merged)]
 
 
 def parse(data: bytes) -> tuple[str, str | None, int | None]:

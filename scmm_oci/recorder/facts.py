@@ -126,7 +126,7 @@ class Files:
                 **outcome(fact, milliseconds=self._milliseconds),
             }
             key = (path, operation, flags, other or "", state, created)
-            merged[key] = _sum(merged[key], row) if key in merged else row
+            merged[key] = summed(merged[key], row) if key in merged else row
         return [finished(merged[key]) for key in sorted(merged)], programs
 
     def _place(self, fact: Fact, resolver: Resolver) -> tuple[str, str, str | None]:
@@ -206,13 +206,14 @@ def outcome(fact: Fact, *, milliseconds: Callable[[int], int]) -> dict[str, Any]
     }
 
 
-def _sum(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
+def summed(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
+    """Two rows of the same thing in one."""
     result = {**one, "first": min(one["first"], two["first"])}
     for key in ("succeeded", "failed"):
         result[key] += two[key]
     for key in ("errnos", "programs", "sessions"):
         result[key] = one[key] | two[key]
-    for key in ("access", "parent_access"):
+    for key in ("access", "parent_access") if "access" in one else ():
         result[key] = [*one[key], *(each for each in two[key] if each not in one[key])]
     return result
 
