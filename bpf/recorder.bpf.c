@@ -69,8 +69,7 @@ static __always_inline void keep_order(struct scmm_thread *thread, struct scmm_p
 SEC("tp_btf/sys_enter")
 int BPF_PROG(scmm_sys_enter, struct pt_regs *regs, long id)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct scmm_thread *thread = recorded(task);
+	struct scmm_thread *thread = recorded((u64)regs);
 	struct scmm_plan *plan;
 	struct scmm_call *call;
 	struct scmm_set *set;
@@ -80,7 +79,7 @@ int BPF_PROG(scmm_sys_enter, struct pt_regs *regs, long id)
 
 	if (!thread)
 		return 0;
-	abi = abi_of(task, &nr);
+	abi = abi_of(bpf_get_current_task_btf(), &nr);
 	thread->pending_nr = SCMM_UNCOUNTED;
 	if (nr < 0 || nr >= SCMM_NR_MAX) {
 		count_loss(thread, SCMM_BAD_NUMBER);
@@ -91,7 +90,7 @@ int BPF_PROG(scmm_sys_enter, struct pt_regs *regs, long id)
 	if (!set || set->epoch != thread->epoch) {
 		/* If the recording this thread belonged to is over: begin anew with its next call. */
 		if (index || !live_slot(thread->slot, thread->epoch))
-			bpf_task_storage_delete(&threads, task);
+			forget();
 		return 0;
 	}
 	if (abi == SCMM_NATIVE)
@@ -136,8 +135,7 @@ static __always_inline bool loads_filter(struct pt_regs *regs, long nr, long ret
  * The end of a call that had no beginning. A seccomp filter that was there already runs before the
  * sys_enter tracepoint; a call it does not let through is skipped, and only its end is traced.
  */
-static __always_inline void count_denied(struct task_struct *task, struct scmm_thread *thread,
-					 struct pt_regs *regs, long ret)
+static __always_inline void count_denied(struct scmm_thread *thread, struct pt_regs *regs, long ret)
 {
 #if defined(__TARGET_ARCH_x86)
 	long nr = (int)regs->orig_ax;
@@ -151,7 +149,7 @@ static __always_inline void count_denied(struct task_struct *task, struct scmm_t
 	/* Signal returns have no number here. */
 	if (nr < 0)
 		return;
-	abi = abi_of(task, &nr);
+	abi = abi_of(bpf_get_current_task_btf(), &nr);
 	if (nr < 0 || nr >= SCMM_NR_MAX)
 		return;
 	index = assign_set(thread, abi);
@@ -324,8 +322,9 @@ static __always_inline void leave_handler(struct scmm_thread *thread)
 }
 
 /* The program of a thread that ran it before it was recorded. */
-static __always_inline void note_running(struct task_struct *task, struct scmm_thread *thread, struct scmm_call *call)
+static __always_inline void note_running(struct scmm_thread *thread, struct scmm_call *call)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct scratch *s = scratch();
 
 	thread->flags &= ~SCMM_NEW;
@@ -339,8 +338,7 @@ static __always_inline void note_running(struct task_struct *task, struct scmm_t
 SEC("tp_btf/sys_exit")
 int BPF_PROG(scmm_sys_exit, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct scmm_thread *thread;
+	struct scmm_thread *thread = ending((u64)regs);
 	struct scmm_plan *plan;
 	struct scmm_call *call;
 	struct scmm_set *set;
@@ -348,16 +346,13 @@ int BPF_PROG(scmm_sys_exit, struct pt_regs *regs, long ret)
 	long nr;
 	u32 abi;
 
-	if (!task->bpf_storage)
-		return 0;
-	thread = bpf_task_storage_get(&threads, task, 0, 0);
 	if (!thread)
 		return 0;
 	nr = thread->pending_nr;
 	thread->pending_nr = SCMM_NO_CALL;
 	if (nr < 0 || nr >= SCMM_NR_MAX) {
 		if (nr != SCMM_UNCOUNTED)
-			count_denied(task, thread, regs, ret);
+			count_denied(thread, regs, ret);
 		return 0;
 	}
 	set = set_at(thread->pending_set - 1);
@@ -384,7 +379,7 @@ int BPF_PROG(scmm_sys_exit, struct pt_regs *regs, long ret)
 	}
 	if (thread->phase == SCMM_APP) {
 		if (thread->flags & SCMM_NEW)
-			note_running(task, thread, call);
+			note_running(thread, call);
 		if (plan->bits & SCMM_PLAN_SIGRETURN)
 			leave_handler(thread);
 		else if (plan->kind || plan->bits & SCMM_PLAN_MEMORY)
@@ -402,16 +397,14 @@ int BPF_PROG(scmm_sys_exit, struct pt_regs *regs, long ret)
 SEC("tp_btf/signal_deliver")
 int BPF_PROG(scmm_signal, int sig, void *info, struct k_sigaction *action)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct scmm_thread *thread;
 	struct scmm_call *call;
 	struct scmm_set *set;
 	u32 restart;
 	u64 at;
 
-	if (!task->bpf_storage)
-		return 0;
-	thread = bpf_task_storage_get(&threads, task, 0, 0);
+	at = seated();
+	thread = at ? thread_at(at - 1) : 0;
 	/* SIG_DFL is 0, SIG_IGN is 1. */
 	if (!thread || thread->phase != SCMM_APP || (u64)BPF_CORE_READ(action, sa.sa_handler) <= 1)
 		return 0;
@@ -461,7 +454,8 @@ static __always_inline bool is_payload(struct scmm_slot *slot, struct task_struc
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(scmm_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
-	struct scmm_thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
+	u32 index = seated();
+	struct scmm_thread *thread = index ? thread_at(index - 1) : 0;
 	struct scmm_slot *slot;
 	struct scratch *s = scratch();
 	u64 name, interpreter;
@@ -492,12 +486,18 @@ int BPF_PROG(scmm_exec, struct task_struct *task, int old_pid, struct linux_binp
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(scmm_fork, struct task_struct *parent, struct task_struct *child)
 {
-	struct scmm_thread *thread = bpf_task_storage_get(&threads, parent, 0, 0);
+	struct scmm_seat *seat = bpf_task_storage_get(&seats, parent, 0, 0);
+	struct scmm_thread *thread = seat && seat->index ? thread_at(seat->index - 1) : 0;
 	struct scmm_thread *copy;
 	struct scmm_slot *slot;
+	u32 index;
 
-	if (!thread)
+	if (!thread) {
+		/* clone3(2) can put a child of anyone into a recorded cgroup. */
+		if (config.v1_controller || is_hot(BPF_CORE_READ(child, cgroups, dfl_cgrp, kn, id)))
+			new_generation();
 		return 0;
+	}
 	slot = live_slot(thread->slot, thread->epoch);
 	if (!slot)
 		return 0;
@@ -505,43 +505,47 @@ int BPF_PROG(scmm_fork, struct task_struct *parent, struct task_struct *child)
 		count(slot, SCMM_UNFOLLOWED);
 		return 0;
 	}
-	copy = bpf_task_storage_get(&threads, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!copy) {
+	seat = bpf_task_storage_get(&seats, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!seat) {
 		count(slot, SCMM_LOST_THREADS);
 		return 0;
 	}
-	__sync_fetch_and_add(&slot->threads, 1);
+	index = begin(slot, thread->slot, thread->epoch, thread->phase | thread->flags << 8);
+	copy = index ? thread_at(index - 1) : 0;
+	if (!copy)
+		return 0;
 	copy->place = thread->place;
-	copy->slot = thread->slot;
-	copy->epoch = thread->epoch;
 	copy->session = thread->session;
-	copy->phase = thread->phase;
 	copy->set = thread->set;
 	copy->edges = thread->edges;
 	copy->program = thread->program;
-	copy->flags = thread->flags;
-	copy->from = SCMM_FROM_START;
-	copy->from_abi = SCMM_NATIVE;
-	copy->restart = 0;
-	copy->depth = 0;
-	copy->pending_set = 0;
 	copy->pending_nr = SCMM_UNCOUNTED; /* it begins with the end of its parent's call */
+	seat->index = index;
+	seat->slot = thread->slot;
+	seat->epoch = thread->epoch;
+	seat->phase = thread->phase;
+	seat->flags = thread->flags;
+	new_generation();
 	return 0;
 }
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(scmm_exit, struct task_struct *task)
 {
-	struct scmm_thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
-	struct scmm_slot *slot;
+	struct scmm_seat *seat = bpf_task_storage_get(&seats, task, 0, 0);
 
-	if (!thread)
+	if (!seat)
 		return 0;
-	slot = live_slot(thread->slot, thread->epoch);
-	/* One without a place was never seen, and not counted. */
-	if (slot && thread->place)
-		__sync_fetch_and_add(&slot->threads, -1);
-	bpf_task_storage_delete(&threads, task);
+	end(seat, 0);
+	bpf_task_storage_delete(&seats, task);
+	return 0;
+}
+
+/* A process or thread has moved to another cgroup, maybe a recorded one. */
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(scmm_cgroup_attach, struct cgroup *to, const char *path, struct task_struct *task)
+{
+	new_generation();
 	return 0;
 }
 

@@ -50,7 +50,9 @@
 /* Signal handlers inside one another whose place is remembered. */
 #define SCMM_HANDLERS 4
 /* Calls and arguments that a thread made lately, by hash. */
-#define SCMM_RECENT 16
+#define SCMM_RECENT 8
+/* Threads recorded at once unless the user side asks for another number: 2 MiB. */
+#define SCMM_THREADS 16384
 /* Arguments kept of one call. */
 #define SCMM_SPECS 4
 /* Bits of a filter on cgroup ids. */
@@ -135,6 +137,8 @@ struct scmm_config {
 	__u32 sets;		/* entries of the sets map */
 	__u32 edges;		/* entries of the map of tables of order */
 	__u32 facts_per_slot;
+	__u32 threads;		/* … and of threads */
+	__u32 generation;	/* counts up when a thread may have become one to record, see struct scmm_last */
 	__u32 pad;
 	__u64 seed;		/* of the hashes, so that nobody can aim at a collision */
 	__u64 hot[SCMM_HOT_WORDS];	/* bit ID mod 4096 is set for every cgroup id that is a target */
@@ -143,7 +147,9 @@ struct scmm_config {
 /* Written by the programs only. */
 struct scmm_state {
 	__u32 fresh;		/* sets never handed out yet begin here */
-	__u32 fresh_edges;	/* the same for tables of order */
+	__u32 fresh_edges;	/* the same for tables of order, and of threads */
+	__u32 fresh_threads;
+	__u32 generation;	/* as in the configuration */
 	__u64 hot[SCMM_HOT_WORDS];	/* as in the configuration, of cgroups that were made below targets */
 };
 
@@ -179,8 +185,25 @@ struct scmm_handler {
 	__u8 pad;
 };
 
-/* What the recorder knows of one thread. The user side writes it for processes that it follows. */
+/*
+ * In a task's storage: where its state is. The user side writes it for processes that it follows, without an index;
+ * the rest says how the state begins.
+ */
+struct scmm_seat {
+	__u32 index;		/* of its struct scmm_thread + 1; 0: none yet */
+	__u32 slot;
+	__u32 epoch;
+	__u8 phase;
+	__u8 flags;		/* enum scmm_thread_flag */
+	__u16 pad;
+};
+
+/*
+ * What the recorder knows of one thread. In an array, not in the task's storage: an array is looked into without a call,
+ * and on processors that guard against return prediction each call costs as much as all the rest.
+ */
 struct scmm_thread {
+	__u64 regs;		/* address of its struct pt_regs, which no other living thread has; 0: not seen yet */
 	__u64 place;		/* address of its css_set when it was seen last */
 	__u32 slot;
 	__u32 epoch;
@@ -200,6 +223,13 @@ struct scmm_thread {
 	__u16 restart_code;	/* ERESTART… */
 	struct scmm_handler handlers[SCMM_HANDLERS];
 	__u64 recent[SCMM_RECENT];
+};
+
+/* Of a CPU: which thread made a call there last, and where its state is. */
+struct scmm_last {
+	__u64 regs;
+	__u32 index;		/* + 1; 0: it is not recorded */
+	__u32 generation;	/* the sum of both generations then: since, no thread has become one to record */
 };
 
 enum scmm_pending {

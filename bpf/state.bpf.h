@@ -85,8 +85,28 @@ struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
+	__type(value, struct scmm_seat);
+} seats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCMM_THREADS);
+	__type(key, u32);
 	__type(value, struct scmm_thread);
 } threads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, SCMM_THREADS);
+	__type(value, u32);
+} free_threads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct scmm_last);
+} lasts SEC(".maps");
 
 struct scmm_config config SEC(".data.config") = {};
 struct scmm_state state SEC(".data.state") = {};
@@ -242,102 +262,246 @@ static __always_inline u32 join_session(struct task_struct *task, struct scmm_sl
 	return number + 1;
 }
 
-static __always_inline void begin(struct task_struct *task, struct scmm_thread *thread, struct scmm_slot *slot,
-				  struct scmm_target *target)
+static __always_inline struct scmm_thread *thread_at(u32 index)
 {
+	return bpf_map_lookup_elem(&threads, &index);
+}
+
+static __always_inline u32 generation(void)
+{
+	return config.generation + state.generation;
+}
+
+static __always_inline void new_generation(void)
+{
+	__sync_fetch_and_add(&state.generation, 1);
+}
+
+/* Take a place for a thread's state, and begin it; its index + 1, or 0. */
+static __noinline u32 begin(struct scmm_slot *slot, u32 slot_index, u32 epoch, u32 phase_flags)
+{
+	struct scmm_thread *thread;
+	u32 index;
+
+	if (bpf_map_pop_elem(&free_threads, &index)) {
+		if (state.fresh_threads >= config.threads)
+			goto lost;
+		index = __sync_fetch_and_add(&state.fresh_threads, 1);
+	}
+	thread = thread_at(index);
+	if (!thread)
+		goto lost;
+	thread->regs = 0;
+	thread->place = 0;
 	thread->session = 0;
 	thread->set = 0;
 	thread->edges = 0;
-	thread->phase = SCMM_SETUP;
+	thread->phase = phase_flags;
+	thread->flags = phase_flags >> 8;
 	thread->pending_nr = SCMM_NO_CALL;
+	thread->pending_set = 0;
 	thread->from = SCMM_FROM_START;
 	thread->from_abi = SCMM_NATIVE;
 	thread->restart = 0;
 	thread->depth = 0;
-	thread->flags = 0;
 	thread->program = 0;
-	thread->slot = target->slot;
-	thread->epoch = target->epoch;
-	if (slot->flags & SCMM_ATTACHED &&
-	    BPF_CORE_READ(task, group_leader, start_time) <= slot->started) {
-		thread->phase = SCMM_APP;
-		thread->flags = SCMM_NEW;
-	}
-	__sync_fetch_and_add(&slot->threads, 1);
+	thread->slot = slot_index;
+	thread->epoch = epoch;
+	if (slot)
+		__sync_fetch_and_add(&slot->threads, 1);
+	return index + 1;
+lost:
+	if (slot)
+		count(slot, SCMM_LOST_THREADS);
+	return 0;
 }
 
-static __always_inline void leave(struct scmm_thread *thread)
+/* Give the place of a thread's state back. left: it goes on, outside of the recorded cgroups. */
+static __noinline int end(struct scmm_seat *seat, int left)
 {
-	struct scmm_slot *slot = live_slot(thread->slot, thread->epoch);
+	struct scmm_thread *thread;
+	struct scmm_slot *slot;
+	u32 index;
 
-	if (!slot)
-		return;
-	__sync_fetch_and_add(&slot->threads, -1);
-	if (thread->phase == SCMM_APP)
-		count(slot, SCMM_LEFT_CGROUP);
-}
-
-/* A thread seen for the first time, or in another css_set than before. */
-static __noinline int find_place(struct task_struct *task, u64 place)
-{
-	struct scmm_thread *thread = bpf_task_storage_get(&threads, task, 0, 0);
-	struct scmm_slot *slot, *own;
-	struct scmm_target *target;
-
-	target = target_of(task);
-	slot = target ? live_slot(target->slot, target->epoch) : 0;
-	own = thread && thread->flags & SCMM_FOLLOWED ? live_slot(thread->slot, thread->epoch) : 0;
-	if (own) {
-		/* The user side has begun it. */
-		if (!thread->place)
-			__sync_fetch_and_add(&own->threads, 1);
-		/* Two recordings want it; the one whose cgroup it is in goes without, and says so. */
-		if (slot && slot->epoch != thread->epoch)
+	if (!seat || !seat->index)
+		return 0;
+	index = seat->index - 1;
+	seat->index = 0;
+	thread = thread_at(index);
+	if (!thread)
+		return 0;
+	slot = live_slot(thread->slot, thread->epoch);
+	if (slot) {
+		__sync_fetch_and_add(&slot->threads, -1);
+		if (left && thread->phase == SCMM_APP)
 			count(slot, SCMM_LEFT_CGROUP);
-		thread->place = place;
-		return 1;
 	}
-	if (!slot) {
+	thread->regs = 0;
+	thread->epoch = 0;
+	bpf_map_push_elem(&free_threads, &index, 0);
+	return 0;
+}
+
+/*
+ * A thread seen for the first time, or in another css_set than before: the index + 1 of its state, or 0 if it is not
+ * to be recorded.
+ */
+static __noinline u32 find_place(struct task_struct *task, u64 place)
+{
+	struct scmm_seat *seat = bpf_task_storage_get(&seats, task, 0, 0);
+	struct scmm_target *target = target_of(task);
+	struct scmm_slot *slot, *own;
+	struct scmm_thread *thread;
+	u32 phase_flags = SCMM_SETUP;
+
+	slot = target ? live_slot(target->slot, target->epoch) : 0;
+	own = seat && seat->flags & SCMM_FOLLOWED ? live_slot(seat->slot, seat->epoch) : 0;
+	if (own) {
+		/* Two recordings want it; the one whose cgroup it is in goes without, and says so. */
+		if (slot && slot->epoch != seat->epoch)
+			count(slot, SCMM_LEFT_CGROUP);
+		thread = seat->index ? thread_at(seat->index - 1) : 0;
+		if (thread && thread->epoch != seat->epoch)
+			end(seat, 0);
+		if (!seat->index)
+			seat->index = begin(own, seat->slot, seat->epoch, seat->phase | seat->flags << 8);
+		thread = seat->index ? thread_at(seat->index - 1) : 0;
 		if (!thread)
 			return 0;
-		leave(thread);
-		bpf_task_storage_delete(&threads, task);
+		thread->place = place;
+		if (!thread->session)
+			thread->session = 1;
+		return seat->index;
+	}
+	if (!slot) {
+		if (seat) {
+			end(seat, 1);
+			bpf_task_storage_delete(&seats, task);
+		}
 		return 0;
 	}
-	thread = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!thread) {
+	seat = bpf_task_storage_get(&seats, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!seat) {
 		count(slot, SCMM_LOST_THREADS);
 		return 0;
 	}
-	if (thread->slot != target->slot || thread->epoch != target->epoch) {
-		if (thread->epoch)
-			leave(thread);
-		begin(task, thread, slot, target);
+	seat->flags = 0;
+	seat->slot = target->slot;
+	seat->epoch = target->epoch;
+	thread = seat->index ? thread_at(seat->index - 1) : 0;
+	if (thread && (thread->slot != target->slot || thread->epoch != target->epoch)) {
+		end(seat, 1);
+		thread = 0;
+	}
+	if (!thread) {
+		if (slot->flags & SCMM_ATTACHED && BPF_CORE_READ(task, group_leader, start_time) <= slot->started)
+			phase_flags = SCMM_APP | SCMM_NEW << 8;
+		seat->index = begin(slot, target->slot, target->epoch, phase_flags);
+		thread = seat->index ? thread_at(seat->index - 1) : 0;
+		if (!thread)
+			return 0;
 	}
 	thread->place = place;
 	if (!thread->session)
 		thread->session = join_session(task, slot, target->epoch);
-	return 1;
+	return seat->index;
+}
+
+/* The index + 1 of the state of the current thread, or 0: without the memory of what this CPU saw last. */
+static __noinline u32 find_thread(u64 regs)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 place = (u64)BPF_CORE_READ(task, cgroups);
+	struct scmm_seat *seat = 0;
+	struct scmm_thread *thread;
+	u32 index = 0;
+
+	if (task->bpf_storage)
+		seat = bpf_task_storage_get(&seats, task, 0, 0);
+	if (!seat && !config.v1_controller && !is_hot(bpf_get_current_cgroup_id()))
+		return 0;
+	if (seat && seat->index) {
+		thread = thread_at(seat->index - 1);
+		if (thread && thread->place == place && thread->epoch == seat->epoch &&
+		    live_slot(thread->slot, thread->epoch))
+			index = seat->index;
+	}
+	/* The address of the css_set stands for its cgroups in all hierarchies: while it is the same, they are. */
+	if (!index)
+		index = find_place(task, place);
+	thread = index ? thread_at(index - 1) : 0;
+	if (!thread)
+		return 0;
+	thread->regs = regs;
+	return index;
 }
 
 /*
- * The recorder's state of the current thread, or nothing if it is not to be recorded. The address of the task's
- * css_set stands for its cgroups in all hierarchies: while it is the same, it is in the same ones.
+ * The recorder's state of the thread that begins a call, or nothing if it is not to be recorded. Most calls are made by
+ * the thread that made the last one on this CPU, and need no call of ours to find it.
  */
-static __always_inline struct scmm_thread *recorded(struct task_struct *task)
+static __always_inline struct scmm_thread *recorded(u64 regs)
 {
-	struct scmm_thread *thread = 0;
-	u64 place = (u64)task->cgroups;
+	struct scmm_thread *thread;
+	struct scmm_last *last;
+	u32 zero = 0;
 
-	if (task->bpf_storage)
-		thread = bpf_task_storage_get(&threads, task, 0, 0);
-	if (thread && thread->place == place)
-		return thread;
-	if (!thread && !config.v1_controller && !is_hot(bpf_get_current_cgroup_id()))
+	last = bpf_map_lookup_elem(&lasts, &zero);
+	if (!last)
 		return 0;
-	if (!find_place(task, place))
+	if (last->regs == regs && last->generation == generation()) {
+		if (!last->index)
+			return 0;
+		thread = thread_at(last->index - 1);
+		if (thread && thread->regs == regs)
+			return thread;
+	}
+	/* Before looking, so that what happens meanwhile counts. */
+	last->generation = generation();
+	last->index = find_thread(regs);
+	last->regs = regs;
+	return last->index ? thread_at(last->index - 1) : 0;
+}
+
+/* The state of the current thread as it is, if it has one; for the ends of calls and for what is no call. */
+static __noinline u32 seated(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct scmm_seat *seat;
+
+	if (!task->bpf_storage)
 		return 0;
-	return bpf_task_storage_get(&threads, task, 0, 0);
+	seat = bpf_task_storage_get(&seats, task, 0, 0);
+	return seat ? seat->index : 0;
+}
+
+/* The recorder's state of the thread that ends a call, or nothing. */
+static __always_inline struct scmm_thread *ending(u64 regs)
+{
+	struct scmm_thread *thread;
+	struct scmm_last *last;
+	u32 zero = 0, index;
+
+	last = bpf_map_lookup_elem(&lasts, &zero);
+	if (last && last->regs == regs && last->generation == generation()) {
+		if (!last->index)
+			return 0;
+		thread = thread_at(last->index - 1);
+		if (thread && thread->regs == regs)
+			return thread;
+	}
+	index = seated();
+	return index ? thread_at(index - 1) : 0;
+}
+
+/* The recording that a thread belonged to is over. */
+static __noinline int forget(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	end(bpf_task_storage_get(&seats, task, 0, 0), 0);
+	bpf_task_storage_delete(&seats, task);
+	return 0;
 }
 
 /* Find or hand out the call table for the thread's session and phase; its index + 1, or 0. */

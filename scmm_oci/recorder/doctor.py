@@ -105,7 +105,7 @@ def load_check() -> Check:
     with tempfile.TemporaryDirectory(prefix="scmm-doctor-") as directory:
         try:
             small = dict.fromkeys(("sets", "free_sets", "edges", "free_edges"), 1)
-            small |= dict.fromkeys(("facts", "facts_medium", "facts_long", "arguments"), 1)
+            small |= dict.fromkeys(("facts", "facts_medium", "facts_long", "arguments", "threads", "free_threads"), 1)
             prepared.load_and_pin(pins.read_or_make(directory), entries=small, pins={})
         except OSError as error:
             return Check("recorder", Verdict.FAILED, error.strerror or str(error), "mend what failed above first")

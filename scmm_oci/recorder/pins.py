@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAPS = {
     name: name.rpartition(".")[2]
     for name in (
-        *("targets", "slots", "sets", "free_sets", "edges", "free_edges", "threads"),
+        *("targets", "slots", "sets", "free_sets", "edges", "free_edges", "seats"),
         *("facts", "facts_medium", "facts_long", "arguments", ".data.config"),
     )
 }
@@ -79,7 +79,9 @@ def load(directory: str, *, run_dir: str, call_tables: int, facts: int, seed: in
     try:
         form = read_or_make(run_dir)
         edges = max(8, call_tables // 2)
-        config = wire.CONFIG.pack(0, 0, call_tables, edges, facts // 2, 0, seed, *[0] * wire.HOT_WORDS)
+        config = wire.CONFIG.pack(
+            *(0, 0, call_tables, edges, facts // 2, wire.THREADS, 0, 0, seed), *[0] * wire.HOT_WORDS
+        )
         prepared.load_and_pin(
             form,
             entries={
@@ -141,7 +143,7 @@ class Maps:
             self.free_sets = self._map("free_sets", 0, wire.KEY.size)
             self.edges = self._map("edges", wire.KEY.size, wire.EDGES_SIZE)
             self.free_edges = self._map("free_edges", 0, wire.KEY.size)
-            self.threads = self._map("threads", wire.KEY.size, wire.THREAD.size)
+            self.seats = self._map("seats", wire.KEY.size, wire.SEAT.size)
             self.facts = self._map("facts", wire.FACT_KEY.size, wire.FACT.size + wire.SHORT)
             self.facts_medium = self._map("facts_medium", wire.FACT_KEY.size, wire.FACT.size + wire.MEDIUM)
             self.facts_long = self._map("facts_long", wire.FACT_KEY.size, wire.FACT.size + wire.LONG)

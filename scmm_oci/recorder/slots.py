@@ -72,6 +72,14 @@ def watch_cgroup(maps: Maps, number: int, *, epoch: int, place: Place) -> None:
         maps.targets.put(cgroup, target)
     for child in children:
         maps.targets.put(wire.CGROUP_KEY.pack(child, place.hierarchy, 0), target)
+    _new_generation(maps)
+
+
+def _new_generation(maps: Maps) -> None:
+    """Have every CPU look anew who is to be recorded: threads that run already may have become such."""
+    config = _config(maps)
+    config[wire.GENERATION] = (config[wire.GENERATION] + 1) & 0xFFFFFFFF
+    maps.config.put(_ZERO, wire.CONFIG.pack(*config))
 
 
 def _config(maps: Maps) -> list[int]:
@@ -107,21 +115,16 @@ def follow_process(maps: Maps, number: int, *, epoch: int, pidfd: int, phase: st
     phase: "setup" for a process that is yet to execute the program, "app" for one that runs it.
     Raises BpfError: EBADF or ENOENT when it is gone.
     """
-    thread = wire.THREAD.pack(
-        *(0, number, epoch, 1, 0, wire.UNCOUNTED, 0, 0, _START, 0, wire.PHASES.index(phase), 0),
-        *(wire.FOLLOWED | (wire.NEW if phase == "app" else 0), 0, 0, 0, 0, b"", *[0] * wire.RECENT),
-    )
+    flags = wire.FOLLOWED | (wire.NEW if phase == "app" else 0)
     key = wire.KEY.pack(pidfd)
-    if maps.threads.get(key) is not None:
-        slot, other = wire.THREAD.unpack(maps.threads.get(key) or bytes(wire.THREAD.size))[1:3]
-        if value_of(maps, slot).epoch == other and other != epoch:
-            raise SlotsFull(errno.EEXIST, f"the process is recorded already, in slot {slot}")
-        if other == epoch:
-            return
-    maps.threads.put(key, thread)
-
-
-_START = next(code for code, word in wire.FROM.items() if word == "start")
+    # What an earlier recording left, the kernel side gives back.
+    index, slot, other = wire.SEAT.unpack(maps.seats.get(key) or bytes(wire.SEAT.size))[:3]
+    if other == epoch:
+        return
+    if other and value_of(maps, slot).epoch == other:
+        raise SlotsFull(errno.EEXIST, f"the process is recorded already, in slot {slot}")
+    maps.seats.put(key, wire.SEAT.pack(index, number, epoch, wire.PHASES.index(phase), flags, 0))
+    _new_generation(maps)
 
 
 def follow_threads(maps: Maps, number: int, *, epoch: int, pid: int) -> int:

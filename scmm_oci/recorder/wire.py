@@ -26,7 +26,8 @@ SHORT, MEDIUM, LONG = 96, 864, 8192
 VALUES = 128
 PROGRAMS = 64
 HANDLERS = 4
-RECENT = 16
+RECENT = 8
+THREADS = 16384
 SPECS = 4
 HOT_WORDS = 64
 ERRNO_WORDS = 3
@@ -48,7 +49,6 @@ COUNTERS = (
 # Flags of a slot and of a thread.
 ATTACHED, NO_FOLLOW = 1, 2
 FOLLOWED, NEW = 1, 2
-UNCOUNTED = -2  # scmm_thread.pending_nr
 # Bits of a plan, and of its specs.
 PLAN_ARGUMENTS, PLAN_MEMORY, PLAN_SIGRETURN, PLAN_RESTART, PLAN_FLAGS_MEMORY = 1, 2, 4, 8, 16
 SPEC_WIDE, SPEC_PAIR, SPEC_MEMORY, SPEC_OFFSET = 8, 16, 32, 6
@@ -74,12 +74,12 @@ SET_HEAD = struct.Struct("=IHBB")  # epoch, session, phase, abi
 SET_SIZE = SET_HEAD.size + NR_MAX * CALL.size
 EDGES_HEAD = struct.Struct("=II")  # epoch, abi
 EDGES_SIZE = EDGES_HEAD.size + EDGE_WORDS * 8
-# v1_controller (1 + index into kernel.cgroup.V1_CONTROLLERS), v1_hierarchy, sets, edges, facts_per_slot, pad, seed, hot
-CONFIG = struct.Struct(f"=IIIIIIQ{HOT_WORDS}Q")
-STATE = struct.Struct(f"=II{HOT_WORDS}Q")
-# place, slot, epoch, session, set, pending_nr, pending_set, edges, from, from_abi, phase, program, flags, depth, pad,
-# restart, restart_code, handlers, recent
-THREAD = struct.Struct(f"=QIIIIiIIHBBBBBBHH{HANDLERS * 6}s{RECENT}Q")
+# v1_controller (1 + index into kernel.cgroup.V1_CONTROLLERS), v1_hierarchy, sets, edges, facts_per_slot, threads,
+# generation, pad, seed, hot
+CONFIG = struct.Struct(f"=IIIIIIIIQ{HOT_WORDS}Q")
+GENERATION = 6  # its place there
+STATE = struct.Struct(f"=IIII{HOT_WORDS}Q")
+SEAT = struct.Struct("=IIIBBH")  # index, slot, epoch, phase, flags, pad
 # bits, kind, ops, dirfds, names, flags, specs, pad, mask, implied, masks
 PLAN = struct.Struct(f"=BB2B2B2BB{SPECS}B3xII{SPECS}I")
 FACT_KEY = struct.Struct("=QQIBBBx")  # a, b, epoch, kind, op, size
