@@ -27,12 +27,14 @@ STRUCTS = {
     "scmm_config": wire.CONFIG,
     "scmm_state": wire.STATE,
     "scmm_call": wire.CALL,
-    "scmm_thread": wire.THREAD,
+    "scmm_seat": wire.SEAT,
     "scmm_plan": wire.PLAN,
     "scmm_fact_key": wire.FACT_KEY,
     "scmm_fact": wire.FACT,
     "scmm_argument_key": wire.ARGUMENT_KEY,
 }
+# Of no use to Python.
+KERNEL_ONLY = {"scmm_handler", "scmm_thread", "scmm_last"}
 IN_PARTS = {
     "scmm_set": (wire.SET_HEAD, wire.NR_MAX * wire.CALL.size, wire.SET_SIZE),
     "scmm_edges": (wire.EDGES_HEAD, wire.EDGE_WORDS * 8, wire.EDGES_SIZE),
@@ -68,7 +70,7 @@ NUMBERS = {
     "SCMM_NO_FOLLOW": wire.NO_FOLLOW,
     "SCMM_FOLLOWED": wire.FOLLOWED,
     "SCMM_NEW": wire.NEW,
-    "SCMM_UNCOUNTED": 2**64 + wire.UNCOUNTED,
+    "SCMM_THREADS": wire.THREADS,
     "SCMM_PLAN_ARGUMENTS": wire.PLAN_ARGUMENTS,
     "SCMM_PLAN_MEMORY": wire.PLAN_MEMORY,
     "SCMM_PLAN_SIGRETURN": wire.PLAN_SIGRETURN,
@@ -109,7 +111,14 @@ COUNTERS = {
     "unfollowed": "SCMM_UNFOLLOWED",
 }
 # Defined by the header, of no use to Python.
-C_ONLY = {"SCMM_CGROUPS", "SCMM_ERRNO_MAX", "SCMM_ARGUMENTS_PER_SLOT", "SCMM_NO_CALL", "SCMM_SPEC_INDEX"}
+C_ONLY = {
+    "SCMM_CGROUPS",
+    "SCMM_ERRNO_MAX",
+    "SCMM_ARGUMENTS_PER_SLOT",
+    "SCMM_NO_CALL",
+    "SCMM_UNCOUNTED",
+    "SCMM_SPEC_INDEX",
+}
 
 
 def uncommented(text: str) -> str:
@@ -189,7 +198,7 @@ def differences(found: dict[str, Any]) -> list[str]:
         here = [(offset, length) for _, offset, length in structs[name]["fields"]]
         if here != [*places(head), (head.size, rest)] or structs[name]["size"] != size:
             result.append(f"{name} is {structs[name]} in C, {head.format} and {rest} bytes in Python")
-    known = {*STRUCTS, *IN_PARTS, "scmm_handler"}
+    known = {*STRUCTS, *IN_PARTS, *KERNEL_ONLY}
     return result + [f"{name} is not known in Python" for name in structs.keys() - known]
 
 
@@ -226,16 +235,33 @@ def test_fields_stand_in_the_order_that_python_unpacks(tmp_path: Path) -> None:
             *("epoch", "mntns", "sessions", "sets", "init", "cgroups", "flags", "threads", "facts", "arguments"),
             *("programs", "edges_of", "started", "counters", "set_of"),
         ],
-        "scmm_config": ["v1_controller", "v1_hierarchy", "sets", "edges", "facts_per_slot", "pad", "seed", "hot"],
-        "scmm_state": ["fresh", "fresh_edges", "hot"],
+        "scmm_config": [
+            *("v1_controller", "v1_hierarchy", "sets", "edges", "facts_per_slot", "threads", "generation", "pad"),
+            *("seed", "hot"),
+        ],
+        "scmm_state": ["fresh", "fresh_edges", "fresh_threads", "generation", "hot"],
         "scmm_call": ["entered", "succeeded", "errnos", "denied", "denied_errno", "programs", "first"],
         "scmm_set": ["epoch", "session", "phase", "abi", "calls"],
         "scmm_edges": ["epoch", "abi", "bits"],
         "scmm_handler": ["from", "restart", "from_abi", "pad"],
         "scmm_thread": [
-            *("place", "slot", "epoch", "session", "set", "pending_nr", "pending_set", "edges", "from", "from_abi"),
+            *(
+                "regs",
+                "place",
+                "slot",
+                "epoch",
+                "session",
+                "set",
+                "pending_nr",
+                "pending_set",
+                "edges",
+                "from",
+                "from_abi",
+            ),
             *("phase", "program", "flags", "depth", "pad", "restart", "restart_code", "handlers", "recent"),
         ],
+        "scmm_seat": ["index", "slot", "epoch", "phase", "flags", "pad"],
+        "scmm_last": ["regs", "index", "generation"],
         "scmm_plan": [
             *("bits", "kind", "ops", "dirfds", "names", "flags", "specs", "pad", "mask", "implied", "masks"),
         ],
@@ -269,7 +295,15 @@ def test_every_map_that_is_pinned_is_in_the_object() -> None:
     sections = set(re.findall(r"\} (\w+) SEC\(\"\.maps\"\)|SEC\(\"(\.data\.\w+)\"\)", text))
     names = {map_name or section for map_name, section in sections}
     # Written once, when it is loaded, or by the kernel side for itself.
-    assert set(pins.MAPS) == names - {"processes", "scratches", ".data.plans", ".data.state"}
+    assert set(pins.MAPS) == names - {
+        "processes",
+        "scratches",
+        "threads",
+        "free_threads",
+        "lasts",
+        ".data.plans",
+        ".data.state",
+    }
 
 
 def test_the_licence_told_to_the_kernel_is_the_source_s() -> None:
