@@ -174,7 +174,7 @@ __noinline u64 keep(struct scmm_thread *thread, u32 kind_op, long ret)
 	key.op = kind_op >> 8;
 	if (s->fact.state & SCMM_TOO_DEEP || hash_data()) {
 		count(slot, loss_of(key.kind));
-		return 0;
+		return key.kind == SCMM_PROGRAM ? SCMM_PROGRAMS - 1 : 0;
 	}
 	MIX(s, (u64)s->fact.info << 32 | (key.kind == SCMM_PROGRAM ? 0 : s->fact.detail));
 	MIX(s, (u64)s->fact.name_length << 32 | (u64)s->fact.state << 16 | (u16)kind_op);
@@ -335,7 +335,8 @@ static __noinline int keep_arguments(struct pt_regs *regs, struct scmm_thread *t
 	if (!s || !plan || !thread)
 		return 0;
 	copy_arguments(s, regs, abi);
-	hash = config.seed ^ ((u64)nr_abi << 8 | thread->program);
+	/* A state that another recording's thread had before remembers what it kept for that one. */
+	hash = config.seed ^ ((u64)thread->epoch << 32 | nr_abi << 8 | thread->program);
 	hash *= 0x9e3779b97f4a7c15ULL;
 #pragma unroll
 	for (int i = 0; i < SCMM_SPECS; i++) {
@@ -362,7 +363,8 @@ static __noinline int keep_arguments(struct pt_regs *regs, struct scmm_thread *t
 }
 
 /* Keep the arguments that lie in memory; read when the call ends, because then the page is there. */
-static __always_inline void keep_memory(struct scratch *s, struct scmm_thread *thread, struct scmm_plan *plan, u32 nr_abi)
+static __always_inline void keep_memory(struct scratch *s, struct scmm_thread *thread, struct scmm_plan *plan, u32 nr_abi,
+					long ret)
 {
 #pragma unroll
 	for (int i = 0; i < SCMM_SPECS; i++) {
@@ -372,8 +374,11 @@ static __always_inline void keep_memory(struct scratch *s, struct scmm_thread *t
 		if (!(spec & SCMM_SPEC_MEMORY))
 			continue;
 		if (bpf_probe_read_user(&value, sizeof(value),
-					(void *)argument(s, (spec & SCMM_SPEC_INDEX) - 1) + (spec >> SCMM_SPEC_OFFSET) * 8))
+					(void *)argument(s, (spec & SCMM_SPEC_INDEX) - 1) + (spec >> SCMM_SPEC_OFFSET) * 8)) {
+			if (ret >= 0)
+				count_loss(thread, SCMM_LOST_ARGUMENTS);
 			continue;
+		}
 		if (!(spec & SCMM_SPEC_WIDE))
 			value = (u32)value;
 		keep_value(thread, nr_abi, i, value);
@@ -389,12 +394,12 @@ __noinline u64 keep_name(struct scmm_thread *thread, u32 op, long ret)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct fs_struct *fs = BPF_CORE_READ(task, fs);
 	struct scratch *s = scratch();
-	struct path *base;
+	struct path *base = 0;
 
 	if (!s || !fs || !thread)
 		return 0;
 	if (s->data[0] == '/') {
-		base = &fs->root;
+		base = 0;
 	} else if ((int)s->dirfd == AT_FDCWD) {
 		base = &fs->pwd;
 	} else {
@@ -408,7 +413,10 @@ __noinline u64 keep_name(struct scmm_thread *thread, u32 op, long ret)
 		base = &file->f_path;
 	}
 	s->fact.name_length = s->length;
-	walk_path(base);
+	if (base)
+		walk_path(thread, base);
+	else
+		walk_root(thread, fs);
 	s->fact.base_length = s->length - s->fact.name_length;
 	s->fact.state |= SCMM_AS_NAMED;
 	return keep(thread, SCMM_FILE | op << 8, ret);
@@ -426,7 +434,8 @@ static __always_inline u64 name(struct scmm_thread *thread, struct scmm_plan *pl
 		return 0;
 	length = bpf_probe_read_user_str(s->data, LONGEST_NAME, (void *)argument(s, plan->names[which]));
 	if (length < 0) {
-		if (ret != -EFAULT)
+		/* utimensat(2) and others take no name at all, and then use the descriptor. */
+		if (ret != -EFAULT && argument(s, plan->names[which]))
 			count_loss(thread, SCMM_LOST_FILES);
 		return 0;
 	}
@@ -445,20 +454,22 @@ static __always_inline u64 name(struct scmm_thread *thread, struct scmm_plan *pl
 __noinline int keep_file(struct scmm_thread *thread, u64 address, u32 op, u32 detail, long ret)
 {
 	struct file *file = (void *)address;
+	struct path path = {};
 	struct dentry *dentry;
 	struct scratch *s;
 	u32 state = 0;
 
 	s = new_fact(detail, BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT);
-	if (!s)
+	if (!s || !thread)
 		return 0;
-	dentry = BPF_CORE_READ(file, f_path.dentry);
+	read_path(&file->f_path, &path);
+	dentry = path.dentry;
 	if (op == OP_OPEN && BPF_CORE_READ(file, f_mode) & FMODE_CREATED)
 		state = SCMM_CREATED;
 	/* A file without a name; it is in its directory's reach. */
 	if (op == OP_OPEN && detail & O_TMPFILE_BIT)
 		dentry = BPF_CORE_READ(dentry, d_parent);
-	walk((u64)dentry, (u64)BPF_CORE_READ(file, f_path.mnt));
+	walk(thread, (u64)dentry, (u64)path.mnt);
 	s->fact.state |= state;
 	s->fact.base_length = s->length;
 	keep(thread, SCMM_FILE | op << 8, ret);
@@ -475,9 +486,11 @@ static __always_inline void keep_device(struct scmm_thread *thread, u64 address,
 
 	if (type != S_IFCHR && type != S_IFBLK)
 		return;
-	hash = config.seed ^ (u64)inode ^ (u64)BPF_CORE_READ(file, f_path.dentry) << 16 ^ thread->program << 8 ^ op ^
-	       (u64)(ret >= 0) << 63;
+	hash = config.seed ^ ((u64)thread->epoch << 32 | thread->program << 16 | op << 8 | (ret >= 0));
 	hash *= 0x9e3779b97f4a7c15ULL;
+	hash = (hash ^ (u64)inode) * 0xd6e8feb86659fd93ULL;
+	/* An address may be another file's by now; the name's hash has its directory in it. */
+	hash = (hash ^ BPF_CORE_READ(file, f_path.dentry, d_name.hash_len)) * 0xd6e8feb86659fd93ULL;
 	hash ^= hash >> 32;
 	if (thread->recent[hash % SCMM_RECENT] == hash)
 		return;

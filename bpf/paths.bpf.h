@@ -7,20 +7,35 @@
 
 #define PROC_SUPER_MAGIC 0x9fa0
 #define SB_NOUSER (1UL << 31)
-/* Components and mounts on the way to the root. */
+/* Components and mounts on the way to the root; and on all ways of one call, a bound on the time that it takes. */
 #define MOST_STEPS 4096
-#define LONGEST_NAME 4096
+#define MOST_STEPS_OF_CALL (4 * MOST_STEPS)
+#define LONGEST_NAME 4097	/* PATH_MAX with its NUL, and one to tell longer ones */
+
+/* Neighbours in struct mount, read at once. */
+enum mount_word {
+	PARENT = 0,
+	MOUNTPOINT = 1,
+	ROOT = 2,
+	SUPER = 3,
+};
+
+/* Whether two members of a kernel structure lie side by side, so that one read gets both: reads are calls. */
+#define ADJACENT(type, first, second, size) \
+	(bpf_core_field_offset(type, second) == bpf_core_field_offset(type, first) + (size))
 
 struct scratch {
 	/* The walk. Kernel addresses are numbers here, so that the verifier has nothing to follow. */
 	u64 dentry;
 	u64 mount;
-	u64 mount_root;
+	u64 mounts[4];		/* of the mount, see enum mount_word */
 	u64 top;		/* the mount where the task's mount namespace begins */
 	u64 own_process;	/* struct pid */
 	u64 own_thread;
 	u32 in_proc;
 	u32 done;
+	u32 steps;		/* that the call has left */
+	u32 pad;
 	/*
 	 * Arguments of functions that are constants in some places. There the verifier would find that some functions
 	 * are never called, and user space could no longer tell which function has which type (kernel/libbpf.py).
@@ -57,14 +72,21 @@ static __always_inline struct scratch *scratch(void)
 __noinline u64 file_of(u64 fd)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files, *file = 0;
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt), copy = {};
+	struct file *file = 0;
 
 	fd = (u32)fd;
-	if (!table || fd >= BPF_CORE_READ(table, max_fds))
+	if (!table)
 		return 0;
-	files = BPF_CORE_READ(table, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	if (ADJACENT(struct fdtable, max_fds, fd, 8)) {
+		bpf_probe_read_kernel(&copy, sizeof(copy), (void *)table + bpf_core_field_offset(struct fdtable, max_fds));
+	} else {
+		copy.max_fds = BPF_CORE_READ(table, max_fds);
+		copy.fd = BPF_CORE_READ(table, fd);
+	}
+	if (fd >= copy.max_fds)
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), copy.fd + fd);
 	return (u64)file;
 }
 
@@ -77,9 +99,20 @@ static __always_inline u64 mount_of(struct vfsmount *mount)
 static __always_inline void enter_mount(struct scratch *s)
 {
 	struct mount *mount = (void *)s->mount;
+	struct super_block *super;
 
-	s->mount_root = (u64)BPF_CORE_READ(mount, mnt.mnt_root);
-	s->in_proc = BPF_CORE_READ(mount, mnt.mnt_sb, s_magic) == PROC_SUPER_MAGIC;
+	if (ADJACENT(struct mount, mnt_parent, mnt_mountpoint, 8) && ADJACENT(struct mount, mnt_mountpoint, mnt, 8) &&
+	    bpf_core_field_offset(struct vfsmount, mnt_root) == 0 && bpf_core_field_offset(struct vfsmount, mnt_sb) == 8) {
+		bpf_probe_read_kernel(s->mounts, sizeof(s->mounts),
+				      (void *)mount + bpf_core_field_offset(struct mount, mnt_parent));
+	} else {
+		s->mounts[PARENT] = (u64)BPF_CORE_READ(mount, mnt_parent);
+		s->mounts[MOUNTPOINT] = (u64)BPF_CORE_READ(mount, mnt_mountpoint);
+		s->mounts[ROOT] = (u64)BPF_CORE_READ(mount, mnt.mnt_root);
+		s->mounts[SUPER] = (u64)BPF_CORE_READ(mount, mnt.mnt_sb);
+	}
+	super = (void *)s->mounts[SUPER];
+	s->in_proc = BPF_CORE_READ(super, s_magic) == PROC_SUPER_MAGIC;
 }
 
 /*
@@ -101,7 +134,7 @@ static __always_inline bool is_own(struct scratch *s, struct dentry *dentry, str
 			    pid);
 	if ((u64)pid != s->own_process && (u64)pid != s->own_thread)
 		return false;
-	if ((u64)parent == s->mount_root)
+	if ((u64)parent == s->mounts[ROOT])
 		return true;
 	bpf_probe_read_kernel(name, sizeof(name), BPF_CORE_READ(parent, d_name.name));
 	return name[0] == 't' && name[1] == 'a' && name[2] == 's' && name[3] == 'k' && !name[4];
@@ -110,38 +143,54 @@ static __always_inline bool is_own(struct scratch *s, struct dentry *dentry, str
 static long step(u32 index, void *unused)
 {
 	struct scratch *s = scratch();
+	struct {
+		struct dentry *parent;
+		struct qstr name;
+	} entry;
 	struct dentry *dentry, *parent;
 	struct qstr name;
 	u64 at, length;
 	char first;
+	long read;
 
 	if (!s)
 		return 1;
 	dentry = (void *)s->dentry;
-	if (s->dentry == s->mount_root) {
-		struct mount *mount = (void *)s->mount, *above = BPF_CORE_READ(mount, mnt_parent);
-
-		if (mount == above || !above) {
+	if (s->dentry == s->mounts[ROOT]) {
+		if (s->mount == s->mounts[PARENT] || !s->mounts[PARENT]) {
 			if (s->mount != s->top)
 				s->fact.state |= SCMM_OUTSIDE;
 			s->done = 1;
 			return 1;
 		}
-		s->dentry = (u64)BPF_CORE_READ(mount, mnt_mountpoint);
-		s->mount = (u64)above;
+		s->dentry = s->mounts[MOUNTPOINT];
+		s->mount = s->mounts[PARENT];
 		enter_mount(s);
 		return 0;
 	}
-	parent = BPF_CORE_READ(dentry, d_parent);
-	bpf_core_read(&name, sizeof(name), &dentry->d_name);
+	if (ADJACENT(struct dentry, d_parent, d_name, 8)) {
+		bpf_probe_read_kernel(&entry, sizeof(entry), (void *)dentry + bpf_core_field_offset(struct dentry, d_parent));
+	} else {
+		entry.parent = BPF_CORE_READ(dentry, d_parent);
+		bpf_core_read(&entry.name, sizeof(entry.name), &dentry->d_name);
+	}
+	parent = entry.parent;
+	name = entry.name;
 	at = s->length;
 	length = name.hash_len >> 32;
 	if (at > SCMM_LONG - 260 || length > 255)
 		return 1;
 	CHECKED(at);
 	CHECKED(length);
-	if (bpf_probe_read_kernel(&s->data[at], length, name.name))
+	/*
+	 * With its NUL: a rename may change length and text while we read them, and what lies behind a short name in the
+	 * kernel's memory is nobody's business.
+	 */
+	read = bpf_probe_read_kernel_str(&s->data[at], length + 1, name.name);
+	if (read < 1 || read > 256)
 		return 1;
+	length = read - 1;
+	CHECKED(length);
 	if (s->in_proc) {
 		bpf_probe_read_kernel(&first, 1, &s->data[at]);
 		if (is_own(s, dentry, parent, first)) {
@@ -178,6 +227,7 @@ __noinline int walk(u64 dentry, u64 vfsmount)
 	struct scratch *s = scratch();
 	struct dentry *last = (void *)dentry;
 	struct mnt_namespace *mounts;
+	u32 taken;
 
 	if (!s || !dentry || !vfsmount)
 		return -1;
@@ -199,19 +249,54 @@ __noinline int walk(u64 dentry, u64 vfsmount)
 		s->own_process = pid;
 		s->own_thread = (u64)BPF_CORE_READ(task, thread_pid);
 	}
-	if (BPF_CORE_READ((struct vfsmount *)vfsmount, mnt_sb, s_flags) & SB_NOUSER)
+	super = (void *)s->mounts[SUPER];
+	if (BPF_CORE_READ(super, s_flags) & SB_NOUSER)
 		s->fact.state |= SCMM_INTERNAL;
-	else if (dentry != s->mount_root && !BPF_CORE_READ(last, d_hash.pprev))
+	else if (dentry != s->mounts[ROOT] && !BPF_CORE_READ(last, d_hash.pprev))
 		s->fact.state |= SCMM_DELETED;
-	bpf_loop(MOST_STEPS, step, 0, 0);
+	taken = bpf_loop(s->steps < MOST_STEPS ? s->steps : MOST_STEPS, step, 0, 0);
+	s->steps -= taken <= s->steps ? taken : s->steps;
 	if (!s->done)
 		s->fact.state |= SCMM_TOO_DEEP;
 	return 0;
 }
 
-static __always_inline void walk_path(struct path *path)
+static __always_inline void read_path(struct path *from, struct path *to)
 {
-	walk((u64)BPF_CORE_READ(path, dentry), (u64)BPF_CORE_READ(path, mnt));
+	if (ADJACENT(struct path, mnt, dentry, 8)) {
+		bpf_probe_read_kernel(to, sizeof(*to), (void *)from + bpf_core_field_offset(struct path, mnt));
+	} else {
+		to->mnt = BPF_CORE_READ(from, mnt);
+		to->dentry = BPF_CORE_READ(from, dentry);
+	}
+}
+
+static __always_inline void walk_path(struct scmm_thread *thread, struct path *path)
+{
+	struct path copy = {};
+
+	read_path(path, &copy);
+	walk(thread, (u64)copy.dentry, (u64)copy.mnt);
+}
+
+/* The same for the root directory of the task: which nearly always is that of its mount namespace, and adds nothing. */
+static __always_inline void walk_root(struct scmm_thread *thread, struct fs_struct *fs)
+{
+	struct scratch *s = scratch();
+	struct path copy = {};
+	u32 before;
+
+	if (!s)
+		return;
+	read_path(&fs->root, &copy);
+	if (thread->root_mount && thread->root_mount == (u64)copy.mnt && thread->root_dentry == (u64)copy.dentry)
+		return;
+	before = s->length;
+	walk(thread, (u64)copy.dentry, (u64)copy.mnt);
+	if (s->length == before && !s->fact.state) {
+		thread->root_mount = (u64)copy.mnt;
+		thread->root_dentry = (u64)copy.dentry;
+	}
 }
 
 #define MIX(s, word)                                                     \

@@ -65,7 +65,7 @@ static __noinline int note_program(struct task_struct *task, struct scmm_thread 
 			s->length = at + length - 1;
 	}
 	s->fact.name_length = s->length;
-	walk((u64)BPF_CORE_READ(executable, f_path.dentry), (u64)BPF_CORE_READ(executable, f_path.mnt));
+	walk_path(thread, &executable->f_path);
 	s->fact.base_length = s->length - s->fact.name_length;
 	number = keep(thread, SCMM_PROGRAM, 0);
 	thread->program = number & (SCMM_PROGRAMS - 1);

@@ -181,15 +181,19 @@ enum socketcall {
  * A socketcall's own arguments, which lie in memory, in the place of its two. What kind of call it is, and in op
  * which operation.
  */
-static __always_inline u32 unpack_socketcall(struct scratch *s, u32 *op, u32 *address)
+static __always_inline u32 unpack_socketcall(struct scratch *s, struct scmm_thread *thread, u32 *op, u32 *address,
+					     long ret)
 {
 	u64 call = s->arguments[0];
 	u32 words[6] = {};
 	/* As many as the call has: net/socket.c, nargs. */
 	u32 size = call == SYS_SENDTO ? 24 : call == SYS_SENDMMSG ? 16 : call == SYS_LISTEN ? 8 : 12;
 
-	if (bpf_probe_read_user(words, size, (void *)s->arguments[1]))
+	if (bpf_probe_read_user(words, size, (void *)s->arguments[1])) {
+		if (ret >= 0 && (call <= SYS_LISTEN || call == SYS_SENDTO || call == SYS_SENDMSG || call == SYS_SENDMMSG))
+			count_loss(thread, SCMM_LOST_SOCKETS);
 		return KIND_NONE;
+	}
 	for (int i = 0; i < 6; i++)
 		s->arguments[i] = words[i];
 	*address = call == SYS_SENDTO ? 4 : 1;
@@ -225,9 +229,10 @@ static __always_inline int keep_facts(struct pt_regs *regs, struct scmm_thread *
 	if (!slot)
 		return 0;
 	s->mntns = slot->mntns;
+	s->steps = MOST_STEPS_OF_CALL;
 	copy_arguments(s, regs, abi);
 	if (plan->bits & SCMM_PLAN_MEMORY)
-		keep_memory(s, thread, plan, nr_abi);
+		keep_memory(s, thread, plan, nr_abi, ret);
 	if (plan->flags != SCMM_NO_ARGUMENT) {
 		first = argument(s, plan->flags);
 		if (plan->bits & SCMM_PLAN_FLAGS_MEMORY && bpf_probe_read_user(&first, sizeof(first), (void *)first))
@@ -240,7 +245,7 @@ static __always_inline int keep_facts(struct pt_regs *regs, struct scmm_thread *
 	op = plan->ops[0];
 	address = plan->names[0];
 	if (kind == KIND_SOCKETCALL)
-		kind = unpack_socketcall(s, &op, &address);
+		kind = unpack_socketcall(s, thread, &op, &address, ret);
 	switch (kind) {
 	case KIND_OPEN:
 		if (ret >= 0) {
@@ -259,7 +264,7 @@ static __always_inline int keep_facts(struct pt_regs *regs, struct scmm_thread *
 			s = new_fact(detail, 0);
 			if (!s || !fs)
 				return 0;
-			walk_path(&fs->pwd);
+			walk_path(thread, &fs->pwd);
 			s->fact.base_length = s->length;
 			keep(thread, SCMM_FILE | OP_CHDIR << 8, ret);
 			return 0;
@@ -275,14 +280,20 @@ static __always_inline int keep_facts(struct pt_regs *regs, struct scmm_thread *
 		file = file_of(argument(s, 0));
 		if (file)
 			keep_file(thread, file, op, detail, ret);
+		else if (ret >= 0)
+			count(slot, SCMM_LOST_FILES); /* another thread has closed it */
 		return 0;
 	case KIND_DEVICE:
 		file = file_of(argument(s, 0));
 		if (file)
 			keep_device(thread, file, op, ret);
+		else if (ret >= 0)
+			count(slot, SCMM_LOST_FILES);
 		return 0;
 	case KIND_ADDRESS:
-		/* The address's length comes after it. */
+		/* The address's length comes after it; what is longer than any, the kernel refuses without a look. */
+		if ((u32)argument(s, address + 1) > sizeof(s->address))
+			return 0;
 		return user_address(thread, argument(s, 0), argument(s, address),
 				    (u32)argument(s, address + 1) | (u64)op << 32, ret);
 	case KIND_LISTEN:
@@ -331,6 +342,7 @@ static __always_inline void note_running(struct scmm_thread *thread, struct scmm
 	if (!s)
 		return;
 	s->script = 0;
+	s->steps = MOST_STEPS_OF_CALL;
 	note_program(task, thread, (u64)BPF_CORE_READ(task, mm, exe_file));
 	__sync_fetch_and_or(&call->programs, 1ULL << (thread->program & (SCMM_PROGRAMS - 1)));
 }
@@ -476,6 +488,7 @@ int BPF_PROG(scmm_exec, struct task_struct *task, int old_pid, struct linux_binp
 	thread->restart = 0;
 	thread->depth = 0;
 	s->mntns = slot->mntns;
+	s->steps = MOST_STEPS_OF_CALL;
 	name = (u64)BPF_CORE_READ(bprm, filename);
 	interpreter = (u64)BPF_CORE_READ(bprm, interp);
 	s->script = name == interpreter ? 0 : name;
@@ -520,6 +533,10 @@ int BPF_PROG(scmm_fork, struct task_struct *parent, struct task_struct *child)
 	copy->edges = thread->edges;
 	copy->program = thread->program;
 	copy->pending_nr = SCMM_UNCOUNTED; /* it begins with the end of its parent's call */
+	/* A child that is forked in a signal handler returns from it, too. */
+	copy->depth = thread->depth;
+	for (int i = 0; i < SCMM_HANDLERS; i++)
+		copy->handlers[i] = thread->handlers[i];
 	seat->index = index;
 	seat->slot = thread->slot;
 	seat->epoch = thread->epoch;

@@ -222,6 +222,10 @@ struct scmm_thread {
 	__u16 restart;		/* number + 1 of a call that ended to be made again by the kernel, or 0 */
 	__u16 restart_code;	/* ERESTART… */
 	struct scmm_handler handlers[SCMM_HANDLERS];
+	__u64 nsproxy;		/* address of its struct nsproxy when it was looked at last … */
+	__u64 top;		/* … and then of the mount where its mount namespace begins; 0: not the container's */
+	__u64 root_mount;	/* mount and dentry of its root directory, when that was found to be … */
+	__u64 root_dentry;	/* … the root of its mount namespace */
 	__u64 recent[SCMM_RECENT];
 };
 

@@ -9,8 +9,8 @@
 #define AF_INET 2
 #define AF_INET6 10
 
-/* Messages of one sendmmsg(2) that are looked at: a bound on the time that a call takes. */
-#define MOST_MESSAGES 16
+/* Messages of one sendmmsg(2): UIO_MAXIOV, of which the kernel sends no more. */
+#define MOST_MESSAGES 1024
 
 /* Socket operations, as SOCKET_OPERATIONS in scmm_oci/tables/operations.py. */
 enum socket_op {
@@ -119,6 +119,8 @@ __noinline int user_message(struct scmm_thread *thread, u64 fd, u64 where, u32 n
 		head[1] = head[0] >> 32;
 		head[0] = (u32)head[0];
 	}
+	if ((s32)head[1] < 0)
+		return 0; /* EINVAL */
 	return user_address(thread, fd, head[0], (u32)head[1] | (u64)SOCKET_SENDTO << 32, ret);
 }
 
@@ -163,8 +165,11 @@ __noinline int keep_listening(struct scmm_thread *thread, u64 fd, long ret)
 	u64 length = 2;
 	u16 family;
 
-	if (!s || !sock)
+	if (!s || !sock) {
+		if (ret >= 0 && thread)
+			count_loss(thread, SCMM_LOST_SOCKETS);
 		return 0;
+	}
 	family = BPF_CORE_READ(sock, __sk_common.skc_family);
 	__builtin_memset(s->address, 0, sizeof(s->address));
 	*(u16 *)s->address = family;

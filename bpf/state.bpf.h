@@ -300,6 +300,8 @@ static __noinline u32 begin(struct scmm_slot *slot, u32 slot_index, u32 epoch, u
 	thread->flags = phase_flags >> 8;
 	thread->pending_nr = SCMM_NO_CALL;
 	thread->pending_set = 0;
+	thread->nsproxy = 0;
+	thread->root_mount = 0;
 	thread->from = SCMM_FROM_START;
 	thread->from_abi = SCMM_NATIVE;
 	thread->restart = 0;
