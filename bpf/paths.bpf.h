@@ -221,22 +221,30 @@ static long step(u32 index, void *unused)
  * Append a file's components to the data, the last one first. What is special about the path goes to the fact's
  * state. A rename while we walk may give a mixture, as it may for anyone who asks for a path then.
  */
-__noinline int walk(u64 dentry, u64 vfsmount)
+__noinline int walk(struct scmm_thread *thread, u64 dentry, u64 vfsmount)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct nsproxy *nsproxy = BPF_CORE_READ(task, nsproxy);
 	struct scratch *s = scratch();
 	struct dentry *last = (void *)dentry;
-	struct mnt_namespace *mounts;
+	struct super_block *super;
 	u32 taken;
 
-	if (!s || !dentry || !vfsmount)
+	if (!s || !dentry || !vfsmount || !thread)
 		return -1;
+	if (thread->nsproxy != (u64)nsproxy) {
+		struct mnt_namespace *mounts = BPF_CORE_READ(nsproxy, mnt_ns);
+
+		thread->nsproxy = (u64)nsproxy;
+		thread->top = (u64)BPF_CORE_READ(mounts, root);
+		if (s->mntns && s->mntns != BPF_CORE_READ(mounts, ns.inum))
+			thread->top = 0;
+	}
+	s->top = thread->top;
+	if (!s->top)
+		s->fact.state |= SCMM_FOREIGN_MOUNTS;
 	s->dentry = dentry;
 	s->mount = mount_of((void *)vfsmount);
-	mounts = BPF_CORE_READ(task, nsproxy, mnt_ns);
-	s->top = (u64)BPF_CORE_READ(mounts, root);
-	if (s->mntns && s->mntns != BPF_CORE_READ(mounts, ns.inum))
-		s->fact.state |= SCMM_FOREIGN_MOUNTS;
 	s->done = 0;
 	enter_mount(s);
 	if (s->in_proc) {
