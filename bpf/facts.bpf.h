@@ -163,6 +163,7 @@ __noinline u64 keep(struct scmm_thread *thread, u32 kind_op, long ret)
 	struct fact_short *kept;
 	struct scmm_slot *slot;
 	u64 bit, error = -ret;
+	u32 steps;
 
 	if (!s || !thread)
 		return 0;
@@ -172,10 +173,12 @@ __noinline u64 keep(struct scmm_thread *thread, u32 kind_op, long ret)
 	key.epoch = thread->epoch;
 	key.kind = kind_op;
 	key.op = kind_op >> 8;
-	if (s->fact.state & SCMM_TOO_DEEP || hash_data()) {
+	steps = 4 + s->length / 16;
+	if (s->fact.state & SCMM_TOO_DEEP || s->steps < steps || hash_data()) {
 		count(slot, loss_of(key.kind));
 		return key.kind == SCMM_PROGRAM ? SCMM_PROGRAMS - 1 : 0;
 	}
+	s->steps -= steps;
 	MIX(s, (u64)s->fact.info << 32 | (key.kind == SCMM_PROGRAM ? 0 : s->fact.detail));
 	MIX(s, (u64)s->fact.name_length << 32 | (u64)s->fact.state << 16 | (u16)kind_op);
 	MIX(s, s->fact.other);
