@@ -118,6 +118,11 @@ def _here(operation: str, *, nofollow: bool = False, flags: int | None = None, m
     return FileCall("names", (None, 0, operation), nofollow=nofollow, flags=flags, mask=mask)
 
 
+def _link(operation: str) -> FileCall:
+    # As if its sibling with a flag had been called.
+    return FileCall("names", (None, 0, operation), nofollow=True, implied=AT_SYMLINK_NOFOLLOW)
+
+
 _AT_FLAGS = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
 
 # Every call of any ABI that names a file or a socket's address, or does to a descriptor what Landlock asks about.
@@ -133,11 +138,11 @@ FILE_CALLS: dict[str, FileCall] = {
     "chdir": FileCall("chdir", (None, 0, "chdir")),
     "chroot": _here("chroot"),
     "stat": _here("stat"),
-    "lstat": _here("stat", nofollow=True),
+    "lstat": _link("stat"),
     "oldstat": _here("stat"),
-    "oldlstat": _here("stat", nofollow=True),
+    "oldlstat": _link("stat"),
     "stat64": _here("stat"),
-    "lstat64": _here("stat", nofollow=True),
+    "lstat64": _link("stat"),
     "newfstatat": _at("stat", flags=3, mask=_AT_FLAGS),
     "fstatat64": _at("stat", flags=3, mask=_AT_FLAGS),
     "statx": _at("stat", flags=2, mask=_AT_FLAGS),
@@ -153,8 +158,8 @@ FILE_CALLS: dict[str, FileCall] = {
     "fchmodat2": _at("chmod", flags=3, mask=_AT_FLAGS),
     "chown": _here("chown"),
     "chown32": _here("chown"),
-    "lchown": _here("chown", nofollow=True),
-    "lchown32": _here("chown", nofollow=True),
+    "lchown": _link("chown"),
+    "lchown32": _link("chown"),
     "fchownat": _at("chown", flags=4, mask=_AT_FLAGS),
     "utime": _here("utime"),
     "utimes": _here("utime"),
@@ -162,16 +167,16 @@ FILE_CALLS: dict[str, FileCall] = {
     "utimensat": _at("utime", flags=3, mask=_AT_FLAGS),
     "utimensat_time64": _at("utime", flags=3, mask=_AT_FLAGS),
     "getxattr": _here("getxattr"),
-    "lgetxattr": _here("getxattr", nofollow=True),
+    "lgetxattr": _link("getxattr"),
     "getxattrat": _at("getxattr", flags=2, mask=_AT_FLAGS),
     "setxattr": _here("setxattr"),
-    "lsetxattr": _here("setxattr", nofollow=True),
+    "lsetxattr": _link("setxattr"),
     "setxattrat": _at("setxattr", flags=2, mask=_AT_FLAGS),
     "listxattr": _here("listxattr"),
-    "llistxattr": _here("listxattr", nofollow=True),
+    "llistxattr": _link("listxattr"),
     "listxattrat": _at("listxattr", flags=2, mask=_AT_FLAGS),
     "removexattr": _here("removexattr"),
-    "lremovexattr": _here("removexattr", nofollow=True),
+    "lremovexattr": _link("removexattr"),
     "removexattrat": _at("removexattr", flags=2, mask=_AT_FLAGS),
     "file_getattr": _at("getxattr", flags=4, mask=_AT_FLAGS),
     "file_setattr": _at("setxattr", flags=4, mask=_AT_FLAGS),
