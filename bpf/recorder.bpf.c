@@ -336,11 +336,14 @@ static __always_inline void leave_handler(struct scmm_thread *thread)
 static __always_inline void note_running(struct scmm_thread *thread, struct scmm_call *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct scmm_slot *slot = live_slot(thread->slot, thread->epoch);
 	struct scratch *s = scratch();
 
 	thread->flags &= ~SCMM_NEW;
-	if (!s)
+	if (!s || !slot)
 		return;
+	/* Not what another recording left there: its mount namespace would be taken for this one's. */
+	s->mntns = slot->mntns;
 	s->script = 0;
 	s->steps = MOST_STEPS_OF_CALL;
 	note_program(task, thread, (u64)BPF_CORE_READ(task, mm, exe_file));
