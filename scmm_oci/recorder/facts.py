@@ -42,7 +42,9 @@ class Fact:
         name_length, base_length, self.sessions, self.state, _ = rest[5:]
         data = value[wire.FACT.size :]
         self.name: bytes = data[:name_length]
-        parts = data[name_length : name_length + base_length].split(b"/")
+        components = data[name_length : name_length + base_length]
+        # A memfd's name may hold slashes, and has nothing above it.
+        parts = [components[:-1]] if self.state & wire.INTERNAL else components.split(b"/")
         self.base = os.fsdecode(b"".join(b"/" + part for part in reversed(parts) if part))
 
 
@@ -138,7 +140,7 @@ class Files:
         name = os.fsdecode(fact.name)
         base = own(fact.base)
         absolute = name.startswith("/")
-        said = normal(f"{base}/{name}")
+        said = normal(base + (normal(name) if absolute else "/" + name))
         if fact.state & (wire.OUTSIDE | wire.INTERNAL | wire.FOREIGN_MOUNTS | wire.DELETED):
             state = _state(fact.state & ~wire.AS_NAMED)
             return said, "named" if state == "resolved" else state, None

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 400_000  # lookups of one recording
 MOST_LINKS = 40  # path_resolution(7)
+LONGEST = 8192  # characters of a path in a capture
 _MOST_OPEN = 256  # directories kept open
 # A look-up there may hang for ever (a server that is gone), or be answered by the container.
-_REMOTE = ("fuse", "nfs", "cifs", "smb", "9p", "ceph", "afs", "glusterfs", "lustre", "virtiofs")
+_REMOTE = ("fuse", "nfs", "cifs", "smb", "9p", "ceph", "afs", "glusterfs", "lustre", "virtiofs", "autofs")
 # In procfs, links to files that are elsewhere, and to a process's own directories.
 _MAGIC = frozenset(("exe", "cwd", "root", "fd", "map_files", "ns"))
 _PROC_LINKS = {"mounts": "self/mounts", "net": "self/net"}
@@ -80,9 +81,16 @@ class Resolver:
         remote = _remote_mounts()
         self._mounts = {normal(place): source for place, source in mounts.items()}
         self._mounts["/"] = root
-        for place, source in self._mounts.items():
-            if source is not None and _is_below(os.path.abspath(source), remote):
+        for place, source in list(self._mounts.items()):
+            if source is None:
+                continue
+            source = os.path.abspath(source)
+            if _is_below(source, remote):
                 self._mounts[place] = None
+            # One that is mounted somewhere in it, perhaps by the container itself.
+            for each in remote:
+                if _is_below(each, [source]):
+                    self._mounts.setdefault(normal(place + "/" + each[len(source) :]), None)
 
     def close(self) -> None:
         """Close the directories that are kept open."""
@@ -102,9 +110,10 @@ class Resolver:
         follow: whether a link at its end is followed. root: what "/" means (of a process after chroot(2)).
         """
         try:
-            return self._walk(path, follow=follow, root=root.rstrip("/"))
+            found = self._walk(path, follow=follow, root=root.rstrip("/"))
         except (_Elsewhere, OSError, ValueError):
             return None
+        return found if len(found[0]) <= LONGEST else None
 
     def _walk(self, path: str, *, follow: bool, root: str) -> tuple[str, str | None]:
         waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]
@@ -114,6 +123,7 @@ class Resolver:
         while waiting:
             part = waiting.pop()
             if part == "..":
+                self._step(done)
                 if done != root:
                     done = done.rpartition("/")[0]
                 continue
@@ -141,11 +151,16 @@ class Resolver:
             done = place
         return done or "/", kind or None
 
+    def _step(self, place: str) -> None:
+        self._steps -= 1
+        if self._steps % 256 == 0 and time.monotonic() > self._deadline:
+            self._steps = 0  # for all that comes, too
+        if self._steps <= 0:
+            raise _Elsewhere(place)
+
     def _look(self, directory: str, part: str, place: str) -> tuple[str | None, str | None]:
         """(kind, text of the link) of an entry; kind None when it is not there."""
-        self._steps -= 1
-        if self._steps < 0 or (self._steps % 256 == 0 and time.monotonic() > self._deadline):
-            raise _Elsewhere(place)
+        self._step(place)
         if place in self._mounts:
             source = self._mounts[place]
             if source is None:
@@ -184,7 +199,11 @@ class Resolver:
         flags = os.O_PATH | os.O_CLOEXEC
         if place in self._mounts:
             # The source is the engine's word, and may be a link.
-            descriptor = os.open(self._mounts[place] or "/", flags | os.O_DIRECTORY)
+            try:
+                descriptor = os.open(self._mounts[place] or "/", flags | os.O_DIRECTORY)
+            except OSError:
+                self._mounts[place] = None  # nothing can be said of what is in it
+                raise _Elsewhere(place) from None
         else:
             above, _, name = place.rpartition("/")
             descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=self._directory(above or "/"))

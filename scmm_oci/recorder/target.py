@@ -10,13 +10,12 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from scmm_oci.errors import Failure
 from scmm_oci.kernel import cgroup
 from scmm_oci.oci.annotations import is_capture_name
-from scmm_oci.recorder import addresses, drain, facts, pins, session, slots, store, wire
+from scmm_oci.recorder import addresses, drain, facts, pins, processes, session, slots, store, wire
 from scmm_oci.recorder.command import Child, User
 from scmm_oci.recorder.engines import Container
 from scmm_oci.recorder.ledger import Ledger
@@ -77,12 +76,38 @@ class Recording:
         )
 
     def finish(self, *, shape: Shape, save: Callable[[dict[str, Any]], str]) -> tuple[str, dict[str, Any]]:
-        """End it; see scmm_oci.recorder.session.finish."""
+        """End it; see scmm_oci.recorder.session.finish.
+
+        Raises:
+            Failure: someone else has ended it.
+        """
         with Ledger(self._settings.run_dir) as ledger:
+            self._check_ours(ledger)
             result = session.finish(ledger, self._settings, self.entry, now=time.time(), shape=shape, save=save)
+        self._close()
+        return result
+
+    def discard(self) -> None:
+        """End it and keep nothing. Raises OSError."""
+        with Ledger(self._settings.run_dir) as ledger:
+            self._check_ours(ledger)
+            session.discard(ledger, self._settings, self.entry)
+        self._close()
+
+    def _check_ours(self, ledger: Ledger) -> None:
+        mine = (self.entry["slot"], self.entry["epoch"])
+        # Notes that a crash cut short have no epoch; the slot is ours all the same, as nobody else frees it.
+        if not any((each["slot"], each.get("epoch", mine[1])) == mine for each in ledger.entries()):
+            self._close()
+            raise Failure(
+                "someone else has ended this recording",
+                f"scmm record --recover --all does; then its capture is in {self._settings.capture_dir}",
+            )
+
+    def _close(self) -> None:
         if self._root is not None:
             os.close(self._root)
-        return result
+            self._root = None
 
 
 def record_command(
@@ -93,9 +118,11 @@ def record_command(
     entry = _entry("command", name=name, pid=child.pid, args=words, root="/", losses={})
     entry["container"]["uid"] = user.uid if user else os.getuid()
     entry["container"]["gid"] = user.gid if user else os.getgid()
+    mntns = processes.mount_namespace("self")
 
     def attach(maps: pins.Maps, number: int, epoch: int) -> None:
-        slots.make_live(maps, number, epoch=epoch, mntns=0, started=time.monotonic_ns(), flags=flags)
+        mntns = _mount_namespace(child.pid)
+        slots.make_live(maps, number, epoch=epoch, mntns=mntns, started=time.monotonic_ns(), flags=flags)
         slots.follow_process(maps, number, epoch=epoch, pidfd=child.pidfd, phase="setup")
 
     return _begin(settings, entry, attach, root=None)
@@ -105,18 +132,24 @@ def record_process(settings: Settings, pid: int, *, name: str, follow: bool) -> 
     """Record a process that runs, and what it starts from now on.
 
     Raises:
-        Failure: there is no such process. OSError: it cannot be recorded.
+        Failure: it has ended, or does not let us look. OSError: it cannot be recorded.
     """
-    if not session.started(pid):
-        raise Failure(f"there is no process {pid}")
     flags = wire.ATTACHED | (0 if follow else wire.NO_FOLLOW)
-    root = _open_root(pid)
+    root = processes.open_root(pid)
     losses: dict[str, Any] = {"attached": None}
-    entry = _entry("attached", name=name, pid=pid, args=_command_line(pid), root=f"/proc/self/fd/{root}", losses=losses)
+    words = processes.command_line(pid)
+    entry = _entry("attached", name=name, pid=pid, args=words, root=_path_of(root), losses=losses)
 
     def attach(maps: pins.Maps, number: int, epoch: int) -> None:
-        slots.make_live(maps, number, epoch=epoch, mntns=0, started=time.monotonic_ns(), flags=flags, init=pid)
-        missed = slots.follow_threads(maps, number, epoch=epoch, pid=pid)
+        try:
+            # What it starts in other mount namespaces has files of its own, under names that may be the same.
+            mntns = processes.mount_namespace(pid)
+            slots.make_live(
+                maps, number, epoch=epoch, mntns=mntns, started=time.monotonic_ns(), flags=flags, init=pid
+            )
+            missed = slots.follow_threads(maps, number, epoch=epoch, pid=pid)
+        except (FileNotFoundError, ProcessLookupError):
+            raise Failure(f"process {pid} has ended") from None
         if missed:
             losses["unfollowed"] = missed
 
@@ -124,17 +157,23 @@ def record_process(settings: Settings, pid: int, *, name: str, follow: bool) -> 
 
 
 def record_container(settings: Settings, container: Container, *, name: str) -> Recording:
-    """Record a container that runs: all that is in its cgroup, and what enters it. Raises OSError, NoOwnCgroup."""
-    place = cgroup.place_of_container(container.pid)
-    theirs = os.stat(f"/proc/{container.pid}/ns/mnt").st_ino
-    mntns = 0 if theirs == os.stat("/proc/self/ns/mnt").st_ino else theirs
-    root = _open_root(container.pid)
+    """Record a container that runs: all that is in its cgroup, and what enters it.
+
+    Raises:
+        Failure: it has ended, or is recorded already. OSError, NoOwnCgroup: it cannot be recorded.
+    """
+    try:
+        place = cgroup.place_of_container(container.pid)
+        mntns = processes.mount_namespace(container.pid)
+    except (FileNotFoundError, ProcessLookupError):
+        raise Failure(f"the container {container.name!r} has ended") from None
+    root = processes.open_root(container.pid)
     entry = _entry(
         "attached",
         name=name,
         pid=container.pid,
-        args=container.args or _command_line(container.pid),
-        root=f"/proc/self/fd/{root}",
+        args=container.args or processes.command_line(container.pid),
+        root=_path_of(root),
         losses={"attached": None},
     )
     entry["container"]["id"] = container.id
@@ -184,9 +223,27 @@ def _begin(
     settings: Settings, entry: dict[str, Any], attach: Callable[[pins.Maps, int, int], None], *, root: int | None
 ) -> Recording:
     os.umask(0o077)
-    with Ledger(settings.run_dir) as ledger:
-        session.open_slot(ledger, settings, entry, attach, now=time.time())
+    try:
+        with Ledger(settings.run_dir) as ledger:
+            try:
+                session.open_slot(ledger, settings, entry, attach, now=time.time())
+            except slots.Taken as error:
+                raise _taken(ledger, error) from None
+    except BaseException:
+        if root is not None:
+            os.close(root)
+        raise
     return Recording(settings, entry, root)
+
+
+def _taken(ledger: Ledger, error: slots.Taken) -> Failure:
+    names = [str(each["name"]) for each in ledger.entries() if each["slot"] == error.slot and "name" in each]
+    if not names:
+        return Failure(f"{error.what} is recorded already", "scmm record --list")
+    return Failure(
+        f"{error.what} is recorded already, as {names[0]!r}",
+        f"what that has until now: scmm record --snapshot {names[0]} -o FILE",
+    )
 
 
 def _entry(
@@ -212,17 +269,9 @@ def _entry(
     }
 
 
-def _open_root(pid: int) -> int:
-    """A descriptor of a process's root directory; it keeps its mounts there after the process has ended."""
-    return os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _command_line(pid: int) -> list[str]:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes()[: 1 << 20].split(b"\0")
-    except OSError:
-        return []
-    return [os.fsdecode(word) for word in words[:-1]]
+def _path_of(descriptor: int) -> str:
+    """A name for a directory that we keep open, for whoever reads our ledger entry while we live."""
+    return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
 def capture_name(path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +35,9 @@ class Trial:
         gate: bool = True,
         gates: int = 1,
         prefix: Sequence[str] = (),
+        config: Mapping[str, object] | None = None,
     ) -> None:
+        self.config = {**CONFIG, **(config or {})}
         self.gates, self.prefix = gates if gate else 0, prefix
         self.hooks, self.payload, self.words, self.name, self.record = hooks, payload, words, name, record
         self.stack = ExitStack()
@@ -46,7 +48,7 @@ class Trial:
         self.cgroup = self._cgroup or self.stack.enter_context(child_cgroup(self.name, empty_s=1.0))
         self.bundle = self.hooks.layout.config.parent / f"bundle-{self.name}"
         self.bundle.mkdir(mode=0o700, exist_ok=True)
-        (self.bundle / "config.json").write_text(json.dumps(CONFIG))
+        (self.bundle / "config.json").write_text(json.dumps(self.config))
         gates = ("gate", str(self.payload)) * self.gates
         self.process = self.spawn(*gates, *self.words, prefix=self.prefix)
         if self.prefix:
