@@ -121,7 +121,6 @@ def record_command(
     mntns = processes.mount_namespace("self")
 
     def attach(maps: pins.Maps, number: int, epoch: int) -> None:
-        mntns = _mount_namespace(child.pid)
         slots.make_live(maps, number, epoch=epoch, mntns=mntns, started=time.monotonic_ns(), flags=flags)
         slots.follow_process(maps, number, epoch=epoch, pidfd=child.pidfd, phase="setup")
 
