@@ -32,6 +32,60 @@ static __always_inline u64 loader_base(struct scratch *s, struct mm_struct *mm)
 	return 0;
 }
 
+/* Strings that scripts of scripts put before the name given to execve(2): up to five of them, with an option each. */
+#define MOST_WORDS 10
+
+__noinline int hash_buffer(void)
+{
+	return hash_data();
+}
+
+/*
+ * An interpreter may be a script, too. The kernel remembers the first and the last only, but each puts its interpreter,
+ * its option and its own name before the arguments (execve(2)): what stands between argv[0] and the name that was
+ * executed, `script`, are options and scripts. An option that looks like a path is taken for one; a script named by a
+ * relative path is not found.
+ */
+__noinline int note_inner_scripts(struct scmm_thread *thread, u32 number, u64 script, u64 at)
+{
+	struct scratch *s = new_fact(0, 0);
+	u64 a, b;
+	long length;
+
+	if (!s || !thread)
+		return 0;
+	length = bpf_probe_read_kernel_str(s->data, LONGEST_NAME, (void *)script);
+	if (length < 1 || length > LONGEST_NAME)
+		goto lost;
+	s->length = length - 1;
+	hash_buffer();
+	a = s->a;
+	b = s->b;
+	length = bpf_probe_read_user_str(s->data, LONGEST_NAME, (void *)at);
+	for (int i = 0; i < MOST_WORDS; i++) {
+		if (length < 1 || length > LONGEST_NAME)
+			goto lost;
+		at += length;
+		s = new_fact(number, 0);
+		if (!s)
+			return 0;
+		length = bpf_probe_read_user_str(s->data, LONGEST_NAME, (void *)at);
+		if (length < 1 || length > LONGEST_NAME)
+			goto lost;
+		s->length = length - 1;
+		hash_buffer();
+		if (s->a == a && s->b == b)
+			return 0;
+		if (length > 1 && s->data[0] == '/') {
+			s->dirfd = AT_FDCWD;
+			keep_name(thread, OP_SCRIPT, 0);
+		}
+	}
+lost:
+	count_loss(thread, SCMM_LOST_PROGRAMS);
+	return 0;
+}
+
 /*
  * Note the program that a thread runs now, and give the thread its number. s->script: the kernel's copy of the name
  * given to execve(2), where that is a script's, or 0.
@@ -78,6 +132,7 @@ static __noinline int note_program(struct task_struct *task, struct scmm_thread 
 			s->dirfd = AT_FDCWD;
 			keep_name(thread, OP_SCRIPT, 0);
 		}
+		note_inner_scripts(thread, number, script, (u64)BPF_CORE_READ(mm, arg_start));
 	}
 	s = scratch();
 	base = s ? loader_base(s, mm) : 0;
