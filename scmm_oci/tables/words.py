@@ -205,6 +205,8 @@ def _sum(text: str, known: Mapping[str, int], bits: int) -> int | None:
 def _word(word: str, known: Mapping[str, int], bits: int) -> int | None:
     if word in known:
         return known[word]
+    if word == "O_ACCMODE" and "O_RDWR" in known:
+        return 3  # strace's word for it, which in C is a mask
     number, shift, by = word.partition("<<")
     if shift:
         value = _integer(number, bits)

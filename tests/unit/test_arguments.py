@@ -171,6 +171,7 @@ def test_values_are_shown_as_c_writes_them(call, index, value, text):
 READ = [
     ("openat", 2, "O_RDONLY|O_NONBLOCK|O_CLOEXEC|O_DIRECTORY", 0x90800),
     ("openat", 2, "O_RDWR|O_CREAT|FASYNC|0x4", 0x2046),
+    ("openat", 2, "O_ACCMODE|O_CLOEXEC", 0x80003),
     ("socket", 2, "IPPROTO_IP", 0),
     ("socket", 2, "NETLINK_ROUTE", 0),
     ("socket", 2, "htons(ETH_P_ALL)", 0x300),

@@ -242,9 +242,37 @@ def test_an_interrupted_call_has_failed_if_the_handler_returns_so():
     assert calls(failed)["read"].errnos == ("EINTR",)
     assert calls(failed)["rt_sigreturn"].errnos == ()
     assert ("read", "read") in edges(failed)
+    sleep = "clock_nanosleep(CLOCK_REALTIME, 0, {}, 0x1) = ? ERESTART_RESTARTBLOCK (Interrupted by signal)"
+    slept = run(set_up, sleep, interrupted[1], "rt_sigreturn({mask=[]}) = -1 EINTR (Interrupted system call)")
+    assert calls(slept)["clock_nanosleep"].errnos == ("EINTR",)
     restarted = run(set_up, *interrupted, "rt_sigreturn({mask=[]}) = 0", 'read(3, "", 1) = 0')
     assert calls(restarted)["read"].errnos == ()
     assert ("read", "read") not in edges(restarted)
+
+
+def test_child_that_ends_before_its_parent_has_its_number_is_followed():
+    capture = take(
+        EXEC, "7 vfork( <unfinished ...>", "8 getpid() = 8", "8 exit_group(0) = ?", "8 +++ exited with 0 +++",
+        "7 <... vfork resumed>) = 8", "7 vfork() = 9",
+    )  # fmt: skip
+    assert loss(capture, LossKind.UNFOLLOWED) == 1  # 9, of which there is no line
+
+
+def test_own_threads_in_procfs_have_one_name():
+    capture = take(
+        EXEC,
+        '7 open("/proc/self/task/7/stat", O_RDONLY) = 3</proc/7/task/7/stat>',
+        '7 open("/proc/7/task/77/stat", O_RDONLY) = 4</proc/7/task/77/stat>',
+        '7 open("/proc/7/task", O_RDONLY) = 5</proc/7/task>',
+    )
+    assert set(uses(capture)) == {"/proc/thread-self/stat", "/proc/self/task/77/stat", "/proc/self/task"}
+
+
+def test_what_is_no_socket_has_no_address():
+    address = "{sa_family=AF_INET, sin_port=htons(9), sin_addr=inet_addr(\"127.0.0.1\")}, 16"
+    capture = run(f"connect(9, {address}) = -1 EBADF (Bad file descriptor)", f"connect(8, {address}) = 0")
+    assert [(use.succeeded, use.failed) for use in capture.sockets] == [(1, 0)]
+    assert loss(capture, LossKind.SOCKETS) == 1
 
 
 def test_names_are_joined_to_directories():
@@ -262,7 +290,8 @@ def test_names_are_joined_to_directories():
         'open("g", O_RDONLY) = 7',
         'open("../h", O_RDONLY) = 8',
         "close_range(9, 20, 0) = 0",
-        'openat(9, "lost", O_RDONLY) = -1 EBADF (Bad file descriptor)',
+        'openat(9, "no-directory", O_RDONLY) = -1 EBADF (Bad file descriptor)',
+        'openat(77, "lost", O_RDONLY) = -1 ENOENT (No such file or directory)',
     )
     assert set(uses(capture)) == {"/w/a", "/w/sub/b/c", "/d", "/d/e", "/d/f", "/d/g", "/d/../h"}
     assert uses(capture)["/d"].access == ("read_dir",)

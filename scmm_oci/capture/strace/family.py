@@ -50,6 +50,7 @@ class Family:
         self.announced: dict[int, Thread] = {}
         self.forking: dict[int, frozenset[str]] = {}  # threads with such a call under way, and its flags
         self.waiting: dict[int, list[Waiting]] = {}
+        self._ended: set[int] = set()
         self._count = 0
         self.attached = 0
         self.lost = 0
@@ -95,6 +96,9 @@ class Family:
         """A clone returned a pid; the lines that waited for that."""
         if pid in self.threads:
             return []
+        if pid in self._ended:
+            self._ended.remove(pid)
+            return []
         if len(self.announced) < _MAX_ANNOUNCED:
             self.announced[pid] = parent.child(pid, flags)
         else:
@@ -125,6 +129,10 @@ class Family:
         """A thread is gone."""
         self.forking.pop(pid, None)
         self.announced.pop(pid, None)
+        if self.forking:
+            self._ended.add(pid)  # before its parent's vfork has returned, as a rule
+        else:
+            self._ended.clear()
         return self.threads.pop(pid, None)
 
     def _release(self, pid: int) -> list[Waiting]:

@@ -53,7 +53,7 @@ _TALK = re.compile(r"strace: | > |\[ (?:Process|Interrupted)|<\.\.\. resuming|ex
 
 _RESULT = re.compile(
     rf"\s*= (\?|0x[0-9a-f]{{1,16}}|-?\d{{1,20}})(?:({_DECORATION})(\(deleted\))?)?"
-    r"(?: (E[A-Z0-9]{1,20})\b| \(errno (\d{1,4})\))?",
+    r"(?: (E[A-Z0-9_]{1,24})\b| \(errno (\d{1,4})\))?",
     re.ASCII | re.DOTALL,
 )
 

@@ -111,7 +111,8 @@ def _named(facts: Facts, call: Done, directory: int | None, index: int, flags: i
         return paths.own(paths.of_descriptor(call.thread, where), call.thread)
     place = paths.absolute(call.thread, where, name.text)
     if place is None:
-        facts.unplaced += 1
+        # Without a descriptor there is no directory.
+        facts.unplaced += call.result.error != "EBADF"
     elif where is not None and not name.text.startswith("/"):
         base = paths.of_descriptor(call.thread, where)
         if base is not None:
@@ -175,6 +176,8 @@ def _socket_call(facts: Facts, call: Done, plan: FileCall) -> None:
     if not call.arguments:
         return
     socket = sockets.of_descriptor(call.thread, call.arguments[0])
+    if socket is None and call.result.error in ("EBADF", "ENOTSOCK"):
+        return
     if plan.kind == "listen":
         family = socket.family if socket else "unspec"
         bound = Address(family, socket.address if socket else None, socket.port if socket else None)

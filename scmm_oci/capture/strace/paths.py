@@ -120,7 +120,11 @@ def own(place: Place | None, thread: Thread) -> Place | None:
     if place is not None and place.path.startswith("/proc/") and (match := _OWN.match(place.path)):
         pid = int(match[1][:10])
         if pid in (thread.pid, thread.process.pid):
-            return Place(f"/proc/self{place.path[match.end() :]}", place.state)
+            rest = place.path[match.end() :]
+            task = f"/task/{thread.pid}"
+            if rest == task or rest.startswith(task + "/"):
+                return Place(f"/proc/thread-self{rest[len(task) :]}", place.state)
+            return Place(f"/proc/self{rest}", place.state)
     return place
 
 
