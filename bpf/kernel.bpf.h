@@ -250,6 +250,7 @@ struct pt_regs {
 	unsigned long si;
 	unsigned long di;
 	unsigned long orig_ax;
+	unsigned long sp;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
@@ -261,6 +262,7 @@ struct pt_regs {
 		struct user_pt_regs user_regs;
 		struct {
 			u64 regs[31];
+			u64 sp;
 		};
 	};
 	u64 orig_x0;

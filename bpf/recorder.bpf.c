@@ -313,11 +313,31 @@ static __always_inline int keep_facts(struct pt_regs *regs, struct scmm_thread *
 	return 0;
 }
 
-/* The thread goes on where the newest signal handler interrupted it. */
+static __always_inline u64 stack_of(u64 regs)
+{
+	u64 stack = 0;
+
+	if (regs)
+		bpf_probe_read_kernel(&stack, sizeof(stack),
+				      (void *)regs + bpf_core_field_offset(struct pt_regs, sp));
+	return stack;
+}
+
+/*
+ * The thread goes on where a signal handler interrupted it: the newest that interrupted this stack, as newer ones may
+ * have been left by siglongjmp(3). If none did (a handler can change where it returns to), the newest.
+ */
 static __always_inline void leave_handler(struct scmm_thread *thread)
 {
-	u64 top = thread->depth - 1;
+	u64 stack = stack_of(thread->regs), top;
 
+	for (int i = SCMM_HANDLERS - 1; i >= 0; i--) {
+		if (i < thread->depth && thread->handlers[i].stack == stack) {
+			thread->depth = i + 1;
+			break;
+		}
+	}
+	top = thread->depth - 1;
 	if (!thread->depth) {
 		/* More handlers than places: where this one began is forgotten. */
 		thread->from = SCMM_NR_MAX;
@@ -443,6 +463,7 @@ int BPF_PROG(scmm_signal, int sig, void *info, struct k_sigaction *action)
 	if (at >= SCMM_HANDLERS)
 		return 0;
 	CHECKED(at);
+	thread->handlers[at].stack = stack_of(thread->regs);
 	thread->handlers[at].from = thread->from;
 	thread->handlers[at].from_abi = thread->from_abi;
 	thread->handlers[at].restart = restart;

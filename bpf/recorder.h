@@ -179,10 +179,11 @@ struct scmm_edges {
 
 /* What a signal handler interrupted. */
 struct scmm_handler {
+	__u64 stack;		/* the stack pointer then, to which the handler's end returns */
 	__u16 from;
 	__u16 restart;
 	__u8 from_abi;
-	__u8 pad;
+	__u8 pad[3];
 };
 
 /*
@@ -221,6 +222,8 @@ struct scmm_thread {
 	__u8 pad;
 	__u16 restart;		/* number + 1 of a call that ended to be made again by the kernel, or 0 */
 	__u16 restart_code;	/* ERESTART… */
+	__u32 missed;		/* epoch of a recording that goes without it, and has counted it as lost */
+	__u32 pad2;
 	struct scmm_handler handlers[SCMM_HANDLERS];
 	__u64 nsproxy;		/* address of its struct nsproxy when it was looked at last … */
 	__u64 top;		/* … and then of the mount where its mount namespace begins; 0: not the container's */

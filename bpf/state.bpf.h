@@ -306,6 +306,7 @@ static __noinline u32 begin(struct scmm_slot *slot, u32 slot_index, u32 epoch, u
 	thread->from_abi = SCMM_NATIVE;
 	thread->restart = 0;
 	thread->depth = 0;
+	thread->missed = 0;
 	thread->program = 0;
 	thread->slot = slot_index;
 	thread->epoch = epoch;
@@ -359,9 +360,6 @@ static __noinline u32 find_place(struct task_struct *task, u64 place)
 	slot = target ? live_slot(target->slot, target->epoch) : 0;
 	own = seat && seat->flags & SCMM_FOLLOWED ? live_slot(seat->slot, seat->epoch) : 0;
 	if (own) {
-		/* Two recordings want it; the one whose cgroup it is in goes without, and says so. */
-		if (slot && slot->epoch != seat->epoch)
-			count(slot, SCMM_LEFT_CGROUP);
 		thread = seat->index ? thread_at(seat->index - 1) : 0;
 		if (thread && thread->epoch != seat->epoch)
 			end(seat, 0);
@@ -370,6 +368,11 @@ static __noinline u32 find_place(struct task_struct *task, u64 place)
 		thread = seat->index ? thread_at(seat->index - 1) : 0;
 		if (!thread)
 			return 0;
+		/* Two recordings want it; the one whose cgroup it is in goes without, and says so. */
+		if (slot && slot->epoch != seat->epoch && slot->epoch != thread->missed) {
+			thread->missed = slot->epoch;
+			count(slot, SCMM_LEFT_CGROUP);
+		}
 		thread->place = place;
 		if (!thread->session)
 			thread->session = 1;
@@ -422,7 +425,8 @@ static __noinline u32 find_thread(u64 regs)
 		seat = bpf_task_storage_get(&seats, task, 0, 0);
 	if (!seat && !config.v1_controller && !is_hot(bpf_get_current_cgroup_id()))
 		return 0;
-	if (seat && seat->index) {
+	/* One that is followed may be missed by a recording that has begun since. */
+	if (seat && seat->index && !(seat->flags & SCMM_FOLLOWED)) {
 		thread = thread_at(seat->index - 1);
 		if (thread && thread->place == place && thread->epoch == seat->epoch &&
 		    live_slot(thread->slot, thread->epoch))

@@ -243,7 +243,7 @@ def test_fields_stand_in_the_order_that_python_unpacks(tmp_path: Path) -> None:
         "scmm_call": ["entered", "succeeded", "errnos", "denied", "denied_errno", "programs", "first"],
         "scmm_set": ["epoch", "session", "phase", "abi", "calls"],
         "scmm_edges": ["epoch", "abi", "bits"],
-        "scmm_handler": ["from", "restart", "from_abi", "pad"],
+        "scmm_handler": ["stack", "from", "restart", "from_abi", "pad"],
         "scmm_thread": [
             *(
                 "regs",
@@ -258,7 +258,8 @@ def test_fields_stand_in_the_order_that_python_unpacks(tmp_path: Path) -> None:
                 "from",
                 "from_abi",
             ),
-            *("phase", "program", "flags", "depth", "pad", "restart", "restart_code", "handlers"),
+            *("phase", "program", "flags", "depth", "pad", "restart", "restart_code", "missed"),
+            *("pad2", "handlers"),
             *("nsproxy", "top", "root_mount", "root_dentry", "recent"),
         ],
         "scmm_seat": ["index", "slot", "epoch", "phase", "flags", "pad"],
