@@ -16,6 +16,7 @@
 #define ERESTARTSYS 512
 #define ERESTART_RESTARTBLOCK 516
 #define AT_FDCWD (-100)
+#define AT_EMPTY_PATH 0x1000
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define S_IFCHR 0020000
@@ -425,6 +426,8 @@ __noinline u64 keep_name(struct scmm_thread *thread, u32 op, long ret)
 	return keep(thread, SCMM_FILE | op << 8, ret);
 }
 
+u64 keep_file(struct scmm_thread *thread, u64 address, u32 op, u32 detail, long ret);
+
 /* Read and keep one of a call's names; what keep() gives. */
 static __always_inline u64 name(struct scmm_thread *thread, struct scmm_plan *plan, u32 which, u32 detail, u64 other,
 				long ret)
@@ -442,6 +445,12 @@ static __always_inline u64 name(struct scmm_thread *thread, struct scmm_plan *pl
 			count_loss(thread, SCMM_LOST_FILES);
 		return 0;
 	}
+	/* Where a file is linked from counts, even when it is a descriptor that says so. */
+	if (length == 1 && plan->ops[which] == OP_LINK_FROM && detail & AT_EMPTY_PATH) {
+		u64 file = file_of(argument(s, plan->dirfds[which]));
+
+		return file ? keep_file(thread, file, OP_LINK_FROM, detail, ret) : 0;
+	}
 	/* Longer ones are none (ENAMETOOLONG); an empty one means the descriptor, or nothing. */
 	if (length >= LONGEST_NAME || length <= 1)
 		return 0;
@@ -453,8 +462,8 @@ static __always_inline u64 name(struct scmm_thread *thread, struct scmm_plan *pl
 	return keep_name(thread, plan->ops[which], ret);
 }
 
-/* Keep the file of a descriptor, under its own path. */
-__noinline int keep_file(struct scmm_thread *thread, u64 address, u32 op, u32 detail, long ret)
+/* Keep the file of a descriptor, under its own path; what keep() gives. */
+__noinline u64 keep_file(struct scmm_thread *thread, u64 address, u32 op, u32 detail, long ret)
 {
 	struct file *file = (void *)address;
 	struct path path = {};
@@ -475,8 +484,7 @@ __noinline int keep_file(struct scmm_thread *thread, u64 address, u32 op, u32 de
 	walk(thread, (u64)dentry, (u64)path.mnt);
 	s->fact.state |= state;
 	s->fact.base_length = s->length;
-	keep(thread, SCMM_FILE | op << 8, ret);
-	return 0;
+	return keep(thread, SCMM_FILE | op << 8, ret);
 }
 
 /* Keep what the file of a descriptor is, if it is a device. Of the same file only once for each program. */
@@ -489,7 +497,8 @@ static __always_inline void keep_device(struct scmm_thread *thread, u64 address,
 
 	if (type != S_IFCHR && type != S_IFBLK)
 		return;
-	hash = config.seed ^ ((u64)thread->epoch << 32 | thread->program << 16 | op << 8 | (ret >= 0));
+	/* Another error is to be kept, too. */
+	hash = config.seed ^ ((u64)thread->epoch << 32 | thread->program << 24 | op << 16 | (ret < 0 ? (u16)-ret : 0));
 	hash *= 0x9e3779b97f4a7c15ULL;
 	hash = (hash ^ (u64)inode) * 0xd6e8feb86659fd93ULL;
 	/* An address may be another file's by now; the name's hash has its directory in it. */

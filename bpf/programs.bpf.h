@@ -87,6 +87,58 @@ lost:
 }
 
 /*
+ * execveat(2) makes a name of a descriptor: /dev/fd/N for its own file, or /dev/fd/N/NAME. How long its beginning is,
+ * in front of NAME, and in fd which descriptor; 0 for other names.
+ */
+static __always_inline u32 descriptor_of(u64 script, u64 *fd)
+{
+	static const char beginning[] = "/dev/fd/";
+	char name[20] = {};
+	u64 number = 0;
+	u32 at = 0;
+
+	bpf_probe_read_kernel_str(name, sizeof(name), (void *)script);
+	for (int i = 0; i < 8; i++)
+		if (name[i] != beginning[i])
+			return 0;
+#pragma unroll
+	for (int i = 8; i < 19; i++) {
+		if (!at && name[i] >= '0' && name[i] <= '9')
+			number = number * 10 + name[i] - '0';
+		else if (!at && i > 8 && (name[i] == '/' || !name[i]))
+			at = name[i] ? i + 1 : i;
+		else if (!at)
+			return 0;
+	}
+	*fd = number;
+	return at;
+}
+
+/* Keep the script that was named to execve(2). */
+__noinline int note_script(struct scmm_thread *thread, u32 number, u64 script)
+{
+	struct scratch *s = new_fact(number, 0);
+	u64 fd = AT_FDCWD;
+	u32 skipped;
+	long length;
+
+	if (!s || !thread)
+		return 0;
+	skipped = descriptor_of(script, &fd);
+	length = bpf_probe_read_kernel_str(s->data, LONGEST_NAME, (void *)script + skipped);
+	if (length > 1) {
+		s->length = length - 1;
+		s->dirfd = fd;
+		keep_name(thread, OP_SCRIPT, 0);
+	} else if (skipped) {
+		fd = file_of(fd);
+		if (fd)
+			keep_file(thread, fd, OP_SCRIPT, number, 0);
+	}
+	return 0;
+}
+
+/*
  * Note the program that a thread runs now, and give the thread its number. s->script: the kernel's copy of the name
  * given to execve(2), where that is a script's, or 0.
  */
@@ -125,13 +177,8 @@ static __noinline int note_program(struct task_struct *task, struct scmm_thread 
 	thread->program = number & (SCMM_PROGRAMS - 1);
 
 	keep_file(thread, file, OP_EXECUTE, number, 0);
-	if (script && (s = new_fact(number, 0))) {
-		length = bpf_probe_read_kernel_str(s->data, LONGEST_NAME, (void *)script);
-		if (length > 1) {
-			s->length = length - 1;
-			s->dirfd = AT_FDCWD;
-			keep_name(thread, OP_SCRIPT, 0);
-		}
+	if (script) {
+		note_script(thread, number, script);
 		note_inner_scripts(thread, number, script, (u64)BPF_CORE_READ(mm, arg_start));
 	}
 	s = scratch();
