@@ -275,6 +275,22 @@ def test_what_is_no_socket_has_no_address():
     assert loss(capture, LossKind.SOCKETS) == 1
 
 
+def test_only_messages_that_were_sent_count():
+    def message(port):
+        address = f'{{sa_family=AF_INET, sin_port=htons({port}), sin_addr=inet_addr("1.2.3.4")}}'
+        return f'{{msg_hdr={{msg_name={address}, msg_iov=[{{iov_base="x, [{{", iov_len=4}}]}}, msg_len=4}}'
+
+    nameless = "{msg_hdr={msg_name=NULL}}"
+    capture = run(
+        "socket(AF_INET, SOCK_DGRAM, IPPROTO_IP) = 3",
+        f"sendmmsg(3, [{message(1)}, {message(2)}, {nameless}, {message(3)}], 4, 0) = 2",
+        f"sendmmsg(3, [{message(4)}, {message(5)}], 2, 0) = -1 EACCES (Permission denied)",
+    )
+    assert [(use.port, use.succeeded, use.errnos) for use in capture.sockets] == [
+        (1, 1, ()), (2, 1, ()), (4, 0, ("EACCES",))
+    ]  # fmt: skip
+
+
 def test_names_are_joined_to_directories():
     capture = run(
         'openat(AT_FDCWD, "a", O_RDONLY) = 3',

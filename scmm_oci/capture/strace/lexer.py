@@ -196,9 +196,9 @@ def partial(body: str) -> list[str]:
 
 
 def members(text: str) -> Iterator[str]:
-    """The members of the structure that an argument begins with, at its first level, such as ``flags=O_RDONLY``."""
+    """The members of the structure or array that an argument begins with, at its first level: ``flags=O_RDONLY``."""
     at = 1
-    while text.startswith("{"):
+    while text.startswith(("{", "[")):
         match = _ARGUMENT.match(text, at)
         assert match is not None  # it may be empty
         yield text[at : match.end()].strip()

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 
 from scmm_oci.capture.facts import PathState
 from scmm_oci.capture.strace import paths, sockets, values
 from scmm_oci.capture.strace.files import Files
-from scmm_oci.capture.strace.lexer import Result
+from scmm_oci.capture.strace.lexer import Result, members
 from scmm_oci.capture.strace.paths import Bases
 from scmm_oci.capture.strace.sockets import Sockets
 from scmm_oci.capture.strace.threads import Open, Place, Socket, Thread
@@ -186,7 +187,12 @@ def _socket_call(facts: Facts, call: Done, plan: FileCall) -> None:
     _, index, operation = plan.names[0]
     if index >= len(call.arguments):
         return
-    for address in values.addresses(call.arguments[index]):
+    text = call.arguments[index]
+    if plan.kind == "messages":
+        # Of those that were sent; when none was, the first is to blame.
+        sent = call.result.value if call.good else None
+        text = "".join(islice(members(text), sent or 1))
+    for address in values.addresses(text):
         _address(facts, call, operation, socket, address)
         if operation == "bind" and call.good and socket is not None:
             socket.address, socket.port = address.address, address.port
