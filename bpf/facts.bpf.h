@@ -23,6 +23,7 @@
 #define S_IFBLK 0060000
 #define O_TMPFILE_BIT 020000000
 #define FMODE_CREATED (1U << 20)	/* linux/fs.h, since 4.19 */
+#define FMODE_BACKING (3U << 24)	/* … since 6.5: one of two bits, by version */
 
 /* Operations and kinds that need code of their own; OPERATIONS, KINDS in scmm_oci/tables/operations.py. */
 enum op {
@@ -462,6 +463,22 @@ static __always_inline u64 name(struct scmm_thread *thread, struct scmm_plan *pl
 	return keep_name(thread, plan->ops[which], ret);
 }
 
+/*
+ * What overlayfs maps is a file of one of its layers, on a mount that is nowhere; since 6.8 the path that the program
+ * sees stands beside it. The flag has changed its place, so what stands there has to look like a path, too.
+ */
+static __always_inline void above_layer(struct file *file, struct path *path)
+{
+	struct path seen = {};
+
+	if (!bpf_core_field_exists(struct backing_file, user_path) || !(BPF_CORE_READ(file, f_mode) & FMODE_BACKING))
+		return;
+	read_path((void *)file + bpf_core_field_offset(struct backing_file, user_path), &seen);
+	if (seen.mnt && seen.dentry && BPF_CORE_READ(seen.mnt, mnt_sb) == BPF_CORE_READ(seen.dentry, d_sb) &&
+	    BPF_CORE_READ(seen.mnt, mnt_sb))
+		*path = seen;
+}
+
 /* Keep the file of a descriptor, under its own path; what keep() gives. */
 __noinline u64 keep_file(struct scmm_thread *thread, u64 address, u32 op, u32 detail, long ret)
 {
@@ -475,6 +492,8 @@ __noinline u64 keep_file(struct scmm_thread *thread, u64 address, u32 op, u32 de
 	if (!s || !thread)
 		return 0;
 	read_path(&file->f_path, &path);
+	if (op == OP_LOADER)
+		above_layer(file, &path);
 	dentry = path.dentry;
 	if (op == OP_OPEN && BPF_CORE_READ(file, f_mode) & FMODE_CREATED)
 		state = SCMM_CREATED;
