@@ -21,6 +21,7 @@ from scmm_oci.capture.strace.threads import Handlers, Place, Thread
 from scmm_oci.tables.arch import Arch
 
 _NOTHING = Result(None, None, None)
+_INTERRUPTED = Result(None, "EINTR", None)
 
 
 @dataclass(slots=True, eq=False)
@@ -123,7 +124,8 @@ class Calls:
         if result.value is None:
             # Interrupted, to be made again: no error that the program has seen. Or the thread is gone.
             thread.restart = plan.nr if error is not None and error.startswith("ERESTART") else None
-            result = _NOTHING
+            # As far as names and addresses go, this attempt has failed.
+            result = _NOTHING if thread.restart is None else _INTERRUPTED
         elif error is not None:
             known = error_name(error)
             if known is None:
