@@ -1,18 +1,28 @@
 /* One static program whose first argument says what it does, so that a test knows each call it makes. */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 static long calls_each;
@@ -217,6 +227,9 @@ static int nothing(char **argv)
 	return 0;
 }
 
+#include "attacks.h"
+#include "floods.h"
+
 static const struct {
 	const char *name;
 	int (*run)(char **argv);
@@ -225,6 +238,10 @@ static const struct {
 	{ "denied", denied },	{ "gate", gate },     { "nested", nested },   { "leave", leave },
 	{ "try", try_call },	{ "true", nothing },  { "child", child },     { "cgroups", cgroups },
 	{ "answered", answered },
+	{ "processes", processes }, { "tasks", tasks },	{ "mixed", mixed },	{ "paths", paths },
+	{ "addresses", addresses }, { "programs", programs }, { "values", values }, { "churn", churn },
+	{ "signals", signals },	{ "execthread", execthread }, { "into", into },	{ "race", race },
+	{ "compat", compat },
 };
 
 int main(int argc, char **argv)
