@@ -83,6 +83,17 @@ def atomic_write_all(
             _forget(temporary)
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out before the work, not after it, whether `atomic_write` can write there; the path itself is not touched.
+
+    Raises:
+        Failure: it cannot.
+    """
+    name = os.fspath(path)
+    _check_replaceable(name)
+    _forget(_stage(name, b"", 0o600))
+
+
 def _check_replaceable(name: str) -> None:
     try:
         kind = os.lstat(name).st_mode

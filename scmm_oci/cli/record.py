@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from scmm_oci.cli.output import data, plain, say
+from scmm_oci.cli import running
 from scmm_oci.errors import Failure
-from scmm_oci.recorder import installation, session
-from scmm_oci.recorder import recover as recovery
-from scmm_oci.recorder.ledger import Ledger
-from scmm_oci.recorder.settings import Settings
+from scmm_oci.recorder import installation
 from scmm_oci.tables.categories import CHOICES, Category
 
 _EXAMPLE = """\b
@@ -35,18 +32,38 @@ Containers are recorded from their start by annotation, see `scmm hooks --help`:
 _DEFAULT_OUTPUT = "capture.scmm-cap"
 
 
+def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    try:
+        number = float(value) if value is not None else None
+    except ValueError:
+        number = math.nan
+    if number is not None and not (math.isfinite(number) and number > 0):
+        raise click.BadParameter(f"{value!r} is not a number of seconds above 0.")
+    return number
+
+
+def _pid(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdecimal() and 0 < int(value[:11]) < 2**31):
+        raise click.BadParameter(f"{value!r} is not a process id.")
+    return int(value)
+
+
 @click.command(
     epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"], "allow_interspersed_args": False}
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND…]")
 @click.option("-o", "--output", metavar="FILE", help=f"Write the capture here.  [default: {_DEFAULT_OUTPUT}]")
-@click.option("-p", "--pid", type=click.IntRange(1, 2**31 - 1), help="Record this process, which runs already.")
+@click.option("-p", "--pid", callback=_pid, metavar="PID", help="Record this process, which runs already.")
 @click.option("--container", metavar="NAME|ID", help="Record this container, which runs already.")
 @click.option("--engine", type=click.Choice(["docker", "podman"]), help="Whose container it is; by default, ask both.")
 @click.option("--name", help="The capture's name.  [default: the file's]")
 @click.option("--user", metavar="U[:G]", help="Run the command as this user.  [default: who called sudo]")
-@click.option("-f/ ", "--follow/--no-follow", default=True, show_default=True, help="Record child processes too.")
-@click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End after this time.")
+@click.option("-f/ ", "--follow/--no-follow", default=True, help="Record child processes too, or not.  [default: too]")
+@click.option(
+    "--duration", callback=_seconds, metavar="SECONDS", help="End the recording after this time; a command goes on."
+)
 @click.option(
     "--files", "categories", flag_value="files", multiple=True, help="Only file operations (and others given)."
 )
@@ -55,10 +72,15 @@ _DEFAULT_OUTPUT = "capture.scmm-cap"
 @click.option("--memory", "categories", flag_value="memory", multiple=True, help="Only memory.")
 @click.option("--ipc", "categories", flag_value="ipc", multiple=True, help="Only communication between processes.")
 @click.option("--all", "everything", is_flag=True, help="All calls (the default); with --recover: what runs, too.")
+@click.option(
+    "--live/--no-live",
+    default=None,
+    help="Show on stderr what is new.  [default: on a terminal, unless a command has it]",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No live view and no summary.")
 @click.option("--snapshot", metavar="NAME|ID", help="Write what a recording that runs has until now.")
 @click.option("--list", "listing", is_flag=True, help="Print the recordings that run.")
-@click.option("--recover", is_flag=True, help="Save what recordings hold whose container is gone.")
+@click.option("--recover", is_flag=True, help="Save what recordings hold that nobody will end any more.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.option(
     "--config",
@@ -80,6 +102,7 @@ def record(
     duration: float | None,
     categories: Sequence[str],
     everything: bool,
+    live: bool | None,
     quiet: bool,
     snapshot: str | None,
     listing: bool,
@@ -89,8 +112,9 @@ def record(
 ) -> int:
     """Record what a command, a process or a container does, and write it as a capture.
 
-    Child processes are followed. Ctrl-C ends the recording and leaves a valid capture; a command's exit status is
-    ours. What was running already when the recording began is recorded from then on, and the capture says so.
+    Child processes are followed. Ctrl-C ends the recording and leaves a valid capture. A command's exit status is
+    ours: 128 + N when signal N killed it, 127 when it was not found, 126 when it was not executable. What was running
+    already when the recording began is recorded from then on, and the capture says so.
     """
     _check_usage(
         targets={
@@ -110,14 +134,19 @@ def record(
             "--no-follow": not follow,
             "a category": bool(categories),
             "--all": everything,
+            "--live": live is not None,
             "--quiet": quiet,
         },
     )
-    if categories and everything and not recover:
+    if categories and everything:
         raise click.UsageError("--all goes without other categories.")
+    if quiet and live:
+        raise click.UsageError("--live and --quiet do not go together.")
+    if os.geteuid():
+        raise Failure("recording needs root", "sudo scmm-record …")
     settings = installation.configured(config)
     if listing or recover:
-        return _look_after(settings, recover=recover, everything=everything, as_json=as_json)
+        return running.look_after(settings, recover=recover, everything=everything, as_json=as_json)
     chosen = frozenset(Category(each) for each in categories) or frozenset(CHOICES)
     from scmm_oci.cli import recording
 
@@ -125,20 +154,26 @@ def record(
         command=tuple(command), pid=pid, container=container, engine=engine, snapshot=snapshot, user=user, follow=follow
     )
     wish = recording.Wish(
-        output=output or _DEFAULT_OUTPUT, name=name, duration_s=duration, categories=chosen, quiet=quiet
+        output=_DEFAULT_OUTPUT if output is None else output,
+        name=name,
+        duration_s=duration,
+        categories=chosen,
+        live=False if quiet else live,
+        quiet=quiet,
     )
     return recording.run(settings, target, wish, as_json=as_json)
 
 
 _GOES_WITH = {
     "--output": ("a command", "--pid", "--container", "--snapshot"),
-    "--engine": ("--container",),
+    "--engine": ("--container", "--snapshot"),
     "--name": ("a command", "--pid", "--container", "--snapshot"),
     "--user": ("a command",),
     "--duration": ("a command", "--pid", "--container"),
     "--no-follow": ("a command", "--pid"),
     "a category": ("a command", "--pid", "--container", "--snapshot"),
     "--all": ("a command", "--pid", "--container", "--snapshot", "--recover"),
+    "--live": ("a command", "--pid", "--container"),
     "--quiet": ("a command", "--pid", "--container", "--snapshot"),
 }
 
@@ -156,45 +191,3 @@ def _check_usage(*, targets: dict[str, bool], given: dict[str, bool]) -> None:
     wrong = [option for option, there in given.items() if there and chosen[0] not in _GOES_WITH[option]]
     if wrong:
         raise click.UsageError(f"{', '.join(wrong)} {'does' if len(wrong) == 1 else 'do'} not go with {chosen[0]}.")
-
-
-def _look_after(settings: Settings, *, recover: bool, everything: bool, as_json: bool) -> int:
-    try:
-        if not recover:
-            return _list(Path(settings.run_dir), as_json=as_json)
-        results = recovery.recover(settings, now=time.time(), everything=everything)
-    except OSError as error:
-        raise Failure(error.strerror or str(error), "recordings belong to root" if os.geteuid() else "") from None
-    if as_json:
-        data([{"name": each.name, "path": each.path, "problem": each.problem} for each in results])
-    for each in results:
-        say(f"{plain(each.name)}: {plain(each.path) if each.path else 'not saved: ' + plain(each.problem)}")
-    if not results:
-        say("nothing to recover")
-    return 1 if any(each.path is None for each in results) else 0
-
-
-def _list(run_dir: Path, *, as_json: bool) -> int:
-    entries = []
-    if run_dir.is_dir():
-        with Ledger(str(run_dir)) as ledger:
-            entries = ledger.entries()
-    rows = [
-        {
-            "name": entry.get("name"),
-            "source": entry.get("source", "container"),
-            "container": entry.get("container", {}).get("id"),
-            "pid": entry.get("pid"),
-            "started_at": entry.get("started_at"),
-            "state": "container gone" if session.is_gone(entry) else "recording",
-        }
-        for entry in entries
-    ]
-    if as_json:
-        data(rows)
-    else:
-        for row in rows:
-            click.echo("  ".join(plain(value) for value in row.values()))
-        if not rows:
-            say("nothing is recorded")
-    return 0

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import signal
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from scmm_oci.capture import file as capture_file
-from scmm_oci.cli.output import data, plain, say
-from scmm_oci.errors import Failure
-from scmm_oci.files import atomic_write
+from scmm_oci.cli import live
+from scmm_oci.cli.outcome import report
+from scmm_oci.cli.output import fail, plain, say
+from scmm_oci.errors import BadInput, Failure, Problem
+from scmm_oci.files import atomic_write, check_writable
+from scmm_oci.kernel.signals import Heard, Signals
+from scmm_oci.oci.annotations import MAX_NAME, is_capture_name
 from scmm_oci.recorder import command as commands
-from scmm_oci.recorder import engines, target
-from scmm_oci.recorder.command import Child
+from scmm_oci.recorder import engines, processes, session, target
+from scmm_oci.recorder.command import CannotExecute, Child, User
 from scmm_oci.recorder.filtering import only
 from scmm_oci.recorder.settings import Settings
+from scmm_oci.recorder.store import encode
 from scmm_oci.tables.categories import Category
 
+# What ends a recording of something that is not ours; a command gets it passed on, and decides itself.
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_WAITED = (*_ENDING, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP)
+_LONGEST_PAUSE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Wish:
-    """What becomes of it. duration_s: seconds, or None for until it ends."""
+    """What becomes of it. duration_s: seconds, or None for until it ends; live: None for as it suits."""
 
     output: str
     name: str | None
     duration_s: float | None
     categories: Collection[Category]
+    live: bool | None
     quiet: bool
 
 
@@ -56,184 +61,151 @@ def run(settings: Settings, what: Target, wish: Wish, *, as_json: bool) -> int:
     Raises:
         BadInput, Failure: it cannot be recorded, or not be written.
     """
-    _check_output(wish.output)
+    user = _check(what, wish)
+    check_writable(wish.output)
     name = wish.name or target.capture_name(wish.output)
     try:
         if what.snapshot is not None:
-            _write(wish, {**target.snapshot(settings, what.snapshot), "name": name})
-            _report(wish, as_json=as_json)
+            document = only({**_snapshot(settings, what), "name": name}, wish.categories)
+            _write(wish, document)
+            report(document, wish.output, status=None, as_json=as_json, quiet=wish.quiet)
             return 0
-        return _record(settings, what, wish, name=name, as_json=as_json)
+        with Signals(_WAITED) as signals:
+            return _record(settings, what, wish, signals, name=name, user=user, as_json=as_json)
+    except session.Unsaved as error:
+        raise Failure(error.strerror or str(error)) from None
     except OSError as error:
-        text = error.strerror or str(error)
-        hint = "recording needs root" if os.geteuid() else "scmm doctor says what is missing"
-        raise Failure(f"cannot record: {text}", hint) from None
+        raise Failure(f"cannot record: {error.strerror or error}", "scmm doctor says what is missing") from None
 
 
-def _check_output(path: str) -> None:
-    """Fail before anything runs, not after."""
-    directory = Path(path).parent
-    if not directory.is_dir():
-        raise Failure(f"{path} cannot be written: there is no directory {directory}")
-    if not os.access(directory, os.W_OK):
-        raise Failure(f"{path} cannot be written: {directory} is not writable")
-
-
-def _record(settings: Settings, what: Target, wish: Wish, *, name: str, as_json: bool) -> int:
-    waited = {*_ENDING, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2}
-    # Blocked, and read where we wait: nothing can interrupt us between the beginning of a recording and its end.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
-    child: Child | None = None
+def _check(what: Target, wish: Wish) -> User | None:
+    """Whom a command runs as. Raises BadInput with all that is wrong with what the user gave."""
+    problems = []
+    user = None
+    if not wish.output:
+        problems.append(Problem("--output", "the file's name is empty", "is a variable unset?"))
+    if wish.name is not None and not is_capture_name(wish.name):
+        rule = f"1 to {MAX_NAME} letters, digits, '_', '.', '-', beginning with a letter, a digit or '_'"
+        problems.append(Problem("--name", "is not a capture's name", rule))
     try:
         if what.command:
-            user = commands.parse_user(what.user) if what.user else commands.invoking_user(os.environ)
-            child = Child(what.command, user=user, mask={int(each) for each in before})
-            try:
-                running = target.record_command(settings, child, what.command, name=name, user=user, follow=what.follow)
-            except BaseException:
-                child.abandon()
-                raise
-            pidfd = child.pidfd
-        elif what.pid is not None:
-            pidfd = _pidfd(what.pid)
-            running = target.record_process(settings, what.pid, name=name, follow=what.follow)
-        else:
-            engine = engines.Engine(what.engine) if what.engine else None
-            found = engines.find_container(what.container or "", engine=engine)
-            pidfd = _pidfd(found.pid)
-            running = target.record_container(settings, found, name=name)
-        failure: Failure | None = None
+            user = commands.parse_user(what.user) if what.user is not None else commands.invoking_user(os.environ)
+    except BadInput as error:
+        problems += error.problems
+    if problems:
+        raise BadInput(problems)
+    return user
+
+
+def _snapshot(settings: Settings, what: Target) -> dict[str, object]:
+    wanted = what.snapshot or ""
+    try:
+        return target.snapshot(settings, wanted)
+    except target.NoRecording as error:
+        # What hooks record is called by the container's id, unless an annotation says otherwise.
         try:
-            if child is not None:
-                child.release()
-            _wait(running, pidfd, child, wish, waited=waited)
-        except Failure as error:
-            failure = error
-        finally:
-            _, document = running.finish(
-                shape=lambda whole: only(whole, wish.categories), save=lambda whole: _write(wish, whole)
-            )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    if failure is not None:
-        say(f"error: {failure}")
+            found = engines.find_container(wanted, engine=_engine(what), user=commands.invoking_user(os.environ))
+            return target.snapshot(settings, found.id)
+        except Failure:
+            raise error from None
+
+
+def _engine(what: Target) -> engines.Engine | None:
+    return engines.Engine(what.engine) if what.engine else None
+
+
+def _record(
+    settings: Settings, what: Target, wish: Wish, signals: Signals, *, name: str, user: User | None, as_json: bool
+) -> int:
+    child: Child | None = None
+    if what.command:
+        child = Child(what.command, user=user, mask=signals.before)
+        try:
+            running = target.record_command(settings, child, what.command, name=name, user=user, follow=what.follow)
+        except BaseException:
+            child.abandon()
+            raise
+        pidfd = child.pidfd
+    elif what.pid is not None:
+        pidfd = processes.open_process(what.pid)
+        running = target.record_process(settings, what.pid, name=name, follow=what.follow)
     else:
-        _report(wish, as_json=as_json, document=document)
-    if child is None:
-        return 0
-    # A command that goes on after the recording (--duration) has no status yet.
-    return child.poll() or 0
-
-
-def _pidfd(pid: int) -> int:
+        found = engines.find_container(
+            what.container or "", engine=_engine(what), user=commands.invoking_user(os.environ)
+        )
+        pidfd = processes.open_process(found.pid)
+        running = target.record_container(settings, found, name=name)
     try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        raise Failure(f"there is no process {pid}") from None
-    except OSError as error:
-        raise Failure(f"{pid} is no process: {error.strerror}", "a thread's id? give its process's") from None
+        if child is not None:
+            child.release()
+        _wait(running, pidfd, child, wish, signals)
+    except CannotExecute as error:
+        running.discard()  # nothing was recorded, and a capture that was there is worth more
+        return fail(error)
+    except BaseException:
+        running.finish(shape=lambda whole: only(whole, wish.categories), save=lambda whole: _write(wish, whole))
+        raise
+    _, document = running.finish(
+        shape=lambda whole: only(whole, wish.categories), save=lambda whole: _write(wish, whole)
+    )
+    status = child.poll() if child is not None else None
+    report(document, wish.output, status=status, as_json=as_json, quiet=wish.quiet)
+    if child is not None and status is None and not wish.quiet:
+        say(f"{plain(what.command[0])} goes on without being recorded, as process {child.pid}")
+    return status or 0
 
 
-def _wait(
-    running: target.Recording, pidfd: int, child: Child | None, wish: Wish, *, waited: Collection[signal.Signals]
-) -> None:
+def _wait(running: target.Recording, pidfd: int, child: Child | None, wish: Wish, signals: Signals) -> None:
     """Until the target ends, the time is over, or someone says so."""
-    from scmm_oci.cli.live import live_view
-
     deadline = time.monotonic() + wish.duration_s if wish.duration_s is not None else None
-    reading = signal_descriptor(waited)
-    try:
-        with live_view(running, quiet=wish.quiet) as view:
-            while True:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return
-                pause = min(each for each in (left, view.interval_s, 3600.0) if each is not None)
-                ready, _, _ = select.select([pidfd, reading], [], [], pause)
-                if reading in ready and _heard(reading, child):
-                    return
-                if pidfd in ready:
-                    return
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(signals.descriptor, select.POLLIN)
+    form = live.form_of(wanted=wish.live, command=child is not None)
+    with live.live_view(running, form) as view:
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            pause = min(each for each in (left, view.interval_s, _LONGEST_PAUSE_S) if each is not None)
+            ready = {descriptor for descriptor, _ in poll.poll(max(1, int(pause * 1000)))}
+            heard = signals.read() if signals.descriptor in ready else []
+            ends = [_heard(each, signals, child, view) for each in heard]
+            if pidfd in ready or any(ends):
+                return
+            try:
                 view.refresh()
-    finally:
-        os.close(reading)
+            except OSError:
+                view = live.NoView()  # the terminal is gone, or the recording; the end will tell
 
 
-def signal_descriptor(numbers: Collection[signal.Signals]) -> int:
-    """signalfd(2) for blocked signals."""
-    import ctypes
-    import struct
+def _heard(heard: Heard, signals: Signals, child: Child | None, view: live.NoView) -> bool:
+    """Deal with a signal; whether the recording is to end.
 
-    mask = 0
-    for number in numbers:
-        mask |= 1 << (number - 1)
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor: int = libc.signalfd(-1, struct.pack("=Q128x", mask), os.O_CLOEXEC | os.O_NONBLOCK)
-    if descriptor < 0:
-        raise OSError(ctypes.get_errno(), "signalfd")
-    return descriptor
-
-
-def _heard(descriptor: int, child: Child | None) -> bool:
-    """Deal with the signals that came; whether the recording is to end.
-
-    What a user sends to us alone is passed on to the command, which decides itself; what a terminal sends (Ctrl-C)
-    the command has got already. A target that is not ours gets nothing, and the recording ends.
+    What is sent to us alone is passed on to the command, which decides itself; what a terminal sends (Ctrl-C) the
+    command has got already. A target that is not ours gets nothing, and the recording ends.
     """
-    size = 128  # struct signalfd_siginfo
-    end = False
-    while True:
-        try:
-            said = os.read(descriptor, size)
-        except BlockingIOError:
-            return end
-        number = int.from_bytes(said[0:4], "little")
-        code = int.from_bytes(said[8:12], "little", signed=True)
-        if number == signal.SIGCHLD:
-            continue
-        if child is None:
-            end = end or number in _ENDING
-        elif code <= commands.SI_USER:
-            child.send(number)
+    if heard.number == signal.SIGCHLD:
+        return False
+    passed_on = child is not None and not (
+        heard.sender == child.pid if not heard.by_kernel else child.is_in_our_group()
+    )
+    if child is not None and passed_on:
+        child.send(heard.number)
+    if heard.number == signal.SIGTSTP:
+        view.hide()
+        signals.let(signal.SIGTSTP)  # we stop here, and go on at SIGCONT
+        if child is not None and passed_on:
+            child.send(signal.SIGCONT)
+        return False
+    return child is None and heard.number in _ENDING
 
 
-def _write(wish: Wish, document: dict[str, Any]) -> str:
+def _write(wish: Wish, document: dict[str, object]) -> str:
     """Write the capture; it belongs to who called sudo."""
-    from scmm_oci.recorder.store import encode
-
     user = commands.invoking_user(os.environ)
     try:
         atomic_write(wish.output, encode(document), 0o600, owner=(user.uid, user.gid) if user else None)
     except Failure as error:
-        raise OSError(errno.EIO, str(error)) from None  # then it is kept in the run directory
+        raise OSError(str(error)) from None  # then it is kept in the run directory
     return wish.output
-
-
-def _report(wish: Wish, *, as_json: bool, document: dict[str, Any] | None = None) -> None:
-    capture = capture_file.read(wish.output) if document is None or as_json else None
-    if as_json and capture is not None:
-        data(
-            {
-                "path": wish.output,
-                "name": capture.name,
-                "complete": capture.complete,
-                "losses": [vars(loss) for loss in capture.losses],
-            }
-        )
-    if not wish.quiet:
-        say(f"{plain(wish.output)}: {plain(summary(document) if document else 'written')}")
-
-
-def summary(document: dict[str, Any]) -> str:
-    """One line on what a capture holds."""
-    calls = [call for each in document["sessions"] for call in each["phases"]["app"]]
-    names = len({(call["arch"], call["nr"]) for call in calls})
-    total = sum(call["entered"] for call in calls)
-    missing = ", ".join(f"{each['kind']} ×{each['count']}" for each in document["losses"])
-    parts = [
-        f"{names} system calls ({total} made)",
-        f"{len({row['path'] for row in document['files']})} files",
-        f"{len(document['sockets'])} addresses",
-        f"{len(document['programs'])} programs",
-    ]
-    return f"{', '.join(parts)}; " + (f"incomplete: {missing}" if missing else "complete")

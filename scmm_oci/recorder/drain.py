@@ -208,7 +208,7 @@ def document(
     rings = sum(call["succeeded"] for call in _app_calls(sessions) if call["name"] in _IO_URING)
     if rings:
         found.append(_item("io-uring", rings))
-    if not sessions or not sessions[0]["phases"]["app"]:
+    if entry.get("source") != "attached" and (not sessions or not sessions[0]["phases"]["app"]):
         found.append(_item("never-started", 1))
     misplaced = sum(1 for each in sessions[1:] if not each["phases"]["app"] and _executes(each["phases"]["setup"]))
     if misplaced:

@@ -11,6 +11,7 @@ from scmm_oci.recorder.ledger import Ledger
 from scmm_oci.recorder.settings import Settings
 
 CUT_SHORT = "recovered: the runtime's poststop hook did not end this recording"
+ABANDONED = "recovered: scmm record was killed before it could end this recording"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ def recover(settings: Settings, *, now: float, everything: bool = False) -> list
                 continue
             name = str(entry.get("name", f"slot {entry['slot']}"))
             try:
-                path, _ = session.finish(ledger, settings, entry, now=now, cut_short=CUT_SHORT)
+                why = ABANDONED if "owner" in entry else CUT_SHORT
+                path, _ = session.finish(ledger, settings, entry, now=now, cut_short=why)
                 results.append(Recovered(name, path))
             except pins.PinsMissing as error:
                 # Unmounting the BPF file system or a reboot took the maps: nothing is left to save.

@@ -155,11 +155,17 @@ def open_slot(
             attach(maps, number, epoch)
         ledger.write(entry)
     except BaseException:
-        ledger.remove(number)
-        with pins.Maps(settings.pin_dir) as maps:
-            slots.free(maps, number, busy=True)
-        _unload_if_last(ledger, settings.pin_dir)
+        discard(ledger, settings, entry)
         raise
+
+
+def discard(ledger: Ledger, settings: Settings, entry: dict[str, Any]) -> None:
+    """End a recording and keep nothing of it. Raises OSError."""
+    directory = str(entry.get("pin_dir", settings.pin_dir))
+    ledger.remove(entry["slot"])
+    with pins.Maps(directory) as maps:
+        slots.free(maps, entry["slot"], busy=True)
+    _unload_if_last(ledger, directory)
 
 
 def _finish_earlier(ledger: Ledger, settings: Settings, entry: dict[str, Any], *, now: float) -> None:
@@ -244,7 +250,7 @@ def capture(
     slot = drain.read_slot(maps, entry["slot"])
     files = facts.Files(slot.facts, milliseconds=slot.milliseconds)
     where = entry.get("files") or {"root": None, "mounts": {}}
-    if str(where["root"]).startswith("/proc/self/") and entry.get("owner", {}).get("pid") != os.getpid():
+    if "owner" in entry and str(where["root"]).startswith("/proc/") and is_gone(entry):
         where = {"root": None, "mounts": {}}  # a descriptor of a process that is gone
     with resolve.Resolver(
         where["root"],

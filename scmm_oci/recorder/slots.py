@@ -23,6 +23,15 @@ class SlotsFull(OSError):
     """Every slot is taken, or the host's cgroup layout does not allow another recording."""
 
 
+class Taken(SlotsFull):
+    """What is to be recorded is recorded already: `what`, in slot number `slot`."""
+
+    def __init__(self, what: str, slot: int) -> None:
+        super().__init__(errno.EEXIST, f"{what} is recorded already, in slot {slot}")
+        self.what = what
+        self.slot = slot
+
+
 def free_slot(taken: Container[int]) -> int:
     """The lowest slot number not in `taken`. Raises SlotsFull."""
     for number in range(wire.SLOTS):
@@ -68,7 +77,7 @@ def watch_cgroup(maps: Maps, number: int, *, epoch: int, place: Place) -> None:
         slot, other = wire.TARGET.unpack(maps.targets.get(cgroup) or bytes(wire.TARGET.size))
         live = value_of(maps, slot).epoch
         if live and live == other:
-            raise SlotsFull(errno.EEXIST, f"cgroup {place.path} is recorded already, in slot {slot}") from None
+            raise Taken(f"cgroup {place.path}", slot) from None
         maps.targets.put(cgroup, target)
     for child in children:
         maps.targets.put(wire.CGROUP_KEY.pack(child, place.hierarchy, 0), target)
@@ -122,7 +131,7 @@ def follow_process(maps: Maps, number: int, *, epoch: int, pidfd: int, phase: st
     if other == epoch:
         return
     if other and value_of(maps, slot).epoch == other:
-        raise SlotsFull(errno.EEXIST, f"the process is recorded already, in slot {slot}")
+        raise Taken("the process", slot)
     maps.seats.put(key, wire.SEAT.pack(index, number, epoch, wire.PHASES.index(phase), flags, 0))
     _new_generation(maps)
 

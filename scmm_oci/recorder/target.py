@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scmm_oci.errors import Failure
+from scmm_oci.errors import Failure, short
 from scmm_oci.kernel import cgroup
 from scmm_oci.oci.annotations import is_capture_name
 from scmm_oci.recorder import addresses, drain, facts, pins, processes, session, slots, store, wire
@@ -23,6 +23,7 @@ from scmm_oci.recorder.settings import Settings
 from scmm_oci.tables import syscalls
 
 Shape = Callable[[dict[str, Any]], dict[str, Any]]
+_MOST_NAMES = 8  # in a message
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,7 @@ def record_process(settings: Settings, pid: int, *, name: str, follow: bool) -> 
         try:
             # What it starts in other mount namespaces has files of its own, under names that may be the same.
             mntns = processes.mount_namespace(pid)
-            slots.make_live(
-                maps, number, epoch=epoch, mntns=mntns, started=time.monotonic_ns(), flags=flags, init=pid
-            )
+            slots.make_live(maps, number, epoch=epoch, mntns=mntns, started=time.monotonic_ns(), flags=flags, init=pid)
             missed = slots.follow_threads(maps, number, epoch=epoch, pid=pid)
         except (FileNotFoundError, ProcessLookupError):
             raise Failure(f"process {pid} has ended") from None
@@ -194,20 +193,29 @@ def record_container(settings: Settings, container: Container, *, name: str) -> 
     return _begin(settings, entry, attach, root=root)
 
 
+class NoRecording(Failure):
+    """No recording that runs is called so."""
+
+
 def snapshot(settings: Settings, wanted: str) -> dict[str, Any]:
-    """The capture, so far, of a recording that runs: by its name, or its container's id or the beginning of that.
+    """The capture, so far, of a recording that runs.
+
+    Args:
+        wanted: its name, its container's id or the beginning of that, or the id of its first process.
 
     Raises:
-        Failure: there is none, or more than one. OSError: it cannot be read.
+        NoRecording: there is none. Failure: there is more than one. OSError: it cannot be read.
     """
     with Ledger(settings.run_dir) as ledger:
         entries = ledger.entries()
         found = [each for each in entries if each.get("name") == wanted or _has_id(each, wanted)]
-        if len(found) != 1:
-            names = ", ".join(sorted(str(each.get("name")) for each in entries)) or "none"
-            raise Failure(
-                f"{'no' if not found else 'more than one'} recording is called {wanted!r}", f"running: {names}"
-            )
+        found = found or [each for each in entries if str(each.get("pid")) == wanted]
+        if not found:
+            names = ", ".join(sorted(str(each.get("name")) for each in entries)[:_MOST_NAMES])
+            raise NoRecording(f"no recording is called {short(wanted)}", f"running: {names or 'none'}")
+        if len(found) > 1:
+            pids = ", ".join(str(each.get("pid")) for each in found)
+            raise Failure(f"more than one recording is called {short(wanted)}", f"give a process id: {pids}")
         entry = found[0]
         with pins.Maps(str(entry.get("pin_dir", settings.pin_dir))) as maps:
             ended = session.timestamp(time.time())
