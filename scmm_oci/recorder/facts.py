@@ -232,9 +232,10 @@ def finished(row: dict[str, Any]) -> dict[str, Any]:
 
 def errno_name(number: int) -> str:
     """The name of an errno; the number where it has none."""
-    import errno
+    from scmm_oci.tables.errnos import NAMES
 
-    return errno.errorcode.get(number, str(number))
+    # Not by Python's table, which has second names of some, and none of others.
+    return NAMES.get(number) or str(number)
 
 
 def programs_of(

@@ -1,8 +1,13 @@
-"""Error numbers by name, as asm-generic/errno.h has them: the same on every architecture of tables.arch."""
+"""Error numbers by name, as asm-generic/errno.h has them: the same on every architecture of tables.arch.
+
+The hook takes the names from here, so this loads nothing.
+"""
 
 from __future__ import annotations
 
-from scmm_oci.errors import Problem, did_you_mean, short
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scmm_oci.errors import Problem
 
 # MAX_ERRNO of the kernel's include/linux/err.h.
 MAX = 4095
@@ -32,6 +37,8 @@ ERRNOS: dict[str, int] = {
     "EHWPOISON": 133,
 }  # fmt: skip
 
+NAMES: dict[int, str] = {number: name for name, number in ERRNOS.items()}
+
 # Second names of the same numbers (errno(3)).
 ALIASES: dict[str, str] = {"EWOULDBLOCK": "EAGAIN", "ENOTSUP": "EOPNOTSUPP", "EDEADLOCK": "EDEADLK"}
 
@@ -54,6 +61,8 @@ def known() -> list[str]:
 
 def unknown(place: str, word: str) -> Problem:
     """The problem that :func:`number` does not know a word, with what may have been meant."""
+    from scmm_oci.errors import Problem, did_you_mean, short
+
     near = did_you_mean(word, known())
     hint = f"did you mean {near!r}?" if near else f"a name such as EPERM, or a number from 1 to {MAX}"
     return Problem(place, f"{short(word)} is not an error name", hint)

@@ -13,7 +13,8 @@ import pytest
 from scmm_oci.kernel import prepared
 from scmm_oci.kernel.cgroup import V1_CONTROLLERS
 from scmm_oci.recorder import drain, pins, plans, wire
-from scmm_oci.tables import arguments, operations, syscalls
+from scmm_oci.recorder.facts import errno_name
+from scmm_oci.tables import arguments, errnos, operations, syscalls
 
 BPF = Path(__file__).resolve().parents[2] / "bpf"
 HEADER = (BPF / "recorder.h").read_text()
@@ -379,3 +380,8 @@ def plans_names() -> list[str]:
 def test_errno_words_name_each_errno_once() -> None:
     assert wire.errnos_of((1 << 1 | 1 << 63, 1, 1 << 5)) == [1, 63, 64, 133]
     assert wire.errnos_of((0, 0, 0)) == []
+
+
+def test_errors_have_the_names_of_the_tables() -> None:
+    assert {errno_name(number): number for number in errnos.ERRNOS.values()} == errnos.ERRNOS
+    assert errno_name(524) == "524"
