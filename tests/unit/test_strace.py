@@ -250,6 +250,11 @@ def test_an_interrupted_call_has_failed_if_the_handler_returns_so():
     assert ("read", "read") not in edges(restarted)
 
 
+def test_a_call_that_strace_could_not_read_is_none():
+    lines = ("7 ???( <unfinished ...>", "7 <... ??? resumed>) = ?", "7 ???() = ?")
+    assert calls(take(EXEC, *lines)).keys() == calls(take(EXEC, "7 getpid() = 7")).keys() - {"getpid"}
+
+
 def test_child_that_ends_before_its_parent_has_its_number_is_followed():
     capture = take(
         EXEC, "7 vfork( <unfinished ...>", "8 getpid() = 8", "8 exit_group(0) = ?", "8 +++ exited with 0 +++",
@@ -269,7 +274,7 @@ def test_own_threads_in_procfs_have_one_name():
 
 
 def test_what_is_no_socket_has_no_address():
-    address = "{sa_family=AF_INET, sin_port=htons(9), sin_addr=inet_addr(\"127.0.0.1\")}, 16"
+    address = '{sa_family=AF_INET, sin_port=htons(9), sin_addr=inet_addr("127.0.0.1")}, 16'
     capture = run(f"connect(9, {address}) = -1 EBADF (Bad file descriptor)", f"connect(8, {address}) = 0")
     assert [(use.succeeded, use.failed) for use in capture.sockets] == [(1, 0)]
     assert loss(capture, LossKind.SOCKETS) == 1

@@ -49,7 +49,10 @@ _MODE = re.compile(r"(?:strace: )?\[ Process PID=(\d{1,8}) runs in ([^\]]{1,20})
 _ATTACHED = re.compile(
     r"(?:strace: )?Process (\d{1,8}) (attached(?: .*)?|detached|resumed(?: .*)?|suspended)\Z", re.ASCII
 )
-_TALK = re.compile(r"strace: | > |\[ (?:Process|Interrupted)|<\.\.\. resuming|exit code: ", re.ASCII)
+# "???": a thread that was killed before strace could see which call it was to make.
+_TALK = re.compile(
+    r"strace: | > |\[ (?:Process|Interrupted)|<\.\.\. resuming|exit code: |\?\?\?\(|<\.\.\. \?\?\? resumed>", re.ASCII
+)
 
 _RESULT = re.compile(
     rf"\s*= (\?|0x[0-9a-f]{{1,16}}|-?\d{{1,20}})(?:({_DECORATION})(\(deleted\))?)?"
