@@ -1,6 +1,6 @@
 """In what a recording and a trace of the same execution may differ, and why; beyond these, in nothing.
 
-Each difference is narrow: it changes facts of one side into what the other must have. Where none needs it, a test fails.
+Each is narrow: it changes facts of one side into what the other must have. Where none needs it, a test fails.
 """
 
 from __future__ import annotations
