@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripts import losses, record
+from scripts import PRELUDE, PYTHON, losses, record
 from support import Hooks
 from trial import Trial, calls
 
@@ -168,7 +168,7 @@ def test_a_second_recording_keeps_what_the_first_one_did(hooks: Hooks, payload: 
     with Trial(hooks, payload, "true", name="holder") as holder:
         captures = []
         for number in range(4):
-            with Trial(hooks, payload, "values", "4", name=f"again-{number}") as trial:
+            with Trial(hooks, payload, "values", "9", name=f"again-{number}") as trial:
                 trial.release()
                 captures.append(trial.finish())
         holder.release()
@@ -221,6 +221,40 @@ def test_recordings_side_by_side_hold_their_own_calls_again_and_again(hooks: Hoo
             if name == "first":
                 stays = started(hooks, processes[name], *workloads[name], name="stays")
         assert set(calls(ended(stays))) == set(workloads["first"])
+
+
+def test_facts_of_recordings_side_by_side_are_their_own(hooks: Hooks, payload: Path) -> None:
+    script = """
+for number in range(2000):
+    call(ACCESS, b"/common", 0)
+    call(ACCESS, b"/mark-%d" % (number % 50) + sys.argv[1].encode(), 0)
+    call(FCNTL, 0, 5000 + int(sys.argv[1]), 0)
+    call(FCNTL, 0, 4999, 0)
+socket.socket(socket.AF_UNIX).connect_ex("/socket" + sys.argv[1])
+"""
+    with ExitStack() as stack:
+        trials = []
+        for name in ("1", "2", "3"):
+            words = ("gate", PYTHON, "-I", "-S", "-c", PRELUDE + script, name)
+            trials.append(stack.enter_context(Trial(hooks, payload, *words, name=f"side-{name}", gate=False)))
+        for trial in trials:
+            assert trial.process.stdin is not None
+            trial.process.stdin.write(b"x")
+            trial.process.stdin.flush()
+        for trial in trials:
+            assert trial.process.wait(60) == 0
+        for name, trial in zip("123", trials, strict=True):
+            capture = trial.finish()
+            assert losses(capture) == {}
+            found = {row["path"]: row["failed"] for row in capture["files"] if row["operation"] == "access"}
+            marks = {f"/mark-{number}{name}": 40 for number in range(50)}
+            assert {path: n for path, n in found.items() if "mark" in path or "common" in path} == {
+                **marks,
+                "/common": 2000,
+            }
+            [values] = [row["values"] for row in capture["arguments"] if row["name"] == "fcntl"]
+            assert [value for value in values if value > 4000] == [4999, 5000 + int(name)]
+            assert [row["address"] for row in capture["sockets"]] == [f"/socket{name}"]
 
 
 def test_process_id_that_is_used_again_is_another_session(hooks: Hooks, payload: Path) -> None:

@@ -159,6 +159,24 @@ def test_paths_that_are_longer_than_a_capture_takes(hooks: Hooks, payload: Path,
     assert found["nothing"] == (f"/{way[:-200]}/nothing", "resolved")
 
 
+def test_looking_is_over_when_its_time_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir/file").touch()
+
+    def found(deadline: float) -> int:
+        with resolve.Resolver(str(tmp_path), {}, deadline=time.monotonic() + deadline) as resolver:
+            return sum(resolver.resolve("/dir/file", follow=True) is not None for _ in range(1000))
+
+    # It looks at the clock each 256 steps; the control has time.
+    assert found(-1) <= 128
+    assert found(1000) == 1000
+    # Steps upwards are steps: these are more than there are, and the control's are not.
+    monkeypatch.setattr(resolve, "MOST_STEPS", 1000)
+    with resolve.Resolver(str(tmp_path), {}, deadline=time.monotonic() + 1000) as resolver:
+        assert resolver.resolve("/" + "../" * 900 + "dir/file", follow=True) == ("/dir/file", "reg")
+        assert resolver.resolve("/" + "../" * 900 + "dir/file", follow=True) is None
+
+
 def test_nothing_outside_of_the_root_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, volume, secret = (tmp_path / name for name in ("root", "volume", "secret"))
     for each in (root / "dir", volume, secret):

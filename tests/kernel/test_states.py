@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scripts import PRELUDE, PYTHON, losses, record
 from support import Hooks
-from trial import Trial
+from trial import Trial, calls
 
 LONG_CALL = """
 import time
@@ -137,6 +137,45 @@ def test_path_states(hooks: Hooks, payload: Path, tmp_path: Path) -> None:
         *(("open", "P/mount", "resolved", False), ("access", "P/behind/x", "resolved", False)),
         ("access", "P/mount/on-top-named", "resolved", False),
     }
+
+
+def test_names_after_chroot_stay_below_that_root_where_nothing_can_be_looked_up(
+    hooks: Hooks, payload: Path, tmp_path: Path
+) -> None:
+    script = """
+os.chdir(sys.argv[1])
+call(ACCESS, b"../../above", 0)
+os.chroot(".")
+call(ACCESS, b"/../../above", 0)
+"""
+    words = ("gate", PYTHON, "-I", "-S", "-c", PRELUDE + script, str(tmp_path))
+    with Trial(hooks, payload, *words, name="chroots", gate=False) as trial:
+        trial.release()
+        capture = trial.finish()
+    found = {row["path"] for row in capture["files"] if row["path"].endswith("/above")}
+    assert found == {f"{tmp_path}/above", f"{tmp_path.parent.parent}/above"}
+
+
+def test_program_below_more_directories_than_fit_is_no_other_program(
+    hooks: Hooks, payload: Path, tmp_path: Path
+) -> None:
+    script = """
+os.chdir(sys.argv[1])
+for depth in range(int(sys.argv[3])):
+    os.mkdir("d" * 200)
+    os.chdir("d" * 200)
+copy = os.open("program", os.O_CREAT | os.O_WRONLY, 0o700)
+os.sendfile(copy, os.open(sys.argv[2], os.O_RDONLY), 0, 1 << 24)
+os.close(copy)
+os.execv("program", ["program", "try", "124"])
+"""
+    for depth, number in ((3, 1), (45, 63)):
+        place = tmp_path / str(depth)
+        place.mkdir()
+        capture = record(hooks, payload, script, str(place), str(payload), str(depth))
+        subprocess.run(["rm", "-rf", place], check=True)
+        assert calls(capture)["getsid"]["programs"] == [number]
+        assert losses(capture).get("lost-programs", 0) == (number == 63)
 
 
 @pytest.mark.parametrize("own", [True, False])
