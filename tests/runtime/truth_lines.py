@@ -9,6 +9,7 @@ from collections.abc import Callable
 _CALL = re.compile(rb"(\d+) +(\w+|\?\?\?)\(")
 _RESUMED = re.compile(rb"(\d+) +<\.\.\. (\w+|\?\?\?) resumed>")
 _EXECUTED = re.compile(rb"(\d+) +(?:execve(?:at)?\(|<\.\.\. execve(?:at)? resumed>).* = 0\n")
+_MADE = re.compile(rb"\) += (?:\d+ /\* )?(\d+)(?: in strace's PID NS \*/)?\n")
 _GONE = re.compile(rb"(\d+) +\+\+\+ (?:exited|killed) ")
 _SUPERSEDED = re.compile(rb"\d+ +\+\+\+ superseded by execve in pid (\d+) \+\+\+")
 _UNFINISHED = b" <unfinished ...>\n"
@@ -41,17 +42,25 @@ def is_nameless(line: bytes) -> bool:
 def last_calls(lines: list[bytes]) -> Counter[str]:
     """The last calls of threads that were killed: what strace shows of them may be made up, and may be missing.
 
-    It asks a thread that is gone, and takes zeros for an answer; "???" is one that it could not see at all.
+    It asks a thread that is gone, and takes zeros or the answer of another thread for its own; "???" is one that it
+    could not see at all. A thread that is not its process's first may have been killed when it seems to exit.
     """
     last: dict[bytes, str] = {}
+    beginning: set[bytes] = set()
+    others: set[bytes] = set()
     found: Counter[str] = Counter()
     for line in lines:
         if match := _CALL.match(line):
             last[match[1]] = match[2].decode()
+            (beginning.add if b"CLONE_THREAD" in line else beginning.discard)(match[1])
         elif match := _SUPERSEDED.match(line):
             last.pop(match[1], None)
-        elif (match := _GONE.match(line)) and not (name := last.pop(match[1], "exit")).startswith("exit"):
-            found[name] += 1
+        elif match := _GONE.match(line):
+            name = last.pop(match[1], "exit")
+            if match[1] in others if name == "exit_group" else name != "exit":
+                found[name] += 1
+        if line.split(b" ", 1)[0] in beginning and (match := _MADE.search(line)):
+            others.add(match[1])
     return found
 
 
