@@ -142,7 +142,8 @@ def test_names_that_change_while_they_are_read(hooks: Hooks, payload: Path) -> N
     found = calls(capture)
     assert found["access"]["entered"] == found["connect"]["entered"] == 40_000
     names = {row["path"] for row in capture["files"] if row["operation"] == "access"}
-    assert {"/race-a", "/race-c"} <= names
+    # Which of the texts are caught, and whether whole, is chance; that some are is not.
+    assert any(name.startswith("/race-") for name in names), names
     # A name is of what lay in the memory at some time: never more than 63 bytes, and of these.
     assert all(len(name) <= 64 and set(name) <= set("/race-abcwithlongrnmex-AFUNIX\x01\0") for name in names)
     # What could not be read is counted; nothing else is missing.
