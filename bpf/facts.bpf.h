@@ -32,6 +32,7 @@ enum op {
 	OP_LOADER = 3,
 	OP_SCRIPT = 4,
 	OP_CHDIR = 5,
+	OP_CHROOT = 6,
 	OP_LINK_FROM = 26,
 	OP_BIND = 30,
 	OP_CONNECT = 31,

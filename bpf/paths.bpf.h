@@ -301,8 +301,13 @@ static __always_inline void walk_root(struct scmm_thread *thread, struct fs_stru
 	if (!s)
 		return;
 	read_path(&fs->root, &copy);
-	if (thread->root_mount && thread->root_mount == (u64)copy.mnt && thread->root_dentry == (u64)copy.dentry)
-		return;
+	if (thread->root_mount && thread->root_mount == (u64)copy.mnt && thread->root_dentry == (u64)copy.dentry) {
+		struct mount *mount = (void *)mount_of(copy.mnt);
+
+		/* pivot_root(2) puts the root that was below another; here it was the first in its namespace. */
+		if ((u64)mount == thread->top || (u64)BPF_CORE_READ(mount, mnt_parent) == thread->top)
+			return;
+	}
 	before = s->length;
 	walk(thread, (u64)copy.dentry, (u64)copy.mnt);
 	if (s->length == before && !s->fact.state) {

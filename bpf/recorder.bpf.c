@@ -275,6 +275,18 @@ static __always_inline int keep_facts(struct pt_regs *regs, struct scmm_thread *
 			return 0;
 		break;
 	case KIND_NAMES:
+		if (op == OP_CHROOT && ret == 0) {
+			/* From now on its name would mean another file. */
+			struct fs_struct *fs = BPF_CORE_READ(task, fs);
+
+			s = new_fact(detail, 0);
+			if (!s || !fs)
+				return 0;
+			walk_path(thread, &fs->root);
+			s->fact.base_length = s->length;
+			keep(thread, SCMM_FILE | OP_CHROOT << 8, ret);
+			return 0;
+		}
 		break;
 	case KIND_DESCRIPTOR:
 		file = file_of(argument(s, 0));
