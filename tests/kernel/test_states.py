@@ -210,6 +210,31 @@ call(ACCESS, b"named-there", 0)
     assert found == dict.fromkeys((f"{above}/opened-there", f"{above}/named-there"), "outside" if own else "resolved")
 
 
+def test_root_that_another_took_the_place_of(hooks: Hooks, payload: Path, tmp_path: Path) -> None:
+    """After pivot_root(2), the root that was stands below the new one; so do names of whoever goes back to it."""
+    script = """
+call(ACCESS, b"/at-root-before", 0)
+os.chdir(sys.argv[1])
+os.mkdir("new")
+libc.mount(b"none", b"/", 0, 1 << 18 | 1 << 14, 0)
+libc.mount(b"none", b"new", b"tmpfs", 0, 0)
+os.mkdir("new/old")
+assert not call(155, b"new", b"new/old")
+os.chroot("/old")
+call(ACCESS, b"/at-root-of-old", 0)
+os.chroot("/usr/lib")
+call(ACCESS, b"/at-root-of-lib", 0)
+"""
+    words = ("gate", PYTHON, "-I", "-S", "-c", PRELUDE + script, str(tmp_path))
+    with Trial(hooks, payload, *words, name="turns", prefix=["unshare", "--mount"]) as trial:
+        trial.pass_gate()
+        trial.release()
+        capture = trial.finish()
+    found = {row["path"] for row in capture["files"] if "at-root" in row["path"]}
+    assert found == {"/at-root-before", "/old/at-root-of-old", "/old/usr/lib/at-root-of-lib"}
+    assert {r["path"] for r in capture["files"] if r["operation"] == "chroot"} == {"/old", "/old/usr/lib"}
+
+
 def test_programs_by_links_scripts_and_descriptors(hooks: Hooks, payload: Path, tmp_path: Path) -> None:
     files = {"single": f"#!{payload} true\n", "inner": f"#!{payload} true\n", "outer": f"#!{tmp_path}/inner\n"}
     files["option"] = f"#!{tmp_path}/inner -x\n"
