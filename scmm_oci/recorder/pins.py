@@ -88,7 +88,7 @@ def load(directory: str, *, run_dir: str, call_tables: int, facts: int, seed: in
                 **dict.fromkeys(("sets", "free_sets"), call_tables),
                 **dict.fromkeys(("edges", "free_edges"), edges),
                 "facts": facts,
-                "facts_medium": facts // 8,
+                "facts_medium": facts // 2,
                 "facts_long": facts // 128,
                 "arguments": facts // 2,
             },

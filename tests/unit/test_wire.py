@@ -53,7 +53,7 @@ NUMBERS = {
     "SCMM_EDGE_WORDS": wire.EDGE_WORDS,
     **{f"SCMM_FROM_{word.upper()}": code for code, word in wire.FROM.items()},
     "SCMM_FACTS": wire.FACTS,
-    "SCMM_FACTS_MEDIUM": wire.FACTS // 8,
+    "SCMM_FACTS_MEDIUM": wire.FACTS // 2,
     "SCMM_FACTS_LONG": wire.FACTS // 128,
     "SCMM_ARGUMENTS": wire.FACTS // 2,
     "SCMM_SHORT": wire.SHORT,
