@@ -331,7 +331,7 @@ static __always_inline u64 value_of(struct scratch *s, u32 spec, u32 mask)
 }
 
 /* Keep the arguments of a call that are in registers, unless this thread made the same call lately. */
-static __noinline int keep_arguments(struct pt_regs *regs, struct scmm_thread *thread, u32 nr, u32 abi)
+static __noinline int keep_arguments(u64 regs, struct scmm_thread *thread, u32 nr, u32 abi)
 {
 	struct scmm_plan *plan = plan_of(abi, nr);
 	struct scratch *s = scratch();
@@ -340,7 +340,7 @@ static __noinline int keep_arguments(struct pt_regs *regs, struct scmm_thread *t
 
 	if (!s || !plan || !thread)
 		return 0;
-	copy_arguments(s, regs, abi);
+	copy_arguments(s, (void *)regs, abi);
 	/* A state that another recording's thread had before remembers what it kept for that one. */
 	hash = config.seed ^ ((u64)thread->epoch << 32 | nr_abi << 8 | thread->program);
 	hash *= 0x9e3779b97f4a7c15ULL;

@@ -142,8 +142,9 @@ __noinline int note_script(struct scmm_thread *thread, u32 number, u64 script)
  * Note the program that a thread runs now, and give the thread its number. s->script: the kernel's copy of the name
  * given to execve(2), where that is a script's, or 0.
  */
-static __noinline int note_program(struct task_struct *task, struct scmm_thread *thread, u64 file)
+__noinline int note_program(struct scmm_thread *thread, u64 file)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct mm_struct *mm = BPF_CORE_READ(task, mm);
 	struct file *executable = (void *)file;
 	u64 base, script, loader = 0;
@@ -177,10 +178,6 @@ static __noinline int note_program(struct task_struct *task, struct scmm_thread 
 	thread->program = number & (SCMM_PROGRAMS - 1);
 
 	keep_file(thread, file, OP_EXECUTE, number, 0);
-	if (script) {
-		note_script(thread, number, script);
-		note_inner_scripts(thread, number, script, (u64)BPF_CORE_READ(mm, arg_start));
-	}
 	s = scratch();
 	base = s ? loader_base(s, mm) : 0;
 	if (!base)
@@ -190,6 +187,17 @@ static __noinline int note_program(struct task_struct *task, struct scmm_thread 
 	else
 		keep_file(thread, loader, OP_LOADER, number, 0);
 	return 0;
+}
+
+/* Note the scripts that an exec went through to the program that has been noted. */
+static __always_inline void note_scripts(struct task_struct *task, struct scmm_thread *thread, u64 script)
+{
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	u32 number = thread->program;
+
+	note_script(thread, number, script);
+	if (mm)
+		note_inner_scripts(thread, number, script, (u64)BPF_CORE_READ(mm, arg_start));
 }
 
 #endif

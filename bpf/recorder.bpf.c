@@ -112,7 +112,7 @@ int BPF_PROG(scmm_sys_enter, struct pt_regs *regs, long id)
 		return 0;
 	keep_order(thread, plan, nr, abi);
 	if (plan->bits & SCMM_PLAN_ARGUMENTS)
-		keep_arguments(regs, thread, nr, abi);
+		keep_arguments((u64)regs, thread, nr, abi);
 	return 0;
 }
 
@@ -135,36 +135,38 @@ static __always_inline bool loads_filter(struct pt_regs *regs, long nr, long ret
  * The end of a call that had no beginning. A seccomp filter that was there already runs before the
  * sys_enter tracepoint; a call it does not let through is skipped, and only its end is traced.
  */
-static __always_inline void count_denied(struct scmm_thread *thread, struct pt_regs *regs, long ret)
+static __noinline int count_denied(struct scmm_thread *thread, u64 address, long ret)
 {
+	struct pt_regs *regs = (void *)address;
 #if defined(__TARGET_ARCH_x86)
-	long nr = (int)regs->orig_ax;
+	long nr = (int)BPF_CORE_READ(regs, orig_ax);
 #else
-	long nr = regs->syscallno;
+	long nr = BPF_CORE_READ(regs, syscallno);
 #endif
 	struct scmm_call *call;
 	struct scmm_set *set;
 	u32 abi, index;
 
 	/* Signal returns have no number here. */
-	if (nr < 0)
-		return;
+	if (nr < 0 || !thread)
+		return 0;
 	abi = abi_of(bpf_get_current_task_btf(), &nr);
 	if (nr < 0 || nr >= SCMM_NR_MAX)
-		return;
+		return 0;
 	index = assign_set(thread, abi);
 	if (!index)
-		return;
+		return 0;
 	set = set_at(index - 1);
 	if (!set || set->epoch != thread->epoch)
-		return;
+		return 0;
 	call = call_at(set, nr);
 	if (!call)
-		return;
+		return 0;
 	__sync_fetch_and_add(&call->denied, 1);
 	/* A filter may also answer with a value: USER_NOTIF, TRAP, or errno 0. */
 	if (ret < 0 && ret > -SCMM_ERRNO_MAX)
 		call->denied_errno = -ret;
+	return 0;
 }
 
 /* The socket calls' numbers in i386's socketcall(2), linux/net.h. */
@@ -378,7 +380,7 @@ static __always_inline void note_running(struct scmm_thread *thread, struct scmm
 	s->mntns = slot->mntns;
 	s->script = 0;
 	s->steps = MOST_STEPS_OF_CALL;
-	note_program(task, thread, (u64)BPF_CORE_READ(task, mm, exe_file));
+	note_program(thread, (u64)BPF_CORE_READ(task, mm, exe_file));
 	__sync_fetch_and_or(&call->programs, 1ULL << (thread->program & (SCMM_PROGRAMS - 1)));
 }
 
@@ -399,7 +401,7 @@ int BPF_PROG(scmm_sys_exit, struct pt_regs *regs, long ret)
 	thread->pending_nr = SCMM_NO_CALL;
 	if (nr < 0 || nr >= SCMM_NR_MAX) {
 		if (nr != SCMM_UNCOUNTED)
-			count_denied(thread, regs, ret);
+			count_denied(thread, (u64)regs, ret);
 		return 0;
 	}
 	set = set_at(thread->pending_set - 1);
@@ -528,7 +530,9 @@ int BPF_PROG(scmm_exec, struct task_struct *task, int old_pid, struct linux_binp
 	name = (u64)BPF_CORE_READ(bprm, filename);
 	interpreter = (u64)BPF_CORE_READ(bprm, interp);
 	s->script = name == interpreter ? 0 : name;
-	note_program(task, thread, (u64)BPF_CORE_READ(bprm, file));
+	note_program(thread, (u64)BPF_CORE_READ(bprm, file));
+	if (name != interpreter)
+		note_scripts(task, thread, name);
 	return 0;
 }
 

@@ -470,7 +470,7 @@ static __always_inline struct scmm_thread *recorded(u64 regs)
 }
 
 /* The state of the current thread as it is, if it has one; for the ends of calls and for what is no call. */
-static __noinline u32 seated(void)
+__noinline u32 seated(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct scmm_seat *seat;
@@ -501,7 +501,7 @@ static __always_inline struct scmm_thread *ending(u64 regs)
 }
 
 /* The recording that a thread belonged to is over. */
-static __noinline int forget(void)
+__noinline int forget(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
@@ -511,7 +511,7 @@ static __noinline int forget(void)
 }
 
 /* Find or hand out the call table for the thread's session and phase; its index + 1, or 0. */
-static __noinline u32 assign_set(struct scmm_thread *thread, u32 abi)
+__noinline u32 assign_set(struct scmm_thread *thread, u32 abi)
 {
 	struct scmm_slot *slot;
 	struct scmm_set *set;
@@ -555,7 +555,7 @@ lost:
 }
 
 /* The same for the slot's table of order of an ABI. */
-static __noinline u32 assign_edges(struct scmm_thread *thread, u32 abi)
+__noinline u32 assign_edges(struct scmm_thread *thread, u32 abi)
 {
 	struct scmm_edges *table;
 	struct scmm_slot *slot;
