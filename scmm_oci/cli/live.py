@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from scmm_oci.cli.outcome import many
 from scmm_oci.cli.output import plain, say
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from scmm_oci.recorder.target import Glance, Recording
 
 _NEWEST = 8  # lines of what is new
-_LONGEST = 400  # characters of a name
+_LONGEST = 400  # characters of a line
 _CALM_S = 0.5
 _BUSY = 0.1  # of the time is spent looking, at the most
-_KINDS = {"call": "system calls", "file": "files", "address": "addresses", "program": "programs"}
+_KIND_WIDTH = 8
+_ECHO = 4  # columns kept free for keys that the terminal shows
+_KINDS = {"call": ("system call",), "file": ("file",), "address": ("address", "addresses"), "program": ("program",)}
 
 
 class Form(StrEnum):
@@ -84,13 +87,15 @@ class _View(NoView):
         elapsed = int(time.monotonic() - self._began)
         return f"{elapsed // 60}:{elapsed % 60:02}"
 
-    def _totals(self, found: Glance) -> str:
-        counts = ", ".join(f"{count} {_KINDS[kind]}" for kind, count in self._counts.items())
-        return f"{found.calls} calls; {counts}"
+    def _totals(self) -> str:
+        return ", ".join(many(count, *_KINDS[kind]) for kind, count in self._counts.items())
 
 
-def _item(kind: str, text: str) -> str:
-    return plain(f"+ {kind:<8} {text[:_LONGEST]}")
+def _item(kind: str, text: str, *, width: int = _LONGEST) -> str:
+    """One line; of what is too long, the end is shown: that tells files apart."""
+    room = max(8, width - len("+ ") - _KIND_WIDTH - 1)
+    text = plain(text[-_LONGEST:])
+    return f"+ {kind:<{_KIND_WIDTH}} {text if len(text) <= room else '…' + text[1 - room :]}"
 
 
 def _lost(losses: dict[str, int]) -> str:
@@ -120,13 +125,16 @@ class _Picture(_View):
         from rich.table import Table
         from rich.text import Text
 
+        # A terminal shows keys (^C) where the cursor is; at the end of a full line that would begin another one.
+        width = max(1, self._live.console.width - _ECHO)
         table = Table(box=None, show_header=False, show_edge=False, padding=0)
-        table.add_column(no_wrap=True, overflow="ellipsis")
-        table.add_row(Text.assemble((f"recording {self._clock()}  ", "bold"), self._totals(found)))
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=width)
+        table.add_row(Text.assemble((f"recording {self._clock()}", "bold"), f"  {many(found.calls, 'call')}"))
+        table.add_row(self._totals())
         if found.losses:
             table.add_row(Text(_lost(found.losses), style="red"))
         for kind, text in self._newest:
-            table.add_row(Text(f"  {_item(kind, text)}", style="dim"))
+            table.add_row(Text(f"  {_item(kind, text, width=width - 2)}", style="dim"))
         return table
 
     def hide(self) -> None:
@@ -145,7 +153,7 @@ class _Lines(_View):
         for kind, text in fresh[:_NEWEST]:
             say(f"{clock} {_item(kind, text)}")
         if len(fresh) > _NEWEST:
-            say(f"{clock} + {len(fresh) - _NEWEST} more: {self._totals(found)}")
+            say(f"{clock} + {len(fresh) - _NEWEST} more: {self._totals()}")
         if found.losses != self._losses:
             say(f"{clock} {_lost(found.losses)}")
             self._losses = found.losses

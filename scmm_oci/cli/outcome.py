@@ -39,19 +39,20 @@ def summary(document: dict[str, Any]) -> str:
     found = figures(document)
     what = ", ".join(
         (
-            f"{_many(found['system_calls'], 'system call')} ({found['calls']} made)",
-            _many(found["files"], "file"),
-            _many(found["addresses"], "address", "addresses"),
-            _many(found["programs"], "program"),
+            f"{many(found['system_calls'], 'system call')} ({found['calls']} made)",
+            many(found["files"], "file"),
+            many(found["addresses"], "address", "addresses"),
+            many(found["programs"], "program"),
         )
     )
     lacks = ", ".join(_counted(each) for each in found["losses"])
     goes_on = [each["count"] for each in found["notes"] if each["kind"] == "still-running"]
-    more = f"; {_many(goes_on[0], 'thread')} of it still running" if goes_on else ""
+    more = f"; {many(goes_on[0], 'thread')} of it still running" if goes_on else ""
     return f"{what}; " + (f"incomplete: {lacks}" if lacks else "complete") + more
 
 
-def _many(count: int, one: str, more: str = "") -> str:
+def many(count: int, one: str, more: str = "") -> str:
+    """ "1 file", "2 files"; more: another plural than with an s."""
     return f"{count} {one if count == 1 else more or one + 's'}"
 
 

@@ -26,7 +26,7 @@ from scmm_oci.tables.categories import Category
 
 # What ends a recording of something that is not ours; a command gets it passed on, and decides itself.
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_WAITED = (*_ENDING, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP)
+_WAITED = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP)
 _LONGEST_PAUSE_S = 3600.0
 
 
@@ -185,8 +185,6 @@ def _heard(heard: Heard, signals: Signals, child: Child | None, view: live.NoVie
     What is sent to us alone is passed on to the command, which decides itself; what a terminal sends (Ctrl-C) the
     command has got already. A target that is not ours gets nothing, and the recording ends.
     """
-    if heard.number == signal.SIGCHLD:
-        return False
     passed_on = child is not None and not (
         heard.sender == child.pid if not heard.by_kernel else child.is_in_our_group()
     )

@@ -30,12 +30,12 @@ class Heard:
 class Signals:
     """These signals wait to be read; use as a context manager, which blocks them.
 
-    Those that this process ignores never come: signal(7). At the end the ones that came and were not read are dropped,
-    and the mask is what it was (`before`).
+    Those that this process ignores stay ignored: the kernel keeps them for whoever blocks them, so they are left alone.
+    At the end the ones that came and were not read are dropped, and the mask is what it was (`before`).
     """
 
     def __init__(self, numbers: Collection[signal.Signals]) -> None:
-        self._numbers = frozenset(numbers)
+        self._numbers = frozenset(each for each in numbers if signal.getsignal(each) != signal.SIG_IGN)
         self.before: set[int] = set()
         self.descriptor = -1
 

@@ -28,7 +28,9 @@ _MOST_NAMES = 8  # in a message
 
 @dataclass(frozen=True)
 class Glance:
-    """A look at a running recording: (kind, name) of what there is, number of calls made, losses until now."""
+    """A look at a running recording: (kind, name) of what there is, in the order in which it was first there, number
+    of calls made, losses until now.
+    """
 
     items: list[tuple[str, str]]
     calls: int
@@ -60,18 +62,14 @@ class Recording:
             slot = drain.read_slot(maps, self.entry["slot"])
         arches = wire.ARCHES[os.uname().machine]
         app = [(abi, calls) for _, phase, abi, calls in slot.sets if wire.PHASES[phase] == "app"]
-        items = [("call", syscalls.name_of(arches[abi] or "", nr) or str(nr)) for abi, calls in app for nr in calls]
-        for fact in slot.facts:
-            if fact.kind == wire.SOCKET:
-                family, address, port = addresses.parse(fact.name)
-                items.append(("address", " ".join(map(str, filter(None, (family, address, port))))))
-            elif fact.kind == wire.PROGRAM:
-                items.append(("program", facts.own(fact.base)))
-            else:
-                name = os.fsdecode(fact.name)
-                items.append(("file", facts.own(name if name.startswith("/") else f"{fact.base}/{name}".rstrip("/"))))
+        items = [
+            (call[-1], "call", syscalls.name_of(arches[abi] or "", nr) or str(nr))
+            for abi, calls in app
+            for nr, call in calls.items()
+        ]
+        items += [(fact.first, *_item(fact)) for fact in slot.facts]
         return Glance(
-            items=items,
+            items=[item[1:] for item in sorted(items)],
             calls=sum(call[0] for _, calls in app for call in calls.values()),
             losses={kind: count for kind, count in slot.counters.items() if count and kind not in drain.NOTES},
         )
@@ -109,6 +107,15 @@ class Recording:
         if self._root is not None:
             os.close(self._root)
             self._root = None
+
+
+def _item(fact: facts.Fact) -> tuple[str, str]:
+    if fact.kind == wire.SOCKET:
+        return "address", " ".join(str(each) for each in addresses.parse(fact.name) if each)
+    if fact.kind == wire.PROGRAM:
+        return "program", facts.own(fact.base)
+    name = os.fsdecode(fact.name)
+    return "file", facts.own(name if name.startswith("/") else f"{fact.base}/{name}".rstrip("/"))
 
 
 def record_command(

@@ -84,6 +84,17 @@ _NAMES = {
     rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo sgetmask sigaction sigaltstack signal
     signalfd signalfd4 sigpending sigprocmask sigreturn sigsuspend ssetmask tgkill tkill
     """,
+    Category.OTHER: """
+    _newselect _sysctl add_key afs_syscall bdflush bpf break breakpoint cacheflush create_module delete_module
+    epoll_create epoll_create1 epoll_ctl epoll_ctl_old epoll_pwait epoll_pwait2 epoll_wait epoll_wait_old finit_module
+    get_kernel_syms getcpu getpmsg getrandom gtty idle init_module ioperm iopl kexec_file_load kexec_load keyctl listns
+    lock lookup_dcookie lsm_get_self_attr lsm_list_modules lsm_set_self_attr modify_ldt mpx multiplexer oldolduname
+    olduname pciconfig_iobase pciconfig_read pciconfig_write perf_event_open poll ppoll ppoll_time64 prof profil
+    pselect6 pselect6_time64 putpmsg query_module reboot request_key riscv_flush_icache riscv_hwprobe rtas
+    s390_guarded_storage s390_pci_mmio_read s390_pci_mmio_write s390_runtime_instr s390_sthyi security select spu_create
+    spu_run stty subpage_prot swapcontext switch_endian sys_debug_setcontext sysfs sysinfo syslog tuxcall ulimit uname
+    uprobe uretprobe uselib usr26 usr32 vhangup vm86 vm86old vserver
+    """,
 }
 
 
@@ -100,3 +111,8 @@ def category_of(name: str | None) -> Category:
 def unknown_names() -> set[str]:
     """Names in this table that no architecture has; empty unless one was mistyped."""
     return set(_table()) - syscalls.all_names()
+
+
+def missing_names() -> set[str]:
+    """Names that some architecture has and that are in no category; empty unless the tables have new ones."""
+    return set(syscalls.all_names() - _table().keys())

@@ -84,6 +84,22 @@ def test_process_is_recorded_from_then_on(recorder: Recorder, number: int) -> No
     assert main([*extract, "--accept-incomplete"]) == 0
 
 
+def test_process_under_nohup(recorder: Recorder) -> None:
+    def nohup() -> None:
+        as_from_a_shell()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with running("sh", "-c", SHELL) as process, recorder.start("-p", str(process.pid), before=nohup) as ours:
+        recorder.entry()
+        ours.send_signal(signal.SIGHUP)
+        say(process, "mkdir one")
+        assert hear(process) == "done"
+        recorder.await_calls()
+        assert ours.poll() is None
+        end(ours, signal.SIGTERM)
+    assert called(recorder.capture())["mkdir"] == 1
+
+
 def test_recording_ends_with_the_process(recorder: Recorder) -> None:
     with (
         running("sh", "-c", "read line; mkdir last") as process,
