@@ -18,7 +18,7 @@ from scmm_oci.cli.output import run
 VERBS = {
     "hooks": ("scmm_oci.cli.hooks", "Record podman's containers through OCI hooks: install, remove, inspect."),
     "doctor": ("scmm_oci.cli.doctor", "Check all that recording needs on this host."),
-    "record": ("scmm_oci.cli.record", "List running recordings, or save those whose hooks were killed."),
+    "record": ("scmm_oci.cli.record", "Record a command, a process or a container; look after recordings."),
     "show": ("scmm_oci.cli.show", "Print what captures hold."),
     "import-strace": ("scmm_oci.cli.import_strace", "Make a capture of what strace wrote."),
     "merge": ("scmm_oci.cli.merge", "Put captures into one file, kept apart."),
