@@ -47,6 +47,8 @@ def summary(document: dict[str, Any]) -> str:
     )
     lacks = ", ".join(_counted(each) for each in found["losses"])
     goes_on = [each["count"] for each in found["notes"] if each["kind"] == "still-running"]
+    if any(each["kind"] == "snapshot" for each in found["losses"]):
+        goes_on = []  # that goes without saying
     more = f"; {many(goes_on[0], 'thread')} of it still running" if goes_on else ""
     return f"{what}; " + (f"incomplete: {lacks}" if lacks else "complete") + more
 

@@ -28,6 +28,19 @@ def as_from_a_shell() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
+class Started(subprocess.Popen[str]):
+    """`scmm record` that runs; a test that fails does not wait for it for ever."""
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if error is not None and self.poll() is None:
+            self.terminate()
+            try:
+                self.wait(5)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        super().__exit__(kind, error, trace)
+
+
 @dataclass(frozen=True)
 class Recorder:
     """`scmm record` whose captures go to `directory`."""
@@ -50,10 +63,10 @@ class Recorder:
         env: Mapping[str, str] | None = None,
         before: Callable[[], object] = as_from_a_shell,
         **options: Any,
-    ) -> subprocess.Popen[str]:
+    ) -> Started:
         """Begin; stdin is empty, the others are pipes."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(
+        return Started(
             self.words(*words),
             env=self.environ(**env or {}),
             cwd=self.directory,

@@ -464,6 +464,13 @@ def test_summary() -> None:
     )
 
 
+def test_summary_of_a_snapshot() -> None:
+    running = [{"kind": "still-running", "count": 2}]
+    assert outcome.summary({**DOCUMENT, "notes": running}).endswith("; complete; 2 threads of it still running")
+    snapshot = {**DOCUMENT, "notes": running, "losses": [{"kind": "snapshot", "count": 1}]}
+    assert outcome.summary(snapshot).endswith("; incomplete: snapshot")
+
+
 class _Running:
     """A recording in which `glances` are to be seen one after the other."""
 
