@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from scmm_oci.recorder.target import Glance, Recording
+    from scmm_oci.recorder.owned import Glance, Recording
 
 _NEWEST = 8  # lines of what is new
 _LONGEST = 400  # characters of a line

@@ -16,12 +16,13 @@ from scmm_oci.errors import BadInput, Failure, Problem
 from scmm_oci.files import atomic_write, check_writable
 from scmm_oci.kernel.signals import Heard, Signals
 from scmm_oci.oci.annotations import MAX_NAME, is_capture_name
-from scmm_oci.recorder import command as commands
-from scmm_oci.recorder import engines, processes, session, target
-from scmm_oci.recorder.command import CannotExecute, Child, User
+from scmm_oci.recorder import engines, processes, session, target, users
+from scmm_oci.recorder.command import CannotExecute, Child
 from scmm_oci.recorder.filtering import only
+from scmm_oci.recorder.owned import Recording
 from scmm_oci.recorder.settings import Settings
 from scmm_oci.recorder.store import encode
+from scmm_oci.recorder.users import User
 from scmm_oci.tables.categories import Category
 
 # What ends a recording of something that is not ours; a command gets it passed on, and decides itself.
@@ -89,7 +90,7 @@ def _check(what: Target, wish: Wish) -> User | None:
         problems.append(Problem("--name", "is not a capture's name", rule))
     try:
         if what.command:
-            user = commands.parse_user(what.user) if what.user is not None else commands.invoking_user(os.environ)
+            user = users.parse_user(what.user) if what.user is not None else users.invoking_user(os.environ)
     except BadInput as error:
         problems += error.problems
     if problems:
@@ -104,7 +105,7 @@ def _snapshot(settings: Settings, what: Target) -> dict[str, object]:
     except target.NoRecording as error:
         # What hooks record is called by the container's id, unless an annotation says otherwise.
         try:
-            found = engines.find_container(wanted, engine=_engine(what), user=commands.invoking_user(os.environ))
+            found = engines.find_container(wanted, engine=_engine(what), user=users.invoking_user(os.environ))
             return target.snapshot(settings, found.id)
         except Failure:
             raise error from None
@@ -130,9 +131,7 @@ def _record(
         pidfd = processes.open_process(what.pid)
         running = target.record_process(settings, what.pid, name=name, follow=what.follow)
     else:
-        found = engines.find_container(
-            what.container or "", engine=_engine(what), user=commands.invoking_user(os.environ)
-        )
+        found = engines.find_container(what.container or "", engine=_engine(what), user=users.invoking_user(os.environ))
         pidfd = processes.open_process(found.pid)
         running = target.record_container(settings, found, name=name)
     try:
@@ -155,7 +154,7 @@ def _record(
     return status or 0
 
 
-def _wait(running: target.Recording, pidfd: int, child: Child | None, wish: Wish, signals: Signals) -> None:
+def _wait(running: Recording, pidfd: int, child: Child | None, wish: Wish, signals: Signals) -> None:
     """Until the target ends, the time is over, or someone says so."""
     deadline = time.monotonic() + wish.duration_s if wish.duration_s is not None else None
     poll = select.poll()
@@ -201,7 +200,7 @@ def _heard(heard: Heard, signals: Signals, child: Child | None, view: live.NoVie
 
 def _write(wish: Wish, document: dict[str, object]) -> str:
     """Write the capture; it belongs to who called sudo."""
-    user = commands.invoking_user(os.environ)
+    user = users.invoking_user(os.environ)
     try:
         atomic_write(wish.output, encode(document), 0o600, owner=(user.uid, user.gid) if user else None)
     except Failure as error:

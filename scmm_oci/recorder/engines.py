@@ -13,7 +13,7 @@ from typing import Any
 
 from scmm_oci.errors import Failure, did_you_mean, printable, short
 from scmm_oci.oci.annotations import is_capture_name
-from scmm_oci.recorder.command import User
+from scmm_oci.recorder.users import User
 
 _PATIENCE_S = 20.0
 _MOST_NAMES = 8  # in a message

@@ -16,7 +16,7 @@ from support import ROOT, Hooks
 
 from rig.process import wait_until
 from scmm_oci.recorder.ledger import Ledger
-from scmm_oci.recorder.target import Recording
+from scmm_oci.recorder.owned import Recording
 
 _SENT = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP)
 

@@ -23,10 +23,10 @@ from scmm_oci.cli import live, outcome
 from scmm_oci.cli.main import record
 from scmm_oci.errors import BadInput, Failure
 from scmm_oci.kernel.signals import Signals
-from scmm_oci.recorder import command, engines, filtering, target
-from scmm_oci.recorder.command import User
+from scmm_oci.recorder import engines, filtering, target, users
 from scmm_oci.recorder.engines import Engine
-from scmm_oci.recorder.target import Glance
+from scmm_oci.recorder.owned import Glance
+from scmm_oci.recorder.users import User
 from scmm_oci.tables import categories, syscalls
 from scmm_oci.tables.categories import CHOICES, Category
 
@@ -121,7 +121,7 @@ NOBODY = pwd.getpwnam("nobody")
     ],
 )
 def test_users(text: str, user: User) -> None:
-    assert command.parse_user(text) == user
+    assert users.parse_user(text) == user
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ def test_users(text: str, user: User) -> None:
 )
 def test_users_that_are_none(text: str, problems: list[str]) -> None:
     with pytest.raises(BadInput) as raised:
-        command.parse_user(text)
+        users.parse_user(text)
     assert [each.message for each in raised.value.problems] == problems
 
 
 def test_number_without_an_account_needs_a_group() -> None:
     with pytest.raises(BadInput, match="give a group too: USER:GROUP"):
-        command.parse_user("47110")
+        users.parse_user("47110")
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,9 @@ def test_number_without_an_account_needs_a_group() -> None:
 )
 def test_who_called_sudo(environ: dict[str, str], user: User | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert command.invoking_user(environ) == user
+    assert users.invoking_user(environ) == user
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert command.invoking_user(environ) is None, "anyone may set these variables"
+    assert users.invoking_user(environ) is None, "anyone may set these variables"
 
 
 def test_environment_tells_of_the_user_where_it_told_of_us(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,14 +178,14 @@ def test_environment_tells_of_the_user_where_it_told_of_us(monkeypatch: pytest.M
     root = pwd.getpwuid(0)
     before = {"HOME": root.pw_dir, "USER": "root", "LOGNAME": "someone", "PATH": "/p"}
     nobody = User(NOBODY.pw_uid, NOBODY.pw_gid, "nobody")
-    assert command.environment_of(nobody, before) == {
+    assert users.environment_of(nobody, before) == {
         "HOME": NOBODY.pw_dir,
         "USER": "nobody",
         "LOGNAME": "someone",
         "PATH": "/p",
     }
-    assert command.environment_of(User(47110, 1, None), before) == {"HOME": "/", "LOGNAME": "someone", "PATH": "/p"}
-    assert command.environment_of(nobody, {"PATH": "/p"}) == {"PATH": "/p"}
+    assert users.environment_of(User(47110, 1, None), before) == {"HOME": "/", "LOGNAME": "someone", "PATH": "/p"}
+    assert users.environment_of(nobody, {"PATH": "/p"}) == {"PATH": "/p"}
     assert grp.getgrgid(0).gr_name == "root"
 
 
