@@ -28,11 +28,11 @@ def plans(machine: str) -> bytes:
         kept = arguments.arguments(arch) if arch else {}
         for number in range(wire.NR_MAX):
             name = names.get(number)
-            result.append(plan_of(name, kept.get(name, ())) if name else empty)
+            result.append(plan_of(name, kept.get(name, ()), arch=arch or "") if name else empty)
     return b"".join(result)
 
 
-def plan_of(name: str, kept: Sequence[Argument] = ()) -> bytes:
+def plan_of(name: str, kept: Sequence[Argument] = (), *, arch: str = "") -> bytes:
     """struct scmm_plan of a call, with these of its arguments; nothing of a name that the tables have nothing on."""
     bits = {"rt_sigreturn": wire.PLAN_SIGRETURN, "sigreturn": wire.PLAN_SIGRETURN}.get(name, 0)
     if name == "restart_syscall":
@@ -43,7 +43,8 @@ def plan_of(name: str, kept: Sequence[Argument] = ()) -> bytes:
         bits |= wire.PLAN_MEMORY if spec & wire.SPEC_MEMORY else wire.PLAN_ARGUMENTS
         specs.append(spec)
         masks.append(argument.mask & 0xFFFFFFFF)
-    call = operations.FILE_CALLS.get(name, operations.FileCall("none"))
+    calls = {**operations.FILE_CALLS, **operations.OF_ABI.get(arch, {})}
+    call = calls.get(name, operations.FileCall("none"))
     if name == "openat2":
         bits |= wire.PLAN_FLAGS_MEMORY
     codes = operations.SOCKET_CODE if call.kind in _OF_SOCKETS else operations.CODE

@@ -80,7 +80,7 @@ AT_SYMLINK_NOFOLLOW = 0x100
 AT_SYMLINK_FOLLOW = 0x400
 AT_EMPTY_PATH = 0x1000
 S_IFMT = 0o170000
-RENAME_EXCHANGE = 2
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 
 
 class FileCall:
@@ -206,7 +206,12 @@ FILE_CALLS: dict[str, FileCall] = {
     "rename": FileCall("names", (None, 0, "rename-from"), (None, 1, "rename-to"), nofollow=True),
     "renameat": FileCall("names", (0, 1, "rename-from"), (2, 3, "rename-to"), nofollow=True),
     "renameat2": FileCall(
-        "names", (0, 1, "rename-from"), (2, 3, "rename-to"), flags=4, mask=RENAME_EXCHANGE, nofollow=True
+        "names",
+        (0, 1, "rename-from"),
+        (2, 3, "rename-to"),
+        flags=4,
+        mask=RENAME_EXCHANGE | RENAME_NOREPLACE,
+        nofollow=True,
     ),
     "mount": FileCall("names", (None, 1, "mount")),
     "umount": _here("umount"),
@@ -219,7 +224,7 @@ FILE_CALLS: dict[str, FileCall] = {
     "fspick": _at("mount"),
     "inotify_add_watch": FileCall("names", (None, 1, "watch")),
     "fanotify_mark": FileCall("names", (3, 4, "watch")),
-    "name_to_handle_at": _at("other"),
+    "name_to_handle_at": _at("other", nofollow=True),
     "swapon": _here("other"),
     "swapoff": _here("other"),
     "acct": _here("other"),
@@ -233,6 +238,10 @@ FILE_CALLS: dict[str, FileCall] = {
     "sendmmsg": FileCall("messages", (None, 1, "sendto")),
     "socketcall": FileCall("socketcall"),
 }
+
+# Where an ABI has the arguments elsewhere: a number of 64 bits takes two there. Tracers print it as one.
+_WATCH_32 = FileCall("names", (4, 5, "watch"))
+OF_ABI: dict[str, dict[str, FileCall]] = {"x86": {"fanotify_mark": _WATCH_32}, "arm": {"fanotify_mark": _WATCH_32}}
 
 # Operations on socket addresses (struct scmm_fact_key.op of socket facts). Only append.
 SOCKET_OPERATIONS = ("none", "bind", "connect", "sendto", "listen")
@@ -266,6 +275,8 @@ def access_of(
         kind: what the path is ("reg", "dir", "link", …), where that is known and matters.
         created: the call made the file.
         across: the two names of a link or rename are in different directories.
+
+    A rename takes the right to replace what has the new name, unless the call forbids it (RENAME_NOREPLACE).
     """
     own: list[str] = []
     parent: list[str] = []
@@ -276,9 +287,8 @@ def access_of(
             own.append("read_dir" if directory else "read_file")
         if mode in (1, 2):
             own.append("write_file")
-        if mode == 3:  # linux/fs.h, OPEN_FMODE: 3 is "for ioctl only", and both are asked for it
-            own += ["read_file", "write_file"]
-        if flags & O_TRUNC and not created:
+        # Mode 3 is neither (linux/fs.h, OPEN_FMODE), and only regular files are truncated (fs/namei.c, do_open).
+        if flags & O_TRUNC and not created and kind in (None, "reg"):
             own.append("truncate")
         if created and not flags & O_TMPFILE_BIT:
             parent.append("make_reg")
@@ -302,15 +312,14 @@ def access_of(
         parent.append("make_sock")
     elif operation == "connect":
         own.append("resolve_unix")
-    elif operation in ("link-to", "rename-to"):
-        parent.append(_KIND_RIGHT[kind or "reg"])
-        if operation == "rename-to" and flags & RENAME_EXCHANGE:
-            parent.append("remove_dir" if kind == "dir" else "remove_file")
-        if across:
-            parent.append("refer")
-    elif operation in ("link-from", "rename-from"):
-        if operation == "rename-from":
-            parent.append("remove_dir" if kind == "dir" else "remove_file")
+    elif operation in ("link-to", "rename-to", "link-from", "rename-from"):
+        make, remove = _KIND_RIGHT[kind or "reg"], "remove_dir" if kind == "dir" else "remove_file"
+        exchange = bool(flags & RENAME_EXCHANGE)
+        if operation in ("link-to", "rename-to") or exchange:
+            parent.append(make)
+        # Whether the new name had been another file's is not known, and the next time it may be.
+        if operation == "rename-from" or exchange or (operation == "rename-to" and not flags & RENAME_NOREPLACE):
+            parent.append(remove)
         if across:
             parent.append("refer")
     return own, parent
