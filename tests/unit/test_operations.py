@@ -1,4 +1,4 @@
-"""Landlock rights of operations, as security/landlock/fs.c asks for them (each seen refused and granted on Linux 6.18)."""
+"""Landlock rights of operations, as security/landlock/fs.c asks for them."""
 
 from __future__ import annotations
 
