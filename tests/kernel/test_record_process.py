@@ -84,6 +84,13 @@ def test_process_is_recorded_from_then_on(recorder: Recorder, number: int) -> No
     assert main([*extract, "--accept-incomplete"]) == 0
 
 
+def test_process_that_does_nothing_meanwhile(recorder: Recorder) -> None:
+    with running("sh", "-c", SHELL) as process:
+        done = recorder.run("-p", str(process.pid), "--duration", "0.1")
+    assert (done.returncode, losses(recorder.capture())) == (0, {"attached": 1})
+    assert called(recorder.capture()) == {}
+
+
 def test_process_under_nohup(recorder: Recorder) -> None:
     def nohup() -> None:
         as_from_a_shell()

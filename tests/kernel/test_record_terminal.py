@@ -145,6 +145,20 @@ def test_window_that_is_closed_leaves_a_capture(recorder: Recorder) -> None:
     assert called(recorder.capture())["mkdir"] == 1
 
 
+def test_terminal_that_goes_away_does_not_end_what_ignores_that(recorder: Recorder) -> None:
+    words = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"]
+    with busy(recorder) as process:
+        command = [*words, *recorder.words("-p", str(process.pid))]
+        with Terminal(command, env=recorder.environ(), cwd=recorder.directory) as window:
+            window.await_screen(lambda text: "recording 0:" in text, "the view")
+            awake = waits(window.job)
+            window.hang_up()
+            wait_until(lambda: waits(window.job) > awake, deadline_s=20, what="it looks again")
+        tell(process, "mkdir later; exit")
+        wait_until(recorder.path().exists, deadline_s=20, what="the capture")
+    assert called(recorder.capture())["mkdir"] == 1
+
+
 TTY = """
 import os, sys, termios, tty
 before = termios.tcgetattr(0)
@@ -190,8 +204,7 @@ signal.signal(signal.SIGINT, handle)
 print("up", flush=True)
 while count < 2:
     signal.pause()
-signal.sigtimedwait([signal.SIGINT], 0.2)
-raise SystemExit(count)
+raise SystemExit(count if signal.sigtimedwait([signal.SIGINT], 0.3) is None else 99)
 """
 
 
