@@ -15,9 +15,10 @@ from scmm_oci.capture import file as capture_file
 from scmm_oci.capture.model import Capture, Phase
 from scmm_oci.capture.strace.importer import Log, import_logs
 from scmm_oci.capture.strace.lexer import lines
+from scmm_oci.capture.strace.paths import too_long
 from scmm_oci.cli.options import check_outputs
 from scmm_oci.cli.output import data, plain, say
-from scmm_oci.errors import BadInput, Problem
+from scmm_oci.errors import BadInput, Failure, Problem, short
 from scmm_oci.tables.arch import Arch
 
 _EXAMPLE = """\b
@@ -31,6 +32,11 @@ Example:
 
 # strace -ff -o FILE writes FILE.PID.
 _PID = re.compile(r"\.(\d{1,8})\Z", re.ASCII)
+
+# schemas/capture.schema.json.
+_MAX_NAME = 4096
+# Larger captures take too long to read to be read twice.
+_MAX_CHECKED = 32 << 20
 
 
 @click.command("import-strace", epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,9 +65,14 @@ def import_strace(
     check_outputs(inputs, [output])
     if name == "":
         raise BadInput([Problem("--name", "is empty")])
+    if name is not None and len(name) > _MAX_NAME:
+        raise BadInput([Problem("--name", f"is longer than {_MAX_NAME} characters")])
     if cwd is not None and not cwd.startswith("/"):
-        raise BadInput([Problem("--cwd", f"{cwd!r} does not begin with /")])
+        raise BadInput([Problem("--cwd", f"{short(cwd)} does not begin with /")])
+    if cwd is not None and too_long(cwd):
+        raise BadInput([Problem("--cwd", "is longer than a path can be")])
     capture = _read(inputs, name=name, arch=Arch(arch), cwd=cwd)
+    _check(capture)
     capture_file.write(output, capture)
     summary = _summary(capture)
     if as_json:
@@ -95,6 +106,16 @@ def _read(inputs: Sequence[str], *, name: str | None, arch: Arch, cwd: str | Non
             return import_logs(logs, name=name, arch=arch, cwd=cwd, ended=ended, progress=progress.at)
         finally:
             progress.clear()
+
+
+def _check(capture: Capture) -> None:
+    """What is written can be read: whatever a trace has in it that was not thought of is told here, not later."""
+    text = capture_file.dump(capture)
+    if len(text) <= _MAX_CHECKED:
+        try:
+            capture_file.parse(text)
+        except BadInput as error:
+            raise Failure(f"the trace makes no capture that can be read: {error.problems[0]}") from error
 
 
 def _readable(path: str, found: Iterator[bytes]) -> Iterator[bytes]:

@@ -360,7 +360,7 @@ def test_decorated_descriptors_are_resolved_paths():
     assert ("ioctl", "/tmp/file") not in found
     assert found["stat", "/real/f"].flags == 0x1000
     assert found["rename-from", "/tmp/st/c"].other == "/tmp/st/d"
-    assert found["rename-to", "/tmp/st/d"].parent_access == ("make_reg",)
+    assert found["rename-to", "/tmp/st/d"].parent_access == ("make_reg", "remove_file")
     assert not any("pipe" in path for _, path in found)
     assert capture.losses == ()
 
@@ -384,7 +384,7 @@ def test_what_files_were_made():
     assert found["open", "/unknown", True] == (("truncate", "write_file"), ("make_reg",))
     assert found["mkdir", "/dir", False] == ((), ("make_dir",))
     assert found["rename-from", "/dir", False] == ((), ("refer", "remove_dir"))
-    assert found["rename-to", "/w/dir", False] == ((), ("make_dir", "refer"))
+    assert found["rename-to", "/w/dir", False] == ((), ("make_dir", "refer", "remove_dir"))
     assert found["mknod", "/fifo", False] == ((), ("make_fifo",))
     assert found["unlink", "/w/dir", False] == ((), ("remove_dir",))
 

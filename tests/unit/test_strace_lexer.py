@@ -167,13 +167,13 @@ def test_strings_as_strace_writes_them_come_back(raw):
 
 
 def test_flags():
-    assert values.flags("O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC", Arch.X86_64) == 0o2000302
-    assert values.flags("0x800c2", Arch.X86_64) == 0o2000302
-    assert values.flags("0x800c2 /* O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC */", Arch.X86_64) == 0o2000302
-    assert values.flags("O_DIRECTORY", Arch.X86_64) == 0o200000
-    assert values.flags("O_DIRECTORY", Arch.AARCH64) == 0o40000
-    assert values.flags("S_IFCHR|0666", Arch.X86_64) == 0o20666
-    assert values.flags("O_NOTHING", Arch.X86_64) is None
+    assert values.flags("O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC", Arch.X86_64) == (0o2000302, True)
+    assert values.flags("0x800c2", Arch.X86_64) == (0o2000302, True)
+    assert values.flags("0x800c2 /* O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC */", Arch.X86_64) == (0o2000302, True)
+    assert values.flags("O_DIRECTORY", Arch.X86_64) == (0o200000, True)
+    assert values.flags("O_DIRECTORY", Arch.AARCH64) == (0o40000, True)
+    assert values.flags("S_IFCHR|0666", Arch.X86_64) == (0o20666, True)
+    assert values.flags("O_NOTHING|O_RDWR", Arch.X86_64) == (2, False)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ from scmm_oci.capture.strace.plans import Plan, Plans
 from scmm_oci.capture.strace.threads import Handlers, Place, Thread
 from scmm_oci.tables.arch import Arch
 
+# MAX_ARG_STRLEN of linux/binfmts.h, and what a capture takes.
+_MAX_ARG = 131072
+
 _NOTHING = Result(None, None, None)
 _INTERRUPTED = Result(None, "EINTR", None)
 
@@ -191,14 +194,14 @@ class Calls:
         vector = list(values.strings(arguments[at + 1])) if at + 1 < len(arguments) else []
         if place is None:
             self.programs.lost += 1
-            place = Place(name.text[:4096] if name is not None else "", PathState.OUTSIDE)
+            place = Place(name.text[:4096].replace("\0", "?") if name is not None else "", PathState.OUTSIDE)
         argv0 = vector[0].text if vector else ""
         number = self.programs.execute(place, argv0[:4096], call.now)
         if place.state in (PathState.NAMED, PathState.RESOLVED, PathState.DELETED):
             caller = number if thread.process.program is None else thread.process.program
             self.facts.files.use(place, "execute", error=None, program=caller, now=call.now)
         if not self.argv:
-            self.argv = tuple(one.text for one in vector)[:4096]
+            self.argv = tuple(one.text[:_MAX_ARG] for one in vector[:4096])
         self.order.finish(thread)
         thread.execute(number, self._arch)
 

@@ -70,7 +70,9 @@ def _fchdir(facts: Facts, call: Done) -> None:
 
 def _getcwd(facts: Facts, call: Done) -> None:
     name = values.name(call.arguments[0]) if call.arguments else None
-    if name is not None and not name.cut and name.text.startswith("/") and not call.thread.directories.root:
+    if name is None or name.cut or "\0" in name.text or paths.too_long(name.text):
+        return
+    if name.text.startswith("/") and not call.thread.directories.root:
         _set_cwd(facts, call.thread, Place(name.text, PathState.RESOLVED))
 
 
@@ -94,8 +96,9 @@ def _close(facts: Facts, call: Done) -> None:
 
 
 def _close_range(facts: Facts, call: Done) -> None:
-    first = values.number(call.arguments[0])
-    last = values.number(call.arguments[1]) if len(call.arguments) > 2 else None
+    if len(call.arguments) < 3:
+        return
+    first, last = values.number(call.arguments[0]), values.number(call.arguments[1])
     if first is None or last is None:
         return
     last = min(last, _LAST) if last >= 0 else _LAST

@@ -69,6 +69,7 @@ class Files:
         self._uses: dict[_Key, Tally] = {}
         self._there: dict[str, bool] = {}
         self._directories: set[str] = set()
+        self._devices: set[str] = set()
         self.lost = 0
 
     def use(
@@ -83,6 +84,7 @@ class Files:
         program: int | None,
         now: int,
         arm: bool = False,
+        device: bool = False,
     ) -> None:
         """One use of a path.
 
@@ -92,6 +94,7 @@ class Files:
             ended: whether the trace shows how it ended.
             now: milliseconds from the beginning.
             arm: O_DIRECTORY has the value it has on arm.
+            device: what was opened is a device, if the trace does not say that the call made a file.
         """
         path = place.path
         created = both = False
@@ -102,6 +105,10 @@ class Files:
                 there = self._there.get(path)
                 created = bool(flags & O_EXCL) or not there
                 both = created and there is None and not flags & O_EXCL
+            if device and not (flags & O_EXCL and created) and not (created and self._there.get(path) is False):
+                created = both = False
+                if len(self._devices) < _MAX_KNOWN:
+                    self._devices.add(path)
         elif operation == "mkdir" and error is None:
             self.is_directory(path)
         self._remember(path, operation, flags, error)
@@ -150,16 +157,19 @@ class Files:
                 known[key] = tally
         # By path, and then by all the rest of the key.
         ordered = sorted(known.items(), key=lambda item: (*item[0][:4], item[0][4] or "", item[0][5]))
-        return tuple(_file_use(key, tally, directories) for key, tally in ordered), unknown
+        devices = {self._bases.resolve(path) for path in self._devices}
+        return tuple(_file_use(key, tally, directories, devices) for key, tally in ordered), unknown
 
 
-def _file_use(key: _Key, tally: Tally, directories: set[str | None]) -> FileUse:
+def _file_use(key: _Key, tally: Tally, directories: set[str | None], devices: set[str | None]) -> FileUse:
     path, state, operation, flags, other, created = key
     own: list[str] = []
     above: list[str] = []
     if tally.succeeded:
         # Of a link or rename, either name may be the one that is known.
         kind = "dir" if path in directories or (other is not None and other in directories) else None
+        if operation == "open" and kind is None and path in devices and not created:
+            kind = "char"  # or "block": neither is truncated
         own, above = access_of(operation, flags=flags, kind=kind, created=created, across=tally.across)
         if tally.both and flags & O_TRUNC and not flags & O_PATH and flags & O_ACCMODE:
             own.append("truncate")

@@ -17,7 +17,8 @@ MAX_LINE = 1 << 20
 _STRING = r'"(?:[^"\\]++|\\.)*+"'
 # What -y puts behind a descriptor. strace escapes < and > in paths; "->" stands between two ends of a connection.
 _DECORATION = rf"<(?:[^<>\"\\-]++|\\.|{_STRING}|->|-)*+(?:<(?:char|block) \d+:\d+>)?>"
-_COMMENT = r"/\*(?:[^*]++|\*(?!/))*+\*/"
+# One without an end takes the rest: if each was tried in vain, lines full of them would cost their length squared.
+_COMMENT = r"/\*(?:[^*]++|\*(?!/))*+(?:\*/|\Z)"
 
 
 def _argument(depth: int) -> str:

@@ -19,6 +19,12 @@ from scmm_oci.capture.strace.values import Address
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.operations import AT_EMPTY_PATH, FileCall
 
+# Operations whose rights depend on flags.
+_FLAGGED = frozenset({"open", "unlink", "mknod", "rename-to"})
+
+# UIO_MAXIOV of linux/uio.h: sendmmsg(2) sends no more at once.
+_MAX_MESSAGES = 1024
+
 _ARM_LIKE = (Arch.ARM, Arch.AARCH64, Arch.PPC64LE)
 
 
@@ -33,6 +39,7 @@ class Facts:
     unplaced: int = 0  # names relative to a directory that the trace does not show
     rings: int = 0  # io_uring
     roots: int = 0  # pivot_root
+    flags: int = 0  # of opens and the like, with words that are not known
 
     def __post_init__(self) -> None:
         self.files = Files(self.bases)
@@ -65,7 +72,7 @@ def use(facts: Facts, call: Done, plan: FileCall) -> None:
         return
     if plan.kind == "exec" and call.good:
         return  # the importer knows the program
-    flags = _flags(call, plan)
+    flags = _flags(facts, call, plan)
     found = [_named(facts, call, directory, index, flags) for directory, index, _ in plan.names]
     for number, (_, _, operation) in enumerate(plan.names):
         place = found[number]
@@ -76,18 +83,23 @@ def use(facts: Facts, call: Done, plan: FileCall) -> None:
             place = _opened(call, place)
             if place.state is PathState.INTERNAL:
                 continue
-        _use(facts, call, place, operation, flags=(flags & plan.mask) | plan.implied, other=other)
+        bits = (flags & plan.mask) | plan.implied
+        device = plan.kind == "open" and call.good and _opens_device(call, place)
+        _use(facts, call, place, operation, flags=bits, other=other, device=device)
         if call.good and "st_mode=S_IFDIR" in call.arguments[-1 if len(call.arguments) < 3 else 2]:
             facts.files.is_directory(place.path)
 
 
-def _flags(call: Done, plan: FileCall) -> int:
+def _flags(facts: Facts, call: Done, plan: FileCall) -> int:
     if plan.flags is None or plan.flags >= len(call.arguments):
         return 0
     text = call.arguments[plan.flags]
     if call.name == "openat2":
         text = values.field(text, "flags") or "0"
-    return (values.flags(text, call.thread.arch) or 0) & 0xFFFFFFFF
+    bits, whole = values.flags(text, call.thread.arch)
+    if not whole and any(operation in _FLAGGED for _, _, operation in plan.names):
+        facts.flags += 1
+    return bits & 0xFFFFFFFF
 
 
 def _named(facts: Facts, call: Done, directory: int | None, index: int, flags: int) -> Place | None:
@@ -134,7 +146,16 @@ def _opened(call: Done, named: Place) -> Place:
     return place
 
 
-def _use(facts: Facts, call: Done, place: Place, operation: str, *, flags: int = 0, other: Place | None = None) -> None:
+def _use(
+    facts: Facts,
+    call: Done,
+    place: Place,
+    operation: str,
+    *,
+    flags: int = 0,
+    other: Place | None = None,
+    device: bool = False,
+) -> None:
     if place.state is PathState.INTERNAL:
         return
     facts.files.use(
@@ -147,6 +168,7 @@ def _use(facts: Facts, call: Done, place: Place, operation: str, *, flags: int =
         program=call.thread.process.program,
         now=call.now,
         arm=call.thread.arch in _ARM_LIKE,
+        device=device,
     )
 
 
@@ -156,13 +178,20 @@ def _through_descriptor(facts: Facts, call: Done, plan: FileCall) -> None:
     place = paths.own(paths.of_descriptor(call.thread, call.arguments[0]), call.thread)
     if place is None:
         return  # opened before the trace: whoever did so asked for the right
-    if plan.kind == "device" and not _is_device(call, place):
+    if plan.kind == "device" and not _is_device(call.arguments[0], place):
         return
     _use(facts, call, place, plan.names[0][2])
 
 
-def _is_device(call: Done, place: Place) -> bool:
-    if "<char " in call.arguments[0] or "<block " in call.arguments[0]:
+def _opens_device(call: Done, place: Place) -> bool:
+    # The standard streams' names are links to whatever these are.
+    if place.path.startswith(("/dev/fd/", "/dev/std")):
+        return False
+    return _is_device(call.result.path or "", place)
+
+
+def _is_device(shown: str, place: Place) -> bool:
+    if "<char " in shown or "<block " in shown:
         return True
     # Without -yy the place has to tell: device files stand in /dev, and little else does.
     return place.path.startswith("/dev/") and not place.path.startswith(
@@ -191,7 +220,7 @@ def _socket_call(facts: Facts, call: Done, plan: FileCall) -> None:
     if plan.kind == "messages":
         # Of those that were sent; when none was, the first is to blame.
         sent = call.result.value if call.good else None
-        text = "".join(islice(members(text), sent or 1))
+        text = "".join(islice(members(text), min(max(sent or 1, 1), _MAX_MESSAGES)))
     for address in values.addresses(text):
         _address(facts, call, operation, socket, address)
         if operation == "bind" and call.good and socket is not None:

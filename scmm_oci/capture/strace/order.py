@@ -58,16 +58,15 @@ class Order:
     def signal(self, thread: Thread, signal: str) -> None:
         """A signal is delivered."""
         handlers = thread.handlers
-        sure = signal in handlers.handled
-        if not sure and (handlers.known or signal in handlers.others):
+        sure = handlers.handles(signal)
+        if sure is False:
             return
-        if sure and handlers.handled[signal]:
-            del handlers.handled[signal]
+        handlers.use(signal)
         if len(thread.frames) >= _MAX_FRAMES:
             self._settle(thread.frames.pop(0))
         if not sure and thread.frames and thread.frames[-1].first is None and not thread.frames[-1].sure:
             return  # two in a row, and no call between them: one of them is enough to wait for
-        thread.frames.append(Frame(thread.previous, thread.restart, sure))
+        thread.frames.append(Frame(thread.previous, thread.restart, bool(sure)))
         if sure:
             thread.previous = "signal"
             thread.restart = None
@@ -140,8 +139,6 @@ def learn_handler(handlers: Handlers, signal: str, action: str) -> None:
         return
     handler = action.partition("=")[2].partition(",")[0].rstrip("}")
     if handler.split(" ")[0] in ("SIG_DFL", "SIG_IGN", "0", "1", "0x0", "0x1", "NULL"):
-        handlers.handled.pop(signal, None)
-        handlers.others.add(signal)
+        handlers.learn(signal, None)
     else:
-        handlers.handled[signal] = "SA_RESETHAND" in action
-        handlers.others.discard(signal)
+        handlers.learn(signal, "SA_RESETHAND" in action)

@@ -12,11 +12,13 @@ from scmm_oci.capture.facts import PathState
 from scmm_oci.capture.strace import values
 from scmm_oci.capture.strace.threads import Place, Thread
 
-# schemas/capture.schema.json has paths of 8192 characters; PATH_MAX of linux/limits.h is 4096.
+# schemas/capture.schema.json has paths of 8192 characters.
 MAX_PATH = 8192
+# PATH_MAX of linux/limits.h, with the NUL at the end: the kernel answers ENAMETOOLONG to longer names.
+MAX_NAME = 4095
 
 _INTERNAL = re.compile(r"([a-zA-Z_-]+:)")
-_OWN = re.compile(r"/proc/(\d+)(?=/|\Z)")
+_OWN = re.compile(r"/proc/(\d+)(?=/|\Z)", re.ASCII)
 
 
 class Bases:
@@ -45,14 +47,15 @@ class Bases:
                 self._known[index] = path
 
     def resolve(self, path: str) -> str | None:
-        """The path with its beginning, or None if that never became known."""
+        """The path with its beginning, or None if that never became known or makes it too long."""
         if not path.startswith("\0"):
             return path
         number, slash, rest = path[1:].partition("/")
         base = self._known[int(number)]
         if base is None:
             return None
-        return f"{base.rstrip('/')}/{rest}" if slash else base
+        path = f"{base.rstrip('/')}/{rest}" if slash else base
+        return None if len(path) > MAX_PATH else path
 
 
 def shown(text: str) -> Place:
@@ -60,6 +63,8 @@ def shown(text: str) -> Place:
     # -yy adds the numbers of a device: /dev/null<char 1:3>.
     text = text.partition("<")[0] if text.startswith("/") else text
     path = values.unescape(text)
+    if "\0" in path:
+        return Place("?", PathState.INTERNAL)  # no file has such a name
     deleted = path.endswith(" (deleted)")
     path = path.removesuffix(" (deleted)")
     if path.startswith("/memfd:"):
@@ -81,9 +86,10 @@ def join(base: Place, name: str, *, root: str = "") -> Place | None:
         return base
     if trusted:
         # The parent of a resolved directory is what stands before it; behind a link it would not be.
-        while parts and parts[0] == "..":
-            del parts[0]
-            at = at.rpartition("/")[0]
+        up = next((index for index, part in enumerate(parts) if part != ".."), len(parts))
+        above = at.split("/")
+        at = "/".join(above[: max(1, len(above) - up)])
+        del parts[:up]
     path = "/".join((at, *parts)) if parts else at or "/"
     return None if len(path) > MAX_PATH else Place(path, PathState.NAMED)
 
@@ -102,17 +108,24 @@ def of_descriptor(thread: Thread, text: str) -> Place | None:
 
 
 def absolute(thread: Thread, directory: str | None, name: str) -> Place | None:
-    """The path of a name.
+    """The path of a name; None where the directory is not known, or no file can have the name.
 
     Args:
         directory: the text of the descriptor's argument, or None for the current directory.
     """
+    if "\0" in name or too_long(name):
+        return None
     if name.startswith("/"):
         return own(join(Place("/", PathState.RESOLVED), name, root=thread.directories.root), thread)
     base = thread.directories.cwd if directory is None else of_descriptor(thread, directory)
     if base is None or base.state in (PathState.DELETED, PathState.INTERNAL):
         return None
     return own(join(base, name), thread)
+
+
+def too_long(name: str) -> bool:
+    """Whether the kernel refuses a name for its length."""
+    return len(name) > MAX_NAME or len(name.encode("utf-8", "surrogateescape")) > MAX_NAME
 
 
 def own(place: Place | None, thread: Thread) -> Place | None:

@@ -130,7 +130,7 @@ def _shown(path: str) -> Socket | None:
         return None
     word, six = match.groups()
     if word.startswith("UNIX"):
-        kind = word.removeprefix("UNIX").removeprefix("-").lower()
+        kind = word.removeprefix("UNIX").removeprefix("-").lower()[:64]
         return Socket("unix", kind, 0) if kind else None
     kind, protocol = _KINDS[word]
     family = "netlink" if word == "NETLINK" else "inet6" if six else "inet"

@@ -100,7 +100,11 @@ def _losses(found: Found, unplaced: int) -> Iterator[Loss]:
             LossKind.FILES,
             [
                 (facts.cut, "names were cut by strace"),
-                (facts.unplaced + unplaced, "names are relative to a directory that the trace does not show"),
+                (
+                    facts.unplaced + unplaced,
+                    "names are too long, or relative to a directory that the trace does not show",
+                ),
+                (facts.flags, "flags are not known"),
                 (facts.roots, "changes of the root directory could not be followed"),
                 (facts.files.lost, "uses of paths were too many"),
             ],

@@ -14,6 +14,9 @@ from scmm_oci.tables.arch import Arch
 
 # A table of descriptors that is larger is not a program's but a hostile trace's (RLIMIT_NOFILE is 1024 as a rule).
 MAX_DESCRIPTORS = 4096
+# No architecture has more signals; their names are short.
+MAX_SIGNALS = 128
+_MAX_SIGNAL = 16
 
 
 class Place(NamedTuple):
@@ -55,53 +58,99 @@ class Directories:
 
 
 class Descriptors:
-    """A process's table of descriptors; only those are in it that the trace showed being made."""
+    """A process's table of descriptors; only those are in it that the trace showed being made.
 
-    __slots__ = ("_open",)
+    A copy has the same dictionary until one of the two is changed: most children change little or nothing.
+    """
 
-    def __init__(self, opened: dict[int, Open] | None = None) -> None:
+    __slots__ = ("_open", "_shared")
+
+    def __init__(self, opened: dict[int, Open] | None = None, *, shared: bool = False) -> None:
         self._open = opened if opened is not None else {}
+        self._shared = shared
 
     def copy(self) -> Descriptors:
-        return Descriptors(dict(self._open))
+        self._shared = True
+        return Descriptors(self._open, shared=True)
+
+    def _part(self) -> None:
+        if self._shared:
+            self._open = dict(self._open)
+            self._shared = False
 
     def get(self, fd: int) -> Open | None:
         return self._open.get(fd)
 
     def set(self, fd: int, opened: Open) -> None:
         if len(self._open) < MAX_DESCRIPTORS or fd in self._open:
+            self._part()
             self._open[fd] = opened
 
     def close(self, first: int, last: int) -> None:
-        if first == last:
-            self._open.pop(first, None)
-            return
-        for fd in [fd for fd in self._open if first <= fd <= last]:
-            del self._open[fd]
+        found = [first] if first == last else [fd for fd in self._open if first <= fd <= last]
+        for fd in found:
+            if fd in self._open:
+                self._part()
+                del self._open[fd]
 
     def close_on_exec(self, first: int, last: int) -> None:
+        self._part()
         for fd, opened in self._open.items():
             if first <= fd <= last:
                 self._open[fd] = Open(opened.place, opened.socket, True)
 
     def executed(self) -> Descriptors:
         """What is left after execve."""
+        if not any(opened.cloexec for opened in self._open.values()):
+            return self.copy()
         return Descriptors({fd: opened for fd, opened in self._open.items() if not opened.cloexec})
 
     def __len__(self) -> int:
         return len(self._open)
 
 
-@dataclass(slots=True, eq=False)
 class Handlers:
-    """Which signals have a handler; ``known``: all of that is known, as the process was seen from an execve on."""
+    """Which signals have a handler; ``known``: all of that is known, as the process was seen from an execve on.
 
-    handled: dict[str, bool] = field(default_factory=dict)  # signal → whether it is reset once used
-    known: bool = False
-    others: set[str] = field(default_factory=set)  # signals that were seen to have none
+    A copy has the same dictionary until one of the two is changed.
+    """
+
+    __slots__ = ("_seen", "_shared", "known")
+
+    def __init__(self, *, known: bool = False) -> None:
+        # signal → whether its handler is reset once used; None: it was seen to have none
+        self._seen: dict[str, bool | None] = {}
+        self._shared = False
+        self.known = known
 
     def copy(self) -> Handlers:
-        return Handlers(dict(self.handled), self.known, set(self.others))
+        self._shared = True
+        made = Handlers(known=self.known)
+        made._seen, made._shared = self._seen, True
+        return made
+
+    def handles(self, signal: str) -> bool | None:
+        """Whether it has a handler; None if that is not known."""
+        if signal in self._seen:
+            return self._seen[signal] is not None
+        return False if self.known else None
+
+    def learn(self, signal: str, resets: bool | None) -> None:
+        """The signal has a handler now, which is reset once used or is not; or (None) has none."""
+        if signal not in self._seen and (len(self._seen) >= MAX_SIGNALS or len(signal) > _MAX_SIGNAL):
+            return
+        if self._shared:
+            self._seen = dict(self._seen)
+            self._shared = False
+        self._seen[signal] = resets
+
+    def use(self, signal: str) -> None:
+        """Its handler runs."""
+        if self._seen.get(signal):
+            self.learn(signal, None)
+
+    def __len__(self) -> int:
+        return len(self._seen)
 
 
 @dataclass(slots=True, eq=False)

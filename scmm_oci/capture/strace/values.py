@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from scmm_oci.capture.strace.lexer import members
@@ -18,11 +19,14 @@ _STRING = re.compile(r'(@?)"((?:[^"\\]++|\\.)*+)"(\.\.\.)?', re.DOTALL)
 _EACH = re.compile(r'"((?:[^"\\]++|\\.)*+)("(?:\.\.\.)?)?', re.DOTALL)
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "f": "\f", "a": "\a", "b": "\b", "e": "\x1b"}
-_DESCRIPTOR = re.compile(r"(-?\d{1,10}|AT_FDCWD|0xffffff9c)(?:<(.*)>(\(deleted\))?)?(?: /\*.*\*/)?\Z", re.DOTALL)
+_FD = re.compile(r"-?\d{1,10}(?!\d)|AT_FDCWD|0xffffff9c", re.ASCII)
 _NUMBER = re.compile(r"(-?)(0x[0-9a-fA-F]{1,16}|\d{1,20})\Z", re.ASCII)
 # Strings are taken whole, to the end if they have none: what a program sends can look like an address.
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|\{(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+\}', re.DOTALL)
-_PAIR = re.compile(r"\[(\d{1,9})(?:<.*>)?, (\d{1,9})(?:<.*>)?\]\Z", re.DOTALL)
+
+# What -y says of a descriptor is a path, each byte of it four characters at most; and flags are a few words.
+_MAX_DESCRIPTOR = 1 << 15
+_MAX_FLAGS = 4096
 
 # fcntl(2): "the current directory" in the place of a descriptor.
 AT_FDCWD = -100
@@ -118,15 +122,28 @@ def plain(text: str) -> str:
     return text.removeprefix("|")
 
 
-@lru_cache(4096)
 def descriptor(text: str) -> Descriptor | None:
     """A descriptor with or without what -y says of it; AT_FDCWD has the number -100."""
-    match = _DESCRIPTOR.match(text)
+    return None if len(text) > _MAX_DESCRIPTOR else _descriptor(text)
+
+
+@lru_cache(4096)
+def _descriptor(text: str) -> Descriptor | None:
+    match = _FD.match(text)
     if match is None:
         return None
-    word, path, deleted = match.groups()
+    word, rest = match[0], text[match.end() :]
     fd = AT_FDCWD if word in ("AT_FDCWD", "0xffffff9c", "4294967196") else int(word)
-    return Descriptor(fd, f"{path} (deleted)" if deleted else path)
+    if rest.endswith("*/"):
+        # A comment, which has none in it. By hand: a pattern would try each "/*" with each ">".
+        comment = rest.rfind(" /*", 0, -2)
+        rest = rest[:comment] if comment >= 0 else rest
+    if not rest:
+        return Descriptor(fd, None)
+    path = rest.removesuffix("(deleted)")
+    if len(path) < 2 or not path.startswith("<") or not path.endswith(">"):
+        return None
+    return Descriptor(fd, path[1:-1] if path == rest else f"{path[1:-1]} (deleted)")
 
 
 def number(text: str) -> int | None:
@@ -143,18 +160,26 @@ def number(text: str) -> int | None:
     return -value if match[1] else value
 
 
+def flags(text: str, arch: Arch) -> tuple[int, bool]:
+    """The bits of words such as O_RDONLY|O_CLOEXEC, AT_EMPTY_PATH, R_OK, S_IFCHR|0666, or of a number.
+
+    Also whether that is all: False when there are words that are not known.
+    """
+    return (0, False) if len(text) > _MAX_FLAGS else _flags(text, arch)
+
+
 @lru_cache(4096)
-def flags(text: str, arch: Arch) -> int | None:
-    """The bits of words such as O_RDONLY|O_CLOEXEC, AT_EMPTY_PATH, R_OK, S_IFCHR|0666, or of a number."""
-    total = 0
-    for word in plain(text).split("|"):
+def _flags(text: str, arch: Arch) -> tuple[int, bool]:
+    total, whole = 0, True
+    for word in filter(None, plain(text).split("|")):
         bits = number(word)
         if bits is None:
             bits = (_O_ARM.get(word) if arch in _ARM_LIKE else None) or _O.get(word, _OTHER.get(word))
         if bits is None:
-            return None
-        total |= bits
-    return total
+            whole = False
+        else:
+            total |= bits
+    return total, whole
 
 
 def field(text: str, key: str) -> str | None:
@@ -167,8 +192,12 @@ def field(text: str, key: str) -> str | None:
 
 def pair(text: str) -> tuple[int, int] | None:
     """The two descriptors of pipe2 or socketpair."""
-    match = _PAIR.match(text)
-    return (int(match[1]), int(match[2])) if match else None
+    if not text.startswith("["):
+        return None
+    found = [descriptor(piece) for piece in islice(members(text), 3)]
+    if len(found) != 2 or found[0] is None or found[1] is None:
+        return None
+    return found[0].fd, found[1].fd
 
 
 def family(word: str) -> str:
@@ -184,7 +213,7 @@ def socket_type(word: str) -> str:
     value = 0
     for part in plain(word).split("|"):
         if part.startswith("SOCK_") and part not in ("SOCK_CLOEXEC", "SOCK_NONBLOCK"):
-            return part.removeprefix("SOCK_").lower()[:64]
+            return part.removeprefix("SOCK_").lower()[:64] or "0"
         value |= number(part) or 0
     kind = str(value & 0xF)  # SOCK_TYPE_MASK of linux/net.h
     return _TYPES.get(kind, kind)
