@@ -124,8 +124,8 @@ def _named(facts: Facts, call: Done, directory: int | None, index: int, flags: i
         return paths.own(paths.of_descriptor(call.thread, where), call.thread)
     place = paths.absolute(call.thread, where, name.text)
     if place is None:
-        # Without a descriptor there is no directory.
-        facts.unplaced += call.result.error != "EBADF"
+        # Without a descriptor there is no directory, and names can be too long for any.
+        facts.unplaced += call.result.error not in ("EBADF", "ENAMETOOLONG")
     elif where is not None and not name.text.startswith("/"):
         base = paths.of_descriptor(call.thread, where)
         if base is not None:
