@@ -56,6 +56,7 @@ with tempfile.TemporaryDirectory() as place:
 """
 SHELL = """
 trap 'echo caught' USR1
+echo more >>there
 mkdir deep; cd deep
 for i in 1 2 3; do echo $i | sed s/1/2/ >file-$i & done
 wait
@@ -126,6 +127,7 @@ def watched(
             places = {"PATHS": str(paths), "PAYLOAD": str(payload)}
             words = [places.get(word, word) for word in COMMANDS[name]]
             directory = tmp_path_factory.mktemp(f"truth-{name}")
+            (directory / "there").write_text("before\n")
             known[name] = watch_command(shared_hooks, payload, words, directory, name=f"truth-{name}")
         return known[name]
 
