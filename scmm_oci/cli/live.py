@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -60,7 +61,7 @@ class NoView:
         """Give the terminal back until the next refresh."""
 
 
-class _View(NoView):
+class _View(NoView, ABC):
     """Knows what is new since it looked last; looks more seldom when looking takes long."""
 
     def __init__(self, running: Recording) -> None:
@@ -80,8 +81,9 @@ class _View(NoView):
         self._tell(found, fresh)
         self.interval_s = max(_CALM_S, (time.monotonic() - before) / _BUSY)
 
+    @abstractmethod
     def _tell(self, found: Glance, fresh: list[tuple[str, str]]) -> None:
-        raise NotImplementedError
+        """Show what there is, and of it what is new."""
 
     def _clock(self) -> str:
         elapsed = int(time.monotonic() - self._began)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from scripts import PRELUDE, PYTHON, losses, record
-from support import Hooks
+from support import Hooks, need
 from trial import Trial, calls
 
 from rig.cgroup import child_cgroup
@@ -158,7 +158,7 @@ print(call(425, int(sys.argv[1]), ctypes.create_string_buffer(120)))
 """
     capture = record(hooks, payload, script, "4")
     if "ENOSYS" in calls(capture)["io_uring_setup"]["errnos"]:
-        pytest.skip("this kernel has no io_uring")
+        need("KERNEL", "this kernel has no io_uring")
     assert losses(capture) == {"io-uring": 1} and not capture["complete"]
     capture = record(hooks, payload, script, "0")  # no entries: EINVAL, and nothing was done
     assert losses(capture) == {} and capture["complete"]

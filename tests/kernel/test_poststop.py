@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from scripts import PRELUDE, PYTHON, losses
-from support import Hooks
+from support import Hooks, need
 from trial import Trial
 
 from scmm_oci.capture import file as capture_file
@@ -79,10 +79,11 @@ def dead_fuse(place: Path) -> Iterator[None]:
     try:
         device = os.open("/dev/fuse", os.O_RDWR)
     except OSError as error:
-        pytest.skip(f"no FUSE: {error}")
+        need("KERNEL", f"there is no FUSE: {error}")
+        raise
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
     if libc.mount(b"dead", bytes(place), b"fuse", 0, options):
-        pytest.skip(f"FUSE cannot be mounted: {os.strerror(ctypes.get_errno())}")
+        need("KERNEL", f"FUSE cannot be mounted: {os.strerror(ctypes.get_errno())}")
     try:
         yield
     finally:

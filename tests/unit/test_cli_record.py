@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import need
 
 from scmm_oci.cli import live, outcome
 from scmm_oci.cli.main import record
@@ -392,7 +393,7 @@ def test_engines_that_do_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_podman_of_sudos_user_is_asked_too(docker: dict[str, tuple[int, object]], tmp_path: Path) -> None:
     """A rootless container is known to its user's podman only."""
     if os.geteuid():
-        pytest.skip("only root can ask as another user")
+        need("KERNEL", "only root can ask as another user")
     answer = json.dumps([inspected(Name="mine")])
     podman(
         tmp_path, f'[ "$(id -u):$(id -g):$HOME" = "65534:4711:{NOBODY.pw_dir}" ] || exit 1\ncat <<END\n{answer}\nEND'
