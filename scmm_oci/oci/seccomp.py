@@ -1,22 +1,27 @@
 """The seccomp section of an OCI bundle (linux.seccomp of runtime-spec 1.3, config-linux.md) as values and as JSON.
 
-It is also what ``--security-opt seccomp=FILE`` of Docker and podman takes. Docker's own source form of profiles
-(archMap, includes, excludes) is not part of the runtime-spec and not read here.
+It is also what ``--security-opt seccomp=FILE`` of Docker and podman takes. What engines have beside it in their own
+profiles (archMap, includes, excludes) is not part of the runtime-spec: scmm_oci.oci.rich reads that.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from scmm_oci.errors import BadInput, Problem
 from scmm_oci.schema import Steps, load_json, place, problems, prune
+from scmm_oci.tables.errnos import ERRNOS
 
 # KEP-6061 (profiles handed to kubelets): a profile beyond these is refused there.
 MAX_RULES = 128
 MAX_BYTES = 1 << 20
+
+# crun keeps the conditions of a rule in an array of six, and leaves out what is behind (its seccomp.c, 1.29).
+MAX_CONDITIONS = 6
 
 
 class OciAction(StrEnum):
@@ -66,12 +71,29 @@ class Condition:
 
 @dataclass(frozen=True)
 class Rule:
-    """An action for some calls, if all conditions hold (two on the same index: if either holds, in runc and crun)."""
+    """An action for some calls, if the conditions hold as :meth:`alternatives` says."""
 
     names: tuple[str, ...]
     action: OciAction
     errno_ret: int | None = None
     args: tuple[Condition, ...] = ()
+
+    @property
+    def errno(self) -> int | None:
+        """What ERRNO answers, and the message of TRACE; EPERM where the rule says nothing. None for other actions."""
+        return _answered(self.action, self.errno_ret)
+
+    def alternatives(self) -> tuple[tuple[Condition, ...], ...]:
+        """What runtimes make of the conditions: the rule holds if all conditions of one of these hold.
+
+        Conditions on different arguments must hold together. But as soon as one argument has two, runc
+        (libcontainer/seccomp) and crun (seccomp.c) make every condition, those on other arguments too, a rule of
+        its own. Without conditions there is one alternative, which is empty and always holds.
+        """
+        indexes = {condition.index for condition in self.args}
+        if len(indexes) < len(self.args):
+            return tuple((condition,) for condition in self.args)
+        return (self.args,)
 
 
 @dataclass(frozen=True)
@@ -79,7 +101,7 @@ class Profile:
     """A whole profile.
 
     Attributes:
-        default_errno_ret: for ERRNO and TRACE only; without it runtimes answer EPERM.
+        default_errno_ret: for ERRNO and TRACE only; :attr:`default_errno` is what it comes to.
         architectures: ``SCMP_ARCH_*``; empty means the runtime's own.
         flags: None lets the runtime choose (runc and crun: SPEC_ALLOW); empty means none.
     """
@@ -91,6 +113,11 @@ class Profile:
     listener_path: str | None = None
     listener_metadata: str | None = None
     syscalls: tuple[Rule, ...] = ()
+
+    @property
+    def default_errno(self) -> int | None:
+        """What the default answers: EPERM where it is ERRNO or TRACE without a number; None for other actions."""
+        return _answered(self.default_action, self.default_errno_ret)
 
 
 def parse(data: bytes, *, source: str = "") -> Profile:
@@ -131,25 +158,48 @@ def _check(document: Any, size: int) -> list[Problem]:
     if size > MAX_BYTES:
         message = f"is {size} bytes of JSON; {MAX_BYTES} is the most that is taken everywhere"
         found.append(Problem(".", message))
-    if rest.get("defaultAction") == OciAction.NOTIFY:
+    return found + contradictions(rest)
+
+
+def contradictions(document: dict[str, Any]) -> list[Problem]:
+    """What no runtime takes, or runtimes take differently, though each value is right; in both forms of profiles.
+
+    Args:
+        document: without its bad parts (:func:`scmm_oci.schema.prune`).
+    """
+    found = []
+    if document.get("defaultAction") == OciAction.NOTIFY:
         found.append(Problem(".defaultAction", "SCMP_ACT_NOTIFY cannot be the default: runc refuses it"))
-    if "listenerMetadata" in rest and "listenerPath" not in rest:
+    if document.get("listenerMetadata") is not None and not document.get("listenerPath"):
         found.append(Problem(".listenerMetadata", "has no meaning without listenerPath"))
-    found += _errno_misplaced(rest, "defaultAction", "defaultErrnoRet", ())
-    for index, rule in enumerate(rules):
+    found += _errno_misplaced(document, "defaultAction", "defaultErrnoRet", ())
+    for index, rule in enumerate(document.get("syscalls") or ()):
         if rule:
             found += _errno_misplaced(rule, "action", "errnoRet", ("syscalls", index))
-            if rule.get("action") == OciAction.NOTIFY and "write" in rule.get("names", ()):
-                where = place(("syscalls", index, "names"))
+            key = "names" if rule.get("names") else "name"
+            if rule.get("action") == OciAction.NOTIFY and "write" in (rule.get("names") or [rule.get("name")]):
+                where = place(("syscalls", index, key))
                 found.append(Problem(where, "SCMP_ACT_NOTIFY cannot be for write: runc refuses it"))
+            conditions = len(rule.get("args") or ())
+            if conditions > MAX_CONDITIONS:
+                message = f"has {conditions} conditions; crun reads the first {MAX_CONDITIONS} only"
+                hint = "write the rule once for each alternative"
+                found.append(Problem(place(("syscalls", index, "args")), message, hint))
     return found
 
 
 def _errno_misplaced(holder: dict[str, Any], action: str, errno: str, path: Steps) -> list[Problem]:
-    if errno not in holder or holder.get(action) in (OciAction.ERRNO, OciAction.TRACE, None):
+    if holder.get(errno) is None or holder.get(action) in (OciAction.ERRNO, OciAction.TRACE, None):
         return []
     message = f"goes with SCMP_ACT_ERRNO and SCMP_ACT_TRACE only, not {holder[action]}"
     return [Problem(place((*path, errno)), message)]
+
+
+def _answered(action: OciAction, errno: int | None) -> int | None:
+    # runc (libcontainer/seccomp) and crun (seccomp.c) take EPERM for both actions.
+    if action not in (OciAction.ERRNO, OciAction.TRACE):
+        return None
+    return ERRNOS["EPERM"] if errno is None else errno
 
 
 def _build(document: dict[str, Any]) -> Profile:
@@ -166,12 +216,17 @@ def _build(document: dict[str, Any]) -> Profile:
 
 
 def _rule(document: dict[str, Any]) -> Rule:
-    conditions = (
-        Condition(arg["index"], arg["value"], Operator(arg["op"]), arg.get("valueTwo", 0))
-        for arg in document.get("args", ())
-    )
     action = OciAction(document["action"])
-    return Rule(tuple(document["names"]), action, document.get("errnoRet"), tuple(conditions))
+    return Rule(tuple(document["names"]), action, document.get("errnoRet"), conditions(document.get("args", ())))
+
+
+def conditions(documents: Iterable[dict[str, Any]]) -> tuple[Condition, ...]:
+    """The conditions of a rule's ``args``, which the schema has found right."""
+    return tuple(
+        # A null stands for what is not there (Docker's and podman's form).
+        Condition(one["index"], one["value"], Operator(one["op"]), one.get("valueTwo") or 0)
+        for one in documents
+    )
 
 
 def _document(profile: Profile) -> dict[str, Any]:
@@ -194,12 +249,13 @@ def _rule_document(rule: Rule) -> dict[str, Any]:
     if rule.errno_ret is not None:
         document["errnoRet"] = rule.errno_ret
     if rule.args:
-        document["args"] = [_condition_document(condition) for condition in rule.args]
+        document["args"] = [condition_document(condition) for condition in rule.args]
     return document
 
 
-def _condition_document(condition: Condition) -> dict[str, Any]:
+def condition_document(condition: Condition) -> dict[str, Any]:
+    """A condition as an object of ``args``. A second value that the operator does not look at is kept."""
     document: dict[str, Any] = {"index": condition.index, "value": condition.value, "op": condition.op}
-    if condition.op is Operator.MASKED_EQ:
+    if condition.op is Operator.MASKED_EQ or condition.value_two:
         document["valueTwo"] = condition.value_two
     return document
