@@ -57,7 +57,8 @@ class RichRule:
     """An action for some calls, in some containers.
 
     Attributes:
-        errno_ret, errno_name: the same number twice where both stand there.
+        errno_ret, errno_name: the same number twice where both stand there. podman refuses a name that it does not
+            know (4.3: 52 of ours, EINTR and EPROTO among them), so a number alone serves more engines.
         includes: the rule is taken where all of ``caps``, one of ``arches`` and the kernel are there.
         excludes: it is not taken where one of ``caps``, one of ``arches`` or the kernel is there.
     """
