@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from profiles_found import DOCKER_DEFAULT, PODMAN_DEFAULT
+from profiles_found import PODMAN_DEFAULT, docker_default, docker_default_unavailable, podman_default_unavailable
 from recordings import Ground
 from support import need
 
@@ -88,11 +88,13 @@ def given(engine: Engine, image: str, options: Sequence[str]) -> tuple[Profile, 
 
 
 def by_docker(engine: Engine, profile: RichProfile, capabilities: frozenset[str]) -> Profile:
-    """What Docker makes of a profile, by us."""
+    """What Docker makes of a profile, by us: older ones forget what `unheeded` says."""
     expected = resolve(profile, arch=ARCH, capabilities=capabilities, kernel=KERNEL)
-    forgets = any(".defaultErrnoRet" in finding.message for finding in unheeded(profile, Reader.DOCKER))
-    old = int(engine("version", "--format", "{{.Server.Version}}").stdout.split(".")[0]) < 23
-    return replace(expected, default_errno_ret=None) if forgets and old else expected
+    if int(engine("version", "--format", "{{.Server.Version}}").stdout.split(".")[0]) >= 23:
+        return expected
+    said = " ".join(finding.message for finding in unheeded(profile, Reader.DOCKER))
+    forgotten = {"default_errno_ret": ".defaultErrnoRet:", "flags": ".flags:"}
+    return replace(expected, **{field: None for field, place in forgotten.items() if place in said})
 
 
 def once(profile: Profile) -> Profile:
@@ -103,6 +105,7 @@ def once(profile: Profile) -> Profile:
 
 @pytest.mark.parametrize("options", CAPABILITIES.values(), ids=CAPABILITIES.keys())
 def test_podmans_default(podman: Ground, options: list[str]) -> None:
+    need("PODMAN", podman_default_unavailable())
     profile = rich.parse(PODMAN_DEFAULT.read_bytes(), source=str(PODMAN_DEFAULT))
     got, capabilities = given(podman.engine, podman.busybox, options)
     assert got == resolve(profile, arch=ARCH, capabilities=capabilities, kernel=None)
@@ -113,6 +116,7 @@ def test_podmans_default(podman: Ground, options: list[str]) -> None:
 
 @pytest.mark.parametrize("options", CAPABILITIES.values(), ids=CAPABILITIES.keys())
 def test_podmans_default_in_docker(docker: Ground, options: list[str]) -> None:
+    need("PODMAN", podman_default_unavailable())
     profile = rich.parse(PODMAN_DEFAULT.read_bytes(), source=str(PODMAN_DEFAULT))
     under = [*options, "--security-opt", f"seccomp={PODMAN_DEFAULT}"]
     got, capabilities = given(docker.engine, docker.busybox, under)
@@ -122,8 +126,8 @@ def test_podmans_default_in_docker(docker: Ground, options: list[str]) -> None:
 
 @pytest.mark.parametrize("options", CAPABILITIES.values(), ids=CAPABILITIES.keys())
 def test_dockers_default(docker: Ground, options: list[str]) -> None:
-    need("DOCKER", None if DOCKER_DEFAULT.exists() else f"{DOCKER_DEFAULT} is not there")
-    profile = rich.parse(DOCKER_DEFAULT.read_bytes(), source=str(DOCKER_DEFAULT))
+    need("DOCKER", docker_default_unavailable())
+    profile = rich.parse(docker_default().read_bytes())
     got, capabilities = given(docker.engine, docker.busybox, options)
     assert got == by_docker(docker.engine, profile, capabilities)
     assert got != by_docker(docker.engine, profile, capabilities ^ {"CAP_SYS_ADMIN"})
@@ -156,3 +160,14 @@ def test_what_is_resolved_is_taken_as_it_is(reader: Reader, request: pytest.Fixt
     for options in CAPABILITIES.values():
         got, _ = given(ground.engine, ground.busybox, [*options, "--security-opt", f"seccomp={path}"])
         assert got == resolved
+
+
+def test_flags_in_docker(docker: Ground, tmp_path: Path) -> None:
+    rules = [{"names": ["acct"], "action": "SCMP_ACT_ERRNO", "errnoRet": 71}]
+    document = {"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"], "syscalls": rules}
+    path = tmp_path / "flags.json"
+    path.write_text(json.dumps(document))
+    profile = rich.parse(path.read_bytes())
+    got, capabilities = given(docker.engine, docker.busybox, ["--security-opt", f"seccomp={path}"])
+    assert got == by_docker(docker.engine, profile, capabilities)
+    assert [rule.errno for rule in got.syscalls] == [71]
