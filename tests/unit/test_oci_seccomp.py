@@ -1,6 +1,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scmm_oci.errors import BadInput
 from scmm_oci.oci import seccomp
@@ -28,6 +30,11 @@ def problems(document):
     with pytest.raises(BadInput) as caught:
         parse(json.dumps(document).encode(), source="p.json")
     return [str(problem) for problem in caught.value.problems]
+
+
+EQ = Operator.EQ
+words = st.integers(0, 2**64 - 1)
+conditions = st.builds(Condition, st.integers(0, 5), words, st.sampled_from(Operator), st.just(0) | words)
 
 
 @pytest.mark.parametrize("profile", [FULL, Profile(OciAction.ALLOW), Profile(OciAction.LOG, flags=())])
@@ -132,3 +139,49 @@ def test_schema_and_model_have_one_vocabulary():
     assert set(schema["$defs"]["condition"]["properties"]["op"]["enum"]) == set(Operator)
     assert schema["properties"]["flags"]["items"]["enum"] == list(Flag)
     assert {arch.scmp for arch in Arch} <= set(schema["properties"]["architectures"]["items"]["enum"])
+
+
+@given(st.lists(conditions, max_size=6).map(tuple))
+def test_conditions_are_kept_to_the_last_bit(args):
+    profile = Profile(OciAction.ERRNO, syscalls=(Rule(("clone",), OciAction.ALLOW, None, args),))
+    assert parse(to_json(profile)) == profile
+
+
+@pytest.mark.parametrize(
+    ("indexes", "expected"),
+    [
+        ([], [[]]),
+        ([0], [[0]]),
+        ([0, 2, 1], [[0, 2, 1]]),
+        ([0, 0], [[0], [0]]),
+        # One argument that has two conditions makes rules of all of them.
+        ([1, 0, 0], [[1], [0], [0]]),
+    ],
+)
+def test_two_conditions_on_one_argument_are_alternatives(indexes, expected):
+    args = tuple(Condition(index, position, EQ) for position, index in enumerate(indexes))
+    alternatives = Rule(("socket",), OciAction.ALLOW, None, args).alternatives()
+    assert [[condition.index for condition in one] for one in alternatives] == expected
+    assert [condition for one in alternatives for condition in one] == list(args)
+
+
+def test_more_conditions_than_crun_reads_are_refused():
+    def rule(count):
+        args = [{"index": 0, "value": number, "op": "SCMP_CMP_EQ"} for number in range(count)]
+        return {
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [{"names": ["kcmp"], "action": "SCMP_ACT_ALLOW", "args": args}],
+        }
+
+    assert len(parse(json.dumps(rule(6)).encode()).syscalls[0].args) == 6
+    assert problems(rule(7)) == [
+        ".syscalls[0].args: has 7 conditions; crun reads the first 6 only (write the rule once for each alternative)"
+    ]
+
+
+def test_an_errno_that_is_not_said_is_eperm():
+    assert [Profile(action).default_errno for action in (OciAction.ERRNO, OciAction.TRACE)] == [1, 1]
+    assert [Profile(OciAction.ERRNO, number).default_errno for number in (0, 38)] == [0, 38]
+    assert Profile(OciAction.KILL_PROCESS).default_errno is None
+    assert [rule.errno for rule in FULL.syscalls] == [None, 38, None, 7]
+    assert Rule(("read",), OciAction.ERRNO).errno == 1
