@@ -19,8 +19,9 @@ from scmm_oci.oci.resolve import Engine as Reader
 from scmm_oci.oci.resolve import resolve, unheeded
 from scmm_oci.oci.rich import RichProfile
 from scmm_oci.oci.richcheck import kernel_version
-from scmm_oci.oci.seccomp import Profile
+from scmm_oci.oci.seccomp import Condition, OciAction, Operator, Profile, Rule
 from scmm_oci.tables.arch import from_machine
+from scmm_oci.tables.syscalls import number_of
 
 ARCH = from_machine(os.uname().machine)
 KERNEL = kernel_version(".".join(os.uname().release.split(".")[:2]))
@@ -171,3 +172,34 @@ def test_flags_in_docker(docker: Ground, tmp_path: Path) -> None:
     got, capabilities = given(docker.engine, docker.busybox, ["--security-opt", f"seccomp={path}"])
     assert got == by_docker(docker.engine, profile, capabilities)
     assert [rule.errno for rule in got.syscalls] == [71]
+
+
+@pytest.mark.parametrize("engine", ["podman", "podman_crun"])
+@pytest.mark.parametrize(
+    ("conditions", "answer"),
+    [
+        # setpgid is called with -1 throughout: the first condition fails, the second holds, the third fails.
+        ([(0, "EQ", 7)], False),
+        ([(0, "EQ", 7), (1, "NE", 5)], False),
+        ([(1, "NE", 5)], True),
+        ([(1, "NE", 5), (1, "EQ", 6)], True),
+        ([(0, "EQ", 7), (1, "NE", 5), (1, "EQ", 6)], True),
+    ],
+)
+def test_alternatives_are_what_runtimes_make_of_conditions(
+    engine: str, conditions: list[tuple[int, str, int]], answer: bool, request: pytest.FixtureRequest, payload: Path
+) -> None:
+    ground: Ground = request.getfixturevalue(engine)
+    args = tuple(Condition(index, value, Operator(f"SCMP_CMP_{word}")) for index, word, value in conditions)
+    rule = Rule(("setpgid",), OciAction.ERRNO, 71, args)
+    held = {"EQ": False, "NE": True}
+    by_us = any(
+        all(held[condition.op.removeprefix("SCMP_CMP_")] for condition in alternative)
+        for alternative in rule.alternatives()
+    )
+    path = ground.engine.base / "alternatives.json"
+    path.write_bytes(seccomp.to_json(Profile(OciAction.ALLOW, syscalls=(rule,))))
+    options = ["-v", f"{payload}:/payload:ro", "--security-opt", f"seccomp={path}"]
+    number = str(number_of(ARCH, "setpgid"))
+    done = ground.engine.run(ground.busybox, "/payload", "try", number, options=options)
+    assert (done.stdout == "71\n") == by_us == answer
