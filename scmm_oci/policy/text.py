@@ -44,7 +44,7 @@ def dump(document: Mapping[str, Any], *, header: str = "", comments: Mapping[Ste
 
     Args:
         document: mappings, lists, tuples, text, whole numbers, true, false and None in one another.
-        header: a comment on top; its lines without ``#``. An empty one gives an empty line.
+        header: a comment on top; its lines get a ``#`` where they have none, and empty ones stay empty.
         comments: path of a key or of an item of a list → a comment, as ``header``, above it at its indentation.
 
     Raises:
@@ -110,7 +110,8 @@ def remark(text: str, indent: int) -> Iterator[str]:
     if text:
         pad = " " * indent
         for line in text.removesuffix("\n").split("\n"):
-            yield f"{pad}# {printable(line)}".rstrip() if line else ""
+            mark = "" if line.startswith("#") else "# "
+            yield f"{pad}{mark}{printable(line)}".rstrip() if line else ""
 
 
 def _escape(match: re.Match[str]) -> str:
