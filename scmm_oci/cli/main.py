@@ -23,6 +23,7 @@ VERBS = {
     "import-strace": ("scmm_oci.cli.import_strace", "Make a capture of what strace wrote."),
     "merge": ("scmm_oci.cli.merge", "Put captures into one file, kept apart."),
     "extract": ("scmm_oci.cli.extract", "Make a policy and a seccomp profile from captures."),
+    "groups": ("scmm_oci.cli.groups", "Print the named groups of system calls that policies can use."),
     "compile": ("scmm_oci.cli.compile", "Make a seccomp profile from a policy that you edited."),
 }
 
@@ -87,6 +88,11 @@ def show(argv: Sequence[str] | None = None) -> int:
 def merge(argv: Sequence[str] | None = None) -> int:
     """Run ``scmm-merge``."""
     return _verb("merge", argv)
+
+
+def groups(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-groups``."""
+    return _verb("groups", argv)
 
 
 def import_strace(argv: Sequence[str] | None = None) -> int:
