@@ -12,7 +12,7 @@ from scmm_oci.cli.main import groups as command
 from scmm_oci.errors import BadInput
 from scmm_oci.tables import syscalls, words
 from scmm_oci.tables.arguments import ARGUMENTS, arguments
-from scmm_oci.tables.groups import Condition, Member, admits, expand, groups, holding, load, on_arch
+from scmm_oci.tables.groups import Condition, Member, admits, argument_of, expand, groups, holding, load, on_arch
 from tools import make_groups
 
 DATA = ROOT / "scmm_oci" / "tables" / "data"
@@ -266,6 +266,16 @@ def test_an_architecture_without_the_word_is_not_given_more():
     assert on_arch(both, "x86_64").conditions[0].allowed == ("PROT_READ",)
     assert on_arch(Member("open"), "aarch64") is None
     assert on_arch(Member("openat"), "aarch64") == Member("openat")
+
+
+def test_arguments_of_conditions():
+    condition = Condition(0, "flags", ("CLONE_VM",), ())
+    assert argument_of("clone", condition, arch="x86_64").indexes == (0,)
+    assert argument_of("clone", condition, arch="s390").indexes == (1,)
+    opening = Condition(1, "flags", ("O_RDWR",), ())
+    assert argument_of("open", opening, arch="x86_64").vocabulary == "open_flags"
+    assert argument_of("open", opening, arch="aarch64") is None
+    assert argument_of("read", opening, arch="x86_64") is None
 
 
 def test_places_of_arguments_move_together():
