@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from scmm_oci.errors import BadInput, Finding, unknown_value
-from scmm_oci.oci.rich import Filter, RichProfile, RichRule
+from scmm_oci.oci.richmodel import Filter, RichProfile, RichRule
 from scmm_oci.oci.seccomp import Profile, Rule
 from scmm_oci.schema import place
 from scmm_oci.tables.arch import Arch

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from scmm_oci.errors import Problem, short, unknown_value
-from scmm_oci.oci.seccomp import MAX_BYTES, contradictions
+from scmm_oci.oci.contradictions import ANSWERING, contradictions
+from scmm_oci.oci.seccomp import MAX_BYTES
 from scmm_oci.schema import Steps, place, problems, prune
 from scmm_oci.tables import errnos
 from scmm_oci.tables.vocabulary import CAPABILITIES, capability
@@ -74,7 +75,7 @@ def _errno(holder: dict[str, Any], action: str, number: str, name: str, path: St
     elif value is not None and value != known:
         known_as = f"{word} is {known}" if not word.isdecimal() else f"is {word}"
         yield Problem(where, f"{known_as}, but {number} is {value}")
-    if what not in ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE", None):
+    if what not in (*ANSWERING, None):
         yield Problem(where, f"goes with SCMP_ACT_ERRNO and SCMP_ACT_TRACE only, not {what}")
 
 

@@ -13,15 +13,13 @@ from enum import StrEnum
 from typing import Any
 
 from scmm_oci.errors import BadInput, Problem
-from scmm_oci.schema import Steps, load_json, place, problems, prune
+from scmm_oci.oci.contradictions import contradictions
+from scmm_oci.schema import load_json, problems, prune
 from scmm_oci.tables.errnos import ERRNOS
 
 # KEP-6061 (profiles handed to kubelets): a profile beyond these is refused there.
 MAX_RULES = 128
 MAX_BYTES = 1 << 20
-
-# crun keeps the conditions of a rule in an array of six, and leaves out what is behind (its seccomp.c, 1.29).
-MAX_CONDITIONS = 6
 
 
 class OciAction(StrEnum):
@@ -159,40 +157,6 @@ def _check(document: Any, size: int) -> list[Problem]:
         message = f"is {size} bytes of JSON; {MAX_BYTES} is the most that is taken everywhere"
         found.append(Problem(".", message))
     return found + contradictions(rest)
-
-
-def contradictions(document: dict[str, Any]) -> list[Problem]:
-    """What no runtime takes, or runtimes take differently, though each value is right; in both forms of profiles.
-
-    Args:
-        document: without its bad parts (:func:`scmm_oci.schema.prune`).
-    """
-    found = []
-    if document.get("defaultAction") == OciAction.NOTIFY:
-        found.append(Problem(".defaultAction", "SCMP_ACT_NOTIFY cannot be the default: runc refuses it"))
-    if document.get("listenerMetadata") is not None and not document.get("listenerPath"):
-        found.append(Problem(".listenerMetadata", "has no meaning without listenerPath"))
-    found += _errno_misplaced(document, "defaultAction", "defaultErrnoRet", ())
-    for index, rule in enumerate(document.get("syscalls") or ()):
-        if rule:
-            found += _errno_misplaced(rule, "action", "errnoRet", ("syscalls", index))
-            key = "names" if rule.get("names") else "name"
-            if rule.get("action") == OciAction.NOTIFY and "write" in (rule.get("names") or [rule.get("name")]):
-                where = place(("syscalls", index, key))
-                found.append(Problem(where, "SCMP_ACT_NOTIFY cannot be for write: runc refuses it"))
-            conditions = len(rule.get("args") or ())
-            if conditions > MAX_CONDITIONS:
-                message = f"has {conditions} conditions; crun reads the first {MAX_CONDITIONS} only"
-                hint = "write the rule once for each alternative"
-                found.append(Problem(place(("syscalls", index, "args")), message, hint))
-    return found
-
-
-def _errno_misplaced(holder: dict[str, Any], action: str, errno: str, path: Steps) -> list[Problem]:
-    if holder.get(errno) is None or holder.get(action) in (OciAction.ERRNO, OciAction.TRACE, None):
-        return []
-    message = f"goes with SCMP_ACT_ERRNO and SCMP_ACT_TRACE only, not {holder[action]}"
-    return [Problem(place((*path, errno)), message)]
 
 
 def _answered(action: OciAction, errno: int | None) -> int | None:
