@@ -15,7 +15,7 @@ from typing import Any
 import fastjsonschema
 
 # The schemas that can be compiled: they keep to keywords that mean the same in draft 7, which is what that knows.
-NAMES = ("capture", "capture-set")
+NAMES = ("capture", "capture-set", "policy")
 
 # Parts of a schema that say nothing about a document.
 _SILENT = ("$schema", "$id", "$defs", "title", "description")

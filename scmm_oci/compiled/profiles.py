@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from scmm_oci.errors import BadInput, Finding, Problem, unknown_value
-from scmm_oci.oci.seccomp import Flag, OciAction, Profile, Rule, to_json
-from scmm_oci.policy.model import Action, Policy, Settings, SyscallRule
+from scmm_oci.compiled.conditions import conditional, floor_conditions
+from scmm_oci.errors import BadInput, Finding, Problem
+from scmm_oci.oci.seccomp import Condition, Flag, OciAction, Profile, Rule, to_json
+from scmm_oci.policy.answers import Answer, Entry, entries
+from scmm_oci.policy.constraints import Alternative
+from scmm_oci.policy.container import depends
+from scmm_oci.policy.model import Action, FilterFlag, Policy, Settings, SyscallRule
 from scmm_oci.tables import errnos, syscalls
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.floor import Floor
@@ -19,16 +23,33 @@ from scmm_oci.tables.probes import probes
 
 ENOSYS = errnos.ERRNOS["ENOSYS"]
 
-# What a rule does to a call: an action and, for ERRNO, the number. Rules are written in the order of this tuple.
+# What a rule does to a call: an action and, for ERRNO and TRACE, the number. Rules are written in the order of this.
 _Answer = tuple[OciAction, int | None]
-_ORDER = (OciAction.ALLOW, OciAction.ERRNO, OciAction.LOG, OciAction.TRAP, OciAction.KILL_PROCESS)
-_ACTIONS = {
+_ORDER = (
+    OciAction.ALLOW,
+    OciAction.ERRNO,
+    OciAction.LOG,
+    OciAction.TRACE,
+    OciAction.NOTIFY,
+    OciAction.TRAP,
+    OciAction.KILL_THREAD,
+    OciAction.KILL_PROCESS,
+)
+ACTIONS = {
     Action.ALLOW: OciAction.ALLOW,
     Action.DENY: OciAction.ERRNO,
     Action.LOG: OciAction.LOG,
+    Action.TRACE: OciAction.TRACE,
+    Action.NOTIFY: OciAction.NOTIFY,
     Action.TRAP: OciAction.TRAP,
+    Action.KILL_THREAD: OciAction.KILL_THREAD,
     # The whole process: a thread that vanishes leaves the others waiting for its locks (seccomp(2)).
     Action.KILL: OciAction.KILL_PROCESS,
+}
+FLAGS = {
+    FilterFlag.SPEC_ALLOW: Flag.SPEC_ALLOW,
+    FilterFlag.TSYNC: Flag.TSYNC,
+    FilterFlag.WAIT_KILLABLE_RECV: Flag.WAIT_KILLABLE_RECV,
 }
 
 
@@ -60,40 +81,91 @@ def oci_profile(policy: Policy, floor: Floor) -> Compiled:
     Raises:
         BadInput: the policy has rules that a profile cannot express, and leaving them out would allow more.
     """
+    if depends(policy):
+        message = "has rules that depend on the container"
+        raise BadInput([Problem(".syscalls", message, "choose one with policy.container")])
     settings = policy.settings
-    _refuse_constraints(policy)
     findings = [*floor.findings, *_left_out(policy)]
     known: set[str] = set().union(*(syscalls.numbers(arch) for arch in settings.architectures))
-    default = _answer(settings.default_action, None, settings)
-    answers = {rule.name: _answer(rule.action, rule.errno, settings) for rule in policy.syscalls}
+    default = _written(Answer.of(None, settings))
+    spoken = {name: entry for name, entry in entries(policy).items() if name in known}
+    answers = {
+        name: _written(Answer.of(entry.plain, settings)) for name, entry in spoken.items() if not entry.constrained
+    }
+    limited = _conditional(spoken, settings, floor, findings)
     findings += _floor_denied(policy, floor)
     if floor.names and settings.arch not in (Arch.X86_64, Arch.X86):
         message = f"what runtimes need was measured on x86_64, not on {settings.arch}"
         findings.append(Finding("floor-not-measured", message, "try the profile before you rely on it"))
-    extra = (floor.names & known) - answers.keys()
+    extra = (floor.names & known) - spoken.keys()
     answers |= dict.fromkeys(extra, (OciAction.ALLOW, None))
     if settings.default_action is Action.DENY:
-        answers |= dict.fromkeys((probes() & known) - answers.keys(), (OciAction.ERRNO, ENOSYS))
-    ruled = {name for name, answer in answers.items() if answer != default}
+        answers |= dict.fromkeys((probes() & known) - spoken.keys() - extra, (OciAction.ERRNO, ENOSYS))
+    ruled = {name for name, answer in answers.items() if answer != default} | {rule.names[0] for rule in limited}
     profile = Profile(
         default_action=default[0],
         default_errno_ret=default[1],
         architectures=tuple(arch.scmp for arch in settings.architectures),
-        flags=(Flag.LOG,) if settings.log_denials else None,
-        syscalls=(*_rules(answers, default), *_default_in_full(known - ruled, default)),
+        flags=profile_flags(settings),
+        listener_path=settings.listener.path if settings.listener is not None else None,
+        listener_metadata=settings.listener.metadata if settings.listener is not None else None,
+        syscalls=(*_rules(answers, default), *limited, *_default_in_full(known - ruled, default)),
     )
     to_json(profile)
-    allowed = sum(rule.action is Action.ALLOW for rule in policy.syscalls)
-    return Compiled(profile, allowed, len(extra), tuple(findings))
+    allowed = {name for name, entry in spoken.items() if _allows(entry)}
+    return Compiled(profile, len(allowed), len(extra), tuple(findings))
 
 
-def _answer(action: Action, errno: str | None, settings: Settings) -> _Answer:
-    if action is not Action.DENY:
-        return _ACTIONS[action], None
-    number = errnos.number(errno or settings.default_errno)
-    if number is None:
-        raise BadInput([unknown_value("", "an error name", errno or settings.default_errno, errnos.known())])
-    return _ACTIONS[action], number
+def profile_flags(settings: Settings) -> tuple[Flag, ...] | None:
+    """The filter's flags; None where the policy leaves them to the runtime."""
+    if settings.flags is None and not settings.log_denials:
+        return None
+    chosen = [FLAGS[flag] for flag in settings.flags or ()]
+    return (Flag.LOG, *chosen) if settings.log_denials else tuple(chosen)
+
+
+def _allows(entry: Entry) -> bool:
+    rules = [*entry.constrained, *([entry.plain] if entry.plain is not None else [])]
+    return any(rule.action is Action.ALLOW for rule in rules)
+
+
+def _written(answer: Answer) -> _Answer:
+    return ACTIONS[answer.action], answer.number if answer.action in (Action.DENY, Action.TRACE) else None
+
+
+def _conditional(
+    spoken: dict[str, Entry], settings: Settings, floor: Floor, findings: list[Finding]
+) -> tuple[Rule, ...]:
+    """The rules with conditions, by name; all that cannot be written is told at once."""
+    rules: list[Rule] = []
+    found: list[Problem] = []
+    for name, entry in sorted(spoken.items()):
+        if not entry.constrained:
+            continue
+        more: tuple[Alternative, ...] = ()
+        if name in floor.names and not Answer.of(entry.plain, settings).action.passes:
+            more = floor_conditions(name, settings.architectures)
+            if more == ((),):
+                message = f"the runtime needs {name} with other arguments too: the profile allows it with any"
+                findings.append(Finding("floor-unconstrained", message, "a .scmm-pol checks them"))
+                rules.append(Rule((name,), OciAction.ALLOW))
+                continue
+        try:
+            for answer, conditions in conditional(name, entry, settings, more):
+                rules.append(Rule((name,), *_written(answer), conditions))
+        except BadInput as error:
+            found += [Problem(f"rules for {name}", one.message, one.hint) for one in error.problems]
+    if found:
+        raise BadInput(found)
+    return _grouped(rules)
+
+
+def _grouped(rules: list[Rule]) -> tuple[Rule, ...]:
+    """Rules that differ in their names only are one."""
+    names: dict[tuple[OciAction, int | None, tuple[Condition, ...]], list[str]] = {}
+    for rule in rules:
+        names.setdefault((rule.action, rule.errno_ret, rule.args), []).append(rule.names[0])
+    return tuple(Rule(tuple(dict.fromkeys(these)), *key) for key, these in names.items())
 
 
 def _rules(answers: dict[str, _Answer], default: _Answer) -> tuple[Rule, ...]:
@@ -117,32 +189,8 @@ def _default_in_full(rest: set[str], default: _Answer) -> tuple[Rule, ...]:
     return (Rule(tuple(sorted(rest)), *default),)
 
 
-def _refuse_constraints(policy: Policy) -> None:
-    found = [
-        Problem(
-            f".syscalls[{index}].constraints",
-            f"constraints on {rule.name} cannot be written into a profile yet",
-            "without them all of its arguments would be allowed",
-        )
-        for index, rule in enumerate(policy.syscalls)
-        if rule.constraints
-    ]
-    if found:
-        raise BadInput(found)
-
-
 def _left_out(policy: Policy) -> list[Finding]:
-    sections = {
-        "capabilities": bool(policy.capabilities),
-        "filesystem": policy.filesystem is not None,
-        "network": policy.network is not None,
-        "settings.run_as": policy.settings.run_as is not None,
-    }
-    findings = [
-        Finding("not-in-profile", f"the policy's {section} is not enforced by a seccomp profile")
-        for section, there in sections.items()
-        if there
-    ]
+    findings: list[Finding] = []
     if policy.settings.log_denials:
         hint = "there, set log_denials to false"
         findings.append(Finding("flags", "log_denials needs a flag that runc before 1.2 refuses", hint))

@@ -10,11 +10,16 @@ import ipaddress
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from scmm_oci.errors import Problem, short, unknown_value
+from scmm_oci.errors import BadInput, Problem, short, unknown_value
+from scmm_oci.policy.check_constraints import check_constraint
+from scmm_oci.policy.patterns import Pattern
 from scmm_oci.schema import Found, Steps
-from scmm_oci.tables import errnos, syscalls
+from scmm_oci.tables import errnos, groups, syscalls
 from scmm_oci.tables.arch import Arch
-from scmm_oci.tables.vocabulary import CAPABILITIES, FLAGS, capability
+from scmm_oci.tables.vocabulary import CAPABILITIES, capability
+
+# Names that transitions have beside calls (capture.facts.Edges).
+BEGINNINGS = ("start", "signal")
 
 
 def check(document: dict[str, Any]) -> Iterator[Found]:
@@ -22,18 +27,25 @@ def check(document: dict[str, Any]) -> Iterator[Found]:
     settings = document.get("settings", {})
     arch = Arch(settings.get("arch", Arch.X86_64))
     beside = [Arch(name) for name in settings.get("architectures", ()) if name is not None]
+    arches = list(dict.fromkeys([arch, *beside]))
     yield from _settings(settings, arch)
-    yield from _syscalls(document.get("syscalls", ()), list(dict.fromkeys([arch, *beside])))
+    # An imported profile is for many machines, and names calls that only some of them have.
+    named = [Arch(one) for one in syscalls.ARCHES] if settings.get("arch_map") else arches
+    known: set[str] = set().union(*(syscalls.numbers(one) for one in named))
+    yield from _syscalls(document.get("syscalls", ()), arches, known)
     for index, word in enumerate(document.get("capabilities", ())):
-        if word is not None and capability(word) is None:
-            known = [f"CAP_{name}" for name in CAPABILITIES]
-            yield _unknown(("capabilities", index), "a capability", word, known)
+        if word is not None:
+            yield from _capability(word, ("capabilities", index))
+    for index, rule in enumerate(document.get("filesystem", {}).get("rules", ())):
+        if rule is not None and "path" in rule:
+            yield from _pattern(rule["path"], ("filesystem", "rules", index, "path"))
     network = document.get("network", {})
     for holder, path in ((network, ("network",)), (network.get("tcp", {}), ("network", "tcp"))):
         for direction in ("outbound", "inbound"):
             for index, rule in enumerate(holder.get(direction, ())):
                 if rule is not None:
-                    yield from _addresses(rule, (*path, direction, index))
+                    yield from _network(rule, (*path, direction, index))
+    yield from _transitions(document.get("transitions", {}), arches, known)
 
 
 def _settings(settings: dict[str, Any], arch: Arch) -> Iterator[Found]:
@@ -43,64 +55,108 @@ def _settings(settings: dict[str, Any], arch: Arch) -> Iterator[Found]:
     for index, name in enumerate(settings.get("architectures", ())):
         if name is not None and name != arch and Arch(name) not in arch.beside:
             yield _bad(("settings", "architectures", index), f"a kernel of {arch} does not run {name}")
+    action = settings.get("default_action", "deny")
+    if "default_message" in settings and action != "trace":
+        yield _bad(("settings", "default_message"), f"a message goes with the action trace, not {action}")
+    if action == "notify":
+        yield _bad(("settings", "default_action"), "notify cannot be the default: runtimes refuse it")
+    if "metadata" in settings.get("listener", {}) and "path" not in settings["listener"]:
+        yield _bad(("settings", "listener", "metadata"), "has no meaning without a path")
 
 
-def _syscalls(rules: Sequence[dict[str, Any] | None], arches: list[Arch]) -> Iterator[Found]:
-    known: set[str] = set().union(*(syscalls.numbers(arch) for arch in arches))
-    plain: dict[str, int] = {}
+def _syscalls(rules: Sequence[dict[str, Any] | None], arches: list[Arch], known: Collection[str]) -> Iterator[Found]:
+    plain: dict[tuple[Any, ...], int] = {}
     for index, rule in enumerate(rules):
         if rule is None:
             continue
         path: Steps = ("syscalls", index)
-        name = rule.get("name")
-        if name is not None and name not in known:
-            yield _unknown_syscall((*path, "name"), name, arches, known)
-        if name is not None and not rule.get("constraints"):
-            first = plain.setdefault(name, index)
-            if first != index:
-                yield _bad((*path, "name"), f"{name} has a rule at .syscalls[{first}] already")
-        errno = rule.get("errno")
-        if errno is not None and rule.get("action", "deny") != "deny":
-            yield _bad((*path, "errno"), f"an errno goes with the action deny, not {rule['action']}")
-        if errno is not None and errnos.number(errno) is None:
-            yield Found((*path, "errno"), errnos.unknown("", errno))
-        for number, constraint in enumerate(rule.get("constraints", ())):
-            if constraint is not None:
-                yield from _constraint(constraint, (*path, "constraints", number))
+        if ("name" in rule) == ("names" in rule) and "action" in rule:
+            yield _bad(path, "needs a name, or a list of names, and not both")
+        for where, name in _names(rule, path):
+            yield from _name(where, name, arches, known)
+            if not rule.get("constraints"):
+                scope = (name, repr(rule.get("includes")), repr(rule.get("excludes")))
+                first = plain.setdefault(scope, index)
+                if first != index:
+                    yield _bad(where, f"{short(name)} has a rule at .syscalls[{first}] already")
+            for number, constraint in enumerate(rule.get("constraints", ())):
+                if constraint is not None:
+                    yield from check_constraint(constraint, name, arches, (*path, "constraints", number))
+        yield from _answer(rule, path)
+        for key in ("includes", "excludes"):
+            for number, word in enumerate(rule.get(key, {}).get("capabilities", ())):
+                if word is not None:
+                    yield from _capability(word, (*path, key, "capabilities", number))
 
 
-def _unknown_syscall(path: Steps, name: str, arches: list[Arch], known: Collection[str]) -> Found:
-    what = f"a system call of {' or '.join(arches)}"
-    elsewhere = [arch for arch in syscalls.ARCHES if name in syscalls.numbers(arch)]
-    if elsewhere:
-        return _bad(path, f"{short(name)} is not {what}", f"it is one of {', '.join(elsewhere)}")
-    return _unknown(path, what, name, known)
+def _names(rule: dict[str, Any], path: Steps) -> Iterator[tuple[Steps, str]]:
+    if isinstance(rule.get("name"), str):
+        yield (*path, "name"), rule["name"]
+    for number, name in enumerate(rule.get("names", ())):
+        if name is not None:
+            yield (*path, "names", number), name
 
 
-def _constraint(constraint: dict[str, Any], path: Steps) -> Iterator[Found]:
-    kind = constraint.get("type")
-    for key in ("allowed", "denied"):
-        for index, word in enumerate(constraint.get(key, ())):
-            if word is None or word in FLAGS:
-                continue
-            if kind == "flags":
-                yield _unknown((*path, key, index), "a flag", word, FLAGS)
-            elif kind == "integer" and not _is_integer(word):
-                yield _unknown((*path, key, index), "a flag or a whole number", word, FLAGS)
-    for index, match in enumerate(constraint.get("match", ())):
-        pattern = (match or {}).get("pattern")
-        exact = (match or {}).get("type", "exact") == "exact"
-        if pattern is not None and kind == "integer" and exact and not _is_integer(pattern):
-            yield _bad((*path, "match", index, "pattern"), f"{short(pattern)} is not a whole number")
-    if not any(constraint.get(key) for key in ("match", "allowed", "denied")):
-        yield _bad(path, "constrains nothing", "give match, allowed or denied")
+def _name(path: Steps, name: str, arches: list[Arch], known: Collection[str]) -> Iterator[Found]:
+    if name.startswith("@"):
+        if name not in groups.groups():
+            problem = unknown_value("", "a group", name, sorted(groups.groups()))
+            yield Found(path, Problem("", problem.message, problem.hint or "`scmm groups` lists them"))
+    elif name not in known:
+        what = f"a system call of {' or '.join(arches)}"
+        elsewhere = [arch for arch in syscalls.ARCHES if name in syscalls.numbers(arch)]
+        if elsewhere:
+            yield _bad(path, f"{short(name)} is not {what}", f"it is one of {', '.join(elsewhere)}")
+        else:
+            yield _unknown(path, what, name, known)
 
 
-def _addresses(rule: dict[str, Any], path: Steps) -> Iterator[Found]:
+def _answer(rule: dict[str, Any], path: Steps) -> Iterator[Found]:
+    action = rule.get("action")
+    errno = rule.get("errno")
+    if errno is not None and action not in (None, "deny"):
+        yield _bad((*path, "errno"), f"an errno goes with the action deny, not {action}")
+    if errno is not None and errnos.number(errno) is None:
+        yield Found((*path, "errno"), errnos.unknown("", errno))
+    if "message" in rule and action not in (None, "trace"):
+        yield _bad((*path, "message"), f"a message goes with the action trace, not {action}")
+    if action == "notify" and any(name == "write" for _, name in _names(rule, path)):
+        yield _bad((*path, "action"), "notify cannot be for write: runtimes refuse it")
+
+
+def _capability(word: str, path: Steps) -> Iterator[Found]:
+    if capability(word) is None:
+        yield _unknown(path, "a capability", word, [f"CAP_{name}" for name in CAPABILITIES])
+
+
+def _pattern(text: str, path: Steps) -> Iterator[Found]:
+    try:
+        Pattern.parse(text)
+    except BadInput as error:
+        for problem in error.problems:
+            yield _bad(path, problem.message, problem.hint)
+
+
+def _network(rule: dict[str, Any], path: Steps) -> Iterator[Found]:
     for key in ("addresses", "observed_addresses"):
         for index, word in enumerate(rule.get(key, ())):
             if word is not None and word != "any" and not _is_network(word):
                 yield _bad((*path, key, index), f"{short(word)} is not a network such as 10.0.0.0/8, nor 'any'")
+    for index, ports in enumerate(rule.get("ports", ())):
+        if isinstance(ports, str):
+            first, last = (int(part) for part in ports.split("-"))
+            if not first <= last <= 65535:
+                yield _bad((*path, "ports", index), f"{short(ports)} is not a range of ports from 0 to 65535")
+
+
+def _transitions(document: dict[str, Any], arches: list[Arch], known: Collection[str]) -> Iterator[Found]:
+    for call, following in document.items():
+        path: Steps = ("transitions", call)
+        if call not in BEGINNINGS:
+            yield from _name(path, call, arches, known)
+        for index, name in enumerate(following or ()):
+            if name is not None:
+                yield from _name((*path, index), name, arches, known)
 
 
 def _bad(path: Steps, message: str, hint: str = "") -> Found:
@@ -109,14 +165,6 @@ def _bad(path: Steps, message: str, hint: str = "") -> Found:
 
 def _unknown(path: Steps, what: str, word: str, known: Collection[str]) -> Found:
     return Found(path, unknown_value("", what, word, sorted(known)))
-
-
-def _is_integer(text: str) -> bool:
-    try:
-        int(text, 0)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_network(text: str) -> bool:

@@ -14,13 +14,33 @@ from scmm_oci.tables.arch import Arch
 
 
 class Action(StrEnum):
-    """What happens to a system call. ``kill`` ends the whole process; ``deny`` answers an errno."""
+    """What happens to a system call (seccomp(2)). ``kill`` ends the whole process; ``deny`` answers an errno.
+
+    From the least to the most restrictive, as the kernel ranks them where filters disagree; ``notify`` stands below
+    ``deny`` because a supervisor may still refuse.
+    """
 
     ALLOW = "allow"
-    DENY = "deny"
     LOG = "log"
-    KILL = "kill"
+    TRACE = "trace"
+    NOTIFY = "notify"
+    DENY = "deny"
     TRAP = "trap"
+    KILL_THREAD = "kill_thread"
+    KILL = "kill"
+
+    @property
+    def rank(self) -> int:
+        """0 for allow, and more the more restrictive the action is."""
+        return _RANKS[self]
+
+    @property
+    def passes(self) -> bool:
+        """Whether the call is made without asking anyone: allow and log."""
+        return self in (Action.ALLOW, Action.LOG)
+
+
+_RANKS = {action: rank for rank, action in enumerate(Action)}
 
 
 class ArgType(StrEnum):
@@ -42,6 +62,18 @@ class MatchType(StrEnum):
     TEMPLATE = "template"
 
 
+class Operator(StrEnum):
+    """Comparisons of the OCI runtime-spec, on all 64 bits; MASKED_EQ is ``(argument & mask) == value``."""
+
+    EQ = "eq"
+    NE = "ne"
+    LT = "lt"
+    LE = "le"
+    GE = "ge"
+    GT = "gt"
+    MASKED_EQ = "masked_eq"
+
+
 class OnMissing(StrEnum):
     """What a file rule does when its path is not there."""
 
@@ -55,6 +87,21 @@ class Protocol(StrEnum):
 
     TCP = "tcp"
     UDP = "udp"
+
+
+class LandlockScope(StrEnum):
+    """What a Landlock domain keeps its processes from reaching outside of it (landlock(7), ABI 6)."""
+
+    ABSTRACT_UNIX_SOCKET = "abstract_unix_socket"
+    SIGNAL = "signal"
+
+
+class FilterFlag(StrEnum):
+    """Flags of seccomp(2), SECCOMP_SET_MODE_FILTER, beside LOG, which is ``log_denials``."""
+
+    SPEC_ALLOW = "spec_allow"
+    TSYNC = "tsync"
+    WAIT_KILLABLE_RECV = "wait_killable_recv"
 
 
 @dataclass(frozen=True)
@@ -77,19 +124,44 @@ class RunAs:
 
 
 @dataclass(frozen=True)
+class Listener:
+    """Where calls answered with ``notify`` are decided: a UNIX socket, and what it is told about the container."""
+
+    path: str | None = None
+    metadata: str | None = None
+
+
+@dataclass(frozen=True)
+class ArchMap:
+    """A line of an engine's archMap: a machine's ABI and those that its kernel runs beside it, as ``SCMP_ARCH_*``."""
+
+    architecture: str
+    sub_architectures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Settings:
     """What holds for the whole policy.
 
     Attributes:
         default_errno: the name that ``deny`` answers, by default and in rules without an errno of their own.
+        default_message: the number that a tracer gets with a default of ``trace``.
         architectures: the ABIs that the policy is for: ``arch`` first, then those that its kernel runs beside it.
+        bad_arch_action: what happens to calls of any other ABI.
+        flags: None leaves them to the one who loads the filter.
+        arch_map: of an imported profile; only written back.
     """
 
     default_action: Action = Action.DENY
     default_errno: str = "EPERM"
+    default_message: int | None = None
     log_denials: bool = False
     arch: Arch = Arch.X86_64
     architectures: tuple[Arch, ...] = (Arch.X86_64,)
+    bad_arch_action: Action = Action.KILL
+    flags: tuple[FilterFlag, ...] | None = None
+    listener: Listener | None = None
+    arch_map: tuple[ArchMap, ...] = ()
     run_as: RunAs | None = None
 
 
@@ -103,53 +175,112 @@ class Match:
 
 @dataclass(frozen=True)
 class Constraint:
-    """What an argument must be. ``arg`` counts from 0; ``allowed`` and ``denied`` are flag names."""
+    """What an argument must be. ``arg`` counts from 0; ``allowed`` and ``denied`` are names of values, or numbers.
+
+    Either ``op`` with ``value`` (and ``mask``), or any of ``match``, ``allowed`` and ``denied``; policy.constraints
+    says what they mean. Values are numbers, or text: names joined by ``|``.
+    """
 
     arg: int
     type: ArgType
     match: tuple[Match, ...] = ()
     allowed: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
+    op: Operator | None = None
+    value: int | str | None = None
+    mask: int | str | None = None
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a rule comes from: phases and sessions that made the call, how often, and how often it was refused."""
+    """Where a rule comes from, for readers.
 
-    phases: tuple[Phase, ...]
-    sessions: tuple[SessionKind, ...]
-    count: int
+    Attributes:
+        count: how often it was used in the recordings; ``denied``: how often a filter refused the call.
+        programs: the files of the programs that did; empty where that is not known.
+        sessions: the sessions they were in.
+        observed: how many different paths a file rule stands for; ``recordings``: in how many recordings.
+        reason: why the rule is wider than what was seen.
+    """
+
+    count: int = 0
     denied: int = 0
+    phases: tuple[Phase, ...] = (Phase.APP,)
+    sessions: tuple[SessionKind, ...] = (SessionKind.MAIN,)
+    programs: tuple[str, ...] = ()
+    observed: int = 0
+    recordings: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Applies:
+    """When an engine takes a rule: for containers with these capabilities, machines (as Go names them), kernels."""
+
+    capabilities: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    min_kernel: str | None = None
 
 
 @dataclass(frozen=True)
 class SyscallRule:
-    """An action for one system call, if all constraints hold. ``errno`` goes with deny; None is the default errno."""
+    """An action for one system call or group (``@name``), if all constraints hold.
+
+    Attributes:
+        errno: goes with deny; None is the default errno.
+        message: goes with trace.
+        includes, excludes: when an engine takes the rule, and when it does not; None is always and never.
+    """
 
     name: str
     action: Action
     errno: str | None = None
     constraints: tuple[Constraint, ...] = ()
     origin: Origin | None = None
+    message: int | None = None
+    includes: Applies | None = None
+    excludes: Applies | None = None
+    comment: str = ""
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is for all calls of a group."""
+        return self.name.startswith("@")
 
 
 @dataclass(frozen=True)
 class PathRule:
-    """Access rights beneath a path, as words of tables.vocabulary."""
+    """Access rights on what a pattern (policy.patterns) stands for, as words of tables.vocabulary."""
 
     path: str
     access: tuple[str, ...]
     on_missing: OnMissing = OnMissing.SKIP
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, order=True)
+class PortRange:
+    """Ports from first to last, both included. Port 0 in a bind stands for any port that the kernel chooses."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
 
 
 @dataclass(frozen=True)
 class NetworkRule:
-    """Peers and ports. Addresses are networks in CIDR form, or ``any``; observed ones are for information."""
+    """Peers and ports. Addresses are networks in CIDR form, or ``any``; observed ones are for information.
+
+    No ports means every port, no addresses every address.
+    """
 
     protocol: Protocol
     addresses: tuple[str, ...] = ()
-    ports: tuple[int, ...] = ()
+    ports: tuple[PortRange, ...] = ()
     observed_addresses: tuple[str, ...] = ()
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -162,12 +293,22 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Transition:
+    """Which calls may follow one in a thread. ``call`` can be ``start`` and ``signal``, as in capture.facts.Edges."""
+
+    call: str
+    to: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Policy:
-    """A whole policy. ``filesystem`` and ``network`` are None where it does not speak of them."""
+    """A whole policy. What it does not speak of is None: then nothing is asked of that layer."""
 
     metadata: Metadata = field(default_factory=Metadata)
     settings: Settings = field(default_factory=Settings)
     syscalls: tuple[SyscallRule, ...] = ()
-    capabilities: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] | None = None
     filesystem: tuple[PathRule, ...] | None = None
     network: Network | None = None
+    scopes: tuple[LandlockScope, ...] | None = None
+    transitions: tuple[Transition, ...] | None = None

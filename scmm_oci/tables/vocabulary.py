@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Landlock's file rights (linux/landlock.h) in the seed system's order, ioctl_dev, and `remove` for both that remove.
+# Landlock's file rights (linux/landlock.h) in the seed system's order, our additions, and `remove` for both that remove.
 ACCESS_RIGHTS = (
     "execute",
     "write_file",
@@ -20,6 +20,7 @@ ACCESS_RIGHTS = (
     "refer",
     "truncate",
     "ioctl_dev",
+    "resolve_unix",
     "remove",
 )
 

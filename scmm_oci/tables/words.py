@@ -105,6 +105,16 @@ def names(vocabulary: str, *, arch: str = "x86_64") -> Mapping[str, int]:
     return _words(vocabulary, arch).values
 
 
+def fields(vocabulary: str, *, arch: str) -> tuple[int, ...]:
+    """The masks of the bits that are numbers of their own among the flags of a vocabulary.
+
+    Raises:
+        KeyError: there is no such vocabulary.
+        BadInput: the architecture is not known.
+    """
+    return _words(vocabulary, arch).fields
+
+
 def options(vocabulary: str, level: int, *, arch: str) -> Mapping[str, int]:
     """Name → value of the socket options of a level, by the vocabulary of a pair. Empty for a level without names.
 

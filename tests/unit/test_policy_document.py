@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from policy_samples import error_names as _errnos
+from policy_samples import policies
 from samples import app, as_bytes, call
 
 from scmm_oci.capture import file
@@ -20,6 +22,10 @@ GOLDEN = Path(__file__).parent / "golden"
 SEED = (GOLDEN / "seed-example.scmm.yaml").read_text()
 
 
+def _ports(*numbers):
+    return tuple(model.PortRange(number, number) for number in numbers)
+
+
 def problems(text):
     with pytest.raises(BadInput) as caught:
         document.parse(text.encode(), source="p.yaml")
@@ -33,67 +39,9 @@ def test_the_seed_example_loads_unchanged():
     assert policy.settings == model.Settings(log_denials=True)
     assert policy.filesystem[2] == model.PathRule("/tmp", ("read_file", "write_file", "read_dir", "make_dir", "remove"))
     assert policy.network == model.Network(
-        True, (model.NetworkRule(model.Protocol.TCP, ("0.0.0.0/0",), (80, 443)),), ()
+        True, (model.NetworkRule(model.Protocol.TCP, ("0.0.0.0/0",), _ports(80, 443)),), ()
     )
     assert document.parse(document.dump(policy)) == policy
-
-
-_names = sorted(syscalls.numbers("x86_64"))
-_text = st.text(max_size=12)
-_errnos = st.sampled_from(errnos.known()) | st.integers(1, errnos.MAX).map(str)
-_rights = st.lists(st.sampled_from(vocabulary.ACCESS_RIGHTS), min_size=1, max_size=4, unique=True).map(tuple)
-_networks = st.lists(st.sampled_from(["any", "0.0.0.0/0", "10.1.0.0/16", "::1"]), max_size=2, unique=True).map(tuple)
-_ports = st.lists(st.integers(0, 65535), max_size=3, unique=True).map(tuple)
-_constraints = st.builds(
-    model.Constraint,
-    arg=st.integers(0, 5),
-    type=st.sampled_from(model.ArgType),
-    match=st.lists(
-        st.builds(model.Match, st.integers(0, 99).map(str), st.sampled_from(model.MatchType)), min_size=1, max_size=2
-    ).map(tuple),
-    allowed=st.lists(st.sampled_from(vocabulary.FLAGS), max_size=2, unique=True).map(tuple),
-    denied=st.lists(st.sampled_from(vocabulary.FLAGS), max_size=2, unique=True).map(tuple),
-)
-_origins = st.builds(
-    model.Origin,
-    st.lists(st.sampled_from(Phase), unique=True).map(tuple),
-    st.lists(st.sampled_from(SessionKind), unique=True).map(tuple),
-    st.integers(0, 2**64),
-    st.integers(0, 9),
-)
-
-
-@st.composite
-def policies(draw):
-    """Any policy for x86_64."""
-    rules = []
-    for name in draw(st.lists(st.sampled_from(_names), unique=True, max_size=6)):
-        action = draw(st.sampled_from(model.Action))
-        errno = draw(st.none() | _errnos) if action is model.Action.DENY else None
-        constraints = tuple(draw(st.lists(_constraints, max_size=2)))
-        rules.append(model.SyscallRule(name, action, errno, constraints, draw(st.none() | _origins)))
-    beside = draw(st.sets(st.sampled_from(Arch.X86_64.beside)))
-    settings = model.Settings(
-        draw(st.sampled_from(model.Action)),
-        draw(_errnos),
-        draw(st.booleans()),
-        Arch.X86_64,
-        (Arch.X86_64, *(arch for arch in Arch.X86_64.beside if arch in beside)),
-        draw(st.none() | st.builds(model.RunAs, st.none() | st.integers(0, 9), st.none() | st.integers(0, 9))),
-    )
-    network_rule = st.builds(model.NetworkRule, st.sampled_from(model.Protocol), _networks, _ports, _networks)
-    network_rules = st.lists(network_rule, max_size=2).map(tuple)
-    path_rule = st.builds(model.PathRule, st.text(min_size=1), _rights, st.sampled_from(model.OnMissing))
-    texts = st.none() | st.text(min_size=1, max_size=12)
-    capability = st.sampled_from(vocabulary.CAPABILITIES).map("CAP_{}".format)
-    return model.Policy(
-        draw(st.builds(model.Metadata, _text, _text, texts, texts, texts)),
-        settings,
-        tuple(rules),
-        tuple(draw(st.lists(capability, max_size=3, unique=True))),
-        draw(st.none() | st.lists(path_rule, max_size=2).map(tuple)),
-        draw(st.none() | st.builds(model.Network, st.booleans(), network_rules, network_rules)),
-    )
 
 
 @given(policies())
@@ -240,8 +188,8 @@ def test_what_is_not_utf8_is_no_policy():
 def test_lists_under_tcp_join_the_others():
     text = 'version: "1.0"\nnetwork: {tcp: {inbound: [{ports: [80]}]}, inbound: [{protocol: udp, ports: [53]}]}'
     assert [(rule.protocol, rule.ports) for rule in document.parse(text.encode()).network.inbound] == [
-        ("udp", (53,)),
-        ("tcp", (80,)),
+        ("udp", _ports(53)),
+        ("tcp", _ports(80)),
     ]
     assert (
         ".network.tcp.inbound[0].protocol: is 'udp', must be 'tcp'"

@@ -3,7 +3,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_policy_document import policies
+from policy_samples import policies
 
 from scmm_oci.compiled.profiles import oci_profile
 from scmm_oci.errors import BadInput

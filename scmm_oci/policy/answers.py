@@ -1,0 +1,141 @@
+"""What a policy answers to a call: its rules by name, groups taken apart, and which of them wins.
+
+- A name's own rules replace those of the groups that it is in.
+- Of rules with constraints that hold, one that is more restrictive than the rule without constraints (or, where there
+  is none, the default) wins, the most restrictive first; else one that is less restrictive, the least restrictive
+  first. Else it is the rule without constraints, or the default.
+
+So the order of rules in a document does not matter. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from scmm_oci.policy import constraints
+from scmm_oci.policy.constraints import Alternative
+from scmm_oci.policy.model import Action, ArgType, Constraint, Policy, Settings, SyscallRule
+from scmm_oci.tables import errnos, groups
+from scmm_oci.tables.arch import Arch
+
+
+@dataclass(frozen=True, order=True)
+class Answer:
+    """An action and its number: the errno of deny, the message of trace, else 0. Ordered by restrictiveness."""
+
+    rank: int
+    number: int
+    action: Action
+
+    @staticmethod
+    def of(rule: SyscallRule | None, settings: Settings) -> Answer:
+        """The answer of a rule; of None, the policy's default."""
+        action = settings.default_action if rule is None else rule.action
+        number = 0
+        if action is Action.DENY:
+            name = (rule.errno if rule is not None else None) or settings.default_errno
+            number = errnos.number(name) or 0
+        elif action is Action.TRACE:
+            message = settings.default_message if rule is None else rule.message
+            number = message or 0
+        return Answer(action.rank, number, action)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All that a policy says about one name.
+
+    Attributes:
+        plain: the rule without constraints, or None: then the default holds.
+        constrained: the others, in the policy's order.
+    """
+
+    plain: SyscallRule | None
+    constrained: tuple[SyscallRule, ...]
+
+
+def applying(rules: Iterable[SyscallRule]) -> tuple[SyscallRule, ...]:
+    """The rules that hold for every container: those with includes or excludes are an engine's to choose."""
+    return tuple(rule for rule in rules if rule.includes is None and rule.excludes is None)
+
+
+def expanded(rules: Iterable[SyscallRule], arch: Arch) -> tuple[SyscallRule, ...]:
+    """The rules with every group taken apart, sorted by name; a name that has rules of its own is in no group.
+
+    A call of a group that the ABI does not have, or cannot tell by its arguments, is left out.
+    """
+    given = tuple(rules)
+    own = {rule.name for rule in given if not rule.is_group}
+    result = [rule for rule in given if not rule.is_group]
+    for rule in given:
+        if rule.is_group:
+            for given_member in groups.expand(rule.name):
+                member = groups.on_arch(given_member, arch)
+                if member is not None and member.name not in own:
+                    result.append(replace(rule, name=member.name, constraints=_conditions(member)))
+    return tuple(sorted(dict.fromkeys(result), key=lambda rule: rule.name))
+
+
+def entries(policy: Policy, arch: Arch | None = None) -> dict[str, Entry]:
+    """What the policy says about each name on one ABI (its own), of the rules that hold for every container."""
+    by_name: dict[str, list[SyscallRule]] = {}
+    for rule in expanded(applying(policy.syscalls), arch if arch is not None else policy.settings.arch):
+        by_name.setdefault(rule.name, []).append(rule)
+    found = {}
+    for name, rules in by_name.items():
+        plain = [rule for rule in rules if not rule.constraints]
+        # Two only where two groups hold the name.
+        worst = max(plain, key=lambda rule: Answer.of(rule, policy.settings), default=None)
+        found[name] = Entry(worst, tuple(rule for rule in rules if rule.constraints))
+    return found
+
+
+class Answers:
+    """A policy's answers on one ABI."""
+
+    def __init__(self, policy: Policy, arch: Arch) -> None:
+        """Raises BadInput if a rule's constraints are none that a filter can hold."""
+        self._settings = policy.settings
+        self._entries = entries(policy, arch)
+        self._ways: Mapping[str, list[tuple[Answer, tuple[Alternative, ...]]]] = {
+            name: [
+                (Answer.of(rule, policy.settings), constraints.alternatives(rule.constraints, name, arch))
+                for rule in entry.constrained
+            ]
+            for name, entry in self._entries.items()
+        }
+
+    def fallback(self, name: str) -> Answer:
+        """What holds where no rule with constraints does."""
+        entry = self._entries.get(name)
+        return Answer.of(entry.plain if entry is not None else None, self._settings)
+
+    def of(self, name: str, values: Mapping[int, int]) -> Answer:
+        """The answer to a call whose arguments (index → unsigned value) are all given; missing ones are 0."""
+        return self._answer(name, lambda ways: any(_holds(way, values) for way in ways))
+
+    def possible(self, name: str, values: Mapping[int, int]) -> Answer:
+        """The least restrictive answer that a call with these arguments can get, whatever the others are."""
+        return self._answer(name, lambda ways: any(_can_hold(way, values) for way in ways))
+
+    def _answer(self, name: str, test: object) -> Answer:
+        assert callable(test)
+        fallback = self.fallback(name)
+        holding = [answer for answer, ways in self._ways.get(name, ()) if test(ways)]
+        worse = [answer for answer in holding if answer > fallback]
+        return max(worse) if worse else min([*holding, fallback])
+
+
+def _holds(way: Alternative, values: Mapping[int, int]) -> bool:
+    return all(test.holds(values.get(test.arg, 0)) for test in way)
+
+
+def _can_hold(way: Alternative, values: Mapping[int, int]) -> bool:
+    return all(test.holds(values[test.arg]) for test in way if test.arg in values)
+
+
+def _conditions(member: groups.Member) -> tuple[Constraint, ...]:
+    return tuple(
+        Constraint(one.arg, ArgType(one.type), allowed=one.allowed, denied=one.denied) for one in member.conditions
+    )

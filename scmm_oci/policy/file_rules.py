@@ -1,0 +1,169 @@
+"""Needs and chosen patterns → the file rules of a policy. Called by policy.infer.
+
+A need that a chosen pattern stands for is in that pattern's rule; every other one gets a rule of its own path. A rule
+that other rules grant already, because a directory's rights hold for all beneath it, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from scmm_oci.errors import BadInput, Finding
+from scmm_oci.policy.decisions import CreatedFiles, Decisions, Generalise
+from scmm_oci.policy.proposals import Need, Proposal
+from scmm_oci.policy.model import OnMissing, Origin, PathRule
+from scmm_oci.policy.patterns import Kind, Pattern, PatternSet, escape
+from scmm_oci.policy.protected import protected_root
+from scmm_oci.tables.vocabulary import ACCESS_RIGHTS
+
+_ORDER = {right: index for index, right in enumerate(ACCESS_RIGHTS)}
+
+# What Landlock takes for a file that is no directory (linux/landlock.h); the others are for directories.
+OF_FILES = frozenset({"execute", "write_file", "read_file", "truncate", "ioctl_dev", "resolve_unix"})
+
+
+def sorted_rights(rights: frozenset[str] | set[str]) -> tuple[str, ...]:
+    """Rights in the order of the vocabulary."""
+    return tuple(sorted(rights, key=_ORDER.__getitem__))
+
+
+@dataclass
+class _Rule:
+    """A rule that is being put together."""
+
+    access: set[str] = field(default_factory=set)
+    on_missing: OnMissing = OnMissing.SKIP
+    needs: list[Need] = field(default_factory=list)
+    reason: str = ""
+
+
+def chosen_patterns(proposals: Sequence[Proposal], decisions: Decisions) -> dict[Pattern, str]:
+    """The patterns that the decisions take, with the reason for each."""
+    chosen: dict[Pattern, str] = {}
+    if decisions.generalise is Generalise.EVIDENCE:
+        for one in proposals:
+            if one.automatic and one.pattern.text not in decisions.reject:
+                chosen[one.pattern] = one.reason
+    reasons = {one.pattern.text: one.reason for one in proposals}
+    for text in decisions.accept:
+        if text not in decisions.reject:
+            chosen[Pattern.parse(text)] = reasons.get(text, "accepted")
+    return chosen
+
+
+def file_rules(
+    needs: Sequence[Need],
+    chosen: Mapping[Pattern, str],
+    programs: Mapping[str, frozenset[str]],
+    every: frozenset[str],
+    decisions: Decisions,
+    findings: list[Finding],
+) -> tuple[PathRule, ...]:
+    """The rules, sorted by path.
+
+    Args:
+        programs: path → the files of the programs that used it; ``every``: the files of all programs.
+    """
+    patterns = PatternSet(chosen)
+    made = {need.path for need in needs if need.created}
+    rules: dict[str, _Rule] = {}
+    for need in needs:
+        if not need.access:
+            continue
+        pattern = _best(patterns.granting(need.path), need)
+        if pattern is not None:
+            rule = rules.setdefault(pattern.text, _Rule(reason=chosen[pattern]))
+            rule.access |= need.access
+            rule.needs.append(need)
+        else:
+            _alone(need, made, rules, decisions, findings)
+    kept = _without_doubles(rules)
+    return tuple(_build(text, kept[text], programs, every) for text in sorted(kept))
+
+
+def _best(granting: Sequence[Pattern], need: Need) -> Pattern | None:
+    """The narrowest pattern that serves: a file that is not there at the start is in no wildcard's files."""
+    serving = [one for one in granting if not (one.kind is Kind.FILES and need.created)]
+    return max(serving, key=lambda one: (len(one.parts), one.kind is Kind.FILES, one.text), default=None)
+
+
+def _alone(need: Need, made: set[str], rules: dict[str, _Rule], decisions: Decisions, findings: list[Finding]) -> None:
+    on_missing, path = OnMissing.SKIP, need.path
+    if need.missing:
+        on_missing = decisions.missing_files
+    elif need.created:
+        on_missing, path = _created(need, made, decisions, findings)
+    try:
+        text = Pattern.parse(_home(escape(path), decisions)).text
+    except BadInput as error:
+        # A path that no policy can hold: longer than PATH_MAX, as a capture of strace may have it.
+        findings.append(Finding("unheld-path", f"{path[:60]!r} cannot stand in a policy: {error.problems[0].message}"))
+        return
+    rule = rules.setdefault(text, _Rule())
+    rule.access |= need.access
+    rule.needs.append(need)
+    if on_missing is not OnMissing.SKIP:
+        rule.on_missing = on_missing
+
+
+def _created(need: Need, made: set[str], decisions: Decisions, findings: list[Finding]) -> tuple[OnMissing, str]:
+    """How a file that the program makes is granted, and at which path."""
+    way = decisions.created_files
+    if way is CreatedFiles.SKIP:
+        return OnMissing.SKIP, need.path
+    simple = not need.exclusive and not need.directory
+    if (way is CreatedFiles.PRECREATE or (way is CreatedFiles.AUTO and simple)) and _parent(need.path) not in made:
+        return OnMissing.PRECREATE, need.path
+    directory = _parent(need.path)
+    while directory in made:
+        directory = _parent(directory)
+    root = protected_root(Pattern.parse(escape(directory.rstrip("/") or "/")))
+    if root is None:
+        return OnMissing.SKIP, directory
+    message = f"{need.path} is made anew by the program: only rights on all of {directory} would allow that"
+    hint = f"--accept '{escape(directory.rstrip('/'))}/**' if you want them; it opens {root}"
+    findings.append(Finding("needs-yes", message, hint))
+    return OnMissing.PRECREATE if not need.directory else OnMissing.SKIP, need.path
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0] or "/"
+
+
+def _home(text: str, decisions: Decisions) -> str:
+    home = decisions.home
+    if home is not None and home != "/" and (text == escape(home) or text.startswith(f"{escape(home)}/")):
+        return "${HOME}" + text.removeprefix(escape(home))
+    return text
+
+
+def _without_doubles(rules: Mapping[str, _Rule]) -> dict[str, _Rule]:
+    """The rules less what others grant. Only rules of single paths go: a pattern is there because it was chosen."""
+    parsed = {text: Pattern.parse(text) for text in rules}
+    every = PatternSet(parsed.values())
+    kept: dict[str, _Rule] = {}
+    for text, rule in rules.items():
+        pattern = parsed[text]
+        if pattern.kind is Kind.EXACT and rule.on_missing is OnMissing.SKIP and not pattern.variables:
+            path = rule.needs[0].path if rule.needs else text
+            rights = set(rule.access)
+            for other in every.granting(path):
+                if other != pattern and other.kind is not Kind.FILES and len(other.parts) < len(pattern.parts):
+                    rights -= rules[other.text].access
+            if not rights:
+                continue
+        kept[text] = rule
+    return kept
+
+
+def _build(text: str, rule: _Rule, programs: Mapping[str, frozenset[str]], every: frozenset[str]) -> PathRule:
+    who = frozenset().union(*(programs.get(need.path, frozenset()) for need in rule.needs))
+    origin = Origin(
+        count=sum(need.count for need in rule.needs),
+        programs=tuple(sorted(who)) if who and who != every else (),
+        observed=len(rule.needs) if len(rule.needs) > 1 or rule.reason else 0,
+        recordings=len(frozenset().union(*(need.recordings for need in rule.needs))),
+        reason=rule.reason,
+    )
+    return PathRule(text, sorted_rights(rule.access), rule.on_missing, origin)
