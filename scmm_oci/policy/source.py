@@ -1,7 +1,8 @@
 """YAML text → plain values, and for problems with them the line and column.
 
-Strict: one document, no key twice, no aliases (a few lines of them can stand for billions of values), no tags and no
-directives (with either, ``yes`` can become true), nothing that is not Unicode, nothing nested without an end.
+Strict: one document, no key twice, no aliases (a few lines of them can stand for billions of values) and no anchors
+for them, no tags and no directives (with either, ``yes`` can become true), nothing that is not Unicode, nothing nested
+without an end.
 Scalars mean what the core schema of YAML 1.2.2 (§10.3) says, whatever the parser's own version is.
 Called by policy.document and policy.edit only.
 
@@ -48,6 +49,7 @@ from scmm_oci.schema import DEEPEST, DIGITS, MOST, Found, Kind, Steps, long_numb
 
 _TAGGED = Problem("", "has a tag, and tags are not read", "leave it out, and write text in quotes")
 _ALIAS = Problem("", "is an alias, and aliases are not read", "write it out")
+_ANCHOR = Problem("", "has an anchor, and aliases to it are not read", "leave it out")
 _SURROGATE = Problem("", "has half of a surrogate pair in it, which is no character")
 _DEEP = Problem("", "is nested too deeply", f"{DEEPEST} levels are the most that is read")
 
@@ -190,6 +192,8 @@ class _Reader:
             problem = _ALIAS
         elif event.tag is not None:
             problem = _TAGGED
+        elif event.anchor is not None:
+            problem = _ANCHOR
         elif len(self._path) == DEEPEST:
             problem = _DEEP
         if problem is not None:
@@ -232,6 +236,8 @@ class _Reader:
             return _ALIAS
         if event.tag is not None:
             return _TAGGED
+        if event.anchor is not None:
+            return _ANCHOR
         name = event.value if type(event) is ScalarEvent else None
         if name is None or (not event.style and not isinstance(self._plain(name), str)):
             return Problem("", "is a key that is not text")
@@ -244,6 +250,8 @@ class _Reader:
     def _scalar(self, event: Any) -> Any:
         if event.tag is not None:
             return self._tell(event.start_mark, _TAGGED)
+        if event.anchor is not None:
+            return self._tell(event.start_mark, _ANCHOR)
         text: str = event.value
         if event.style:
             if has_surrogate(text):
