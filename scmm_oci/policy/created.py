@@ -138,20 +138,22 @@ class _Reasons:
         self.whole = whole
         self.several = whole.bit_count() > 1
         self.total = len(group.made)
-        self.series = Counter(_loose(name) for name in {name for name, _, _ in group.made})
+        looks = {name: [look(one) for one in name.split("/")] for name, _, _ in group.made}
+        shapes = {name: "/".join([one.shape for one in parts]) for name, parts in looks.items()}
+        times = Counter(shapes.values())
+        self.volatile = {
+            name for name, parts in looks.items() if times[shapes[name]] > 1 or any(one.varies for one in parts)
+        }
         masks = [mask for _, _, mask in group.made]
         self.changing = self.several and (differ(masks) or sum(mask != whole for mask in masks) > 1)
         self.sometimes = sum(mask != whole for mask in masks) if self.changing else 0
-        self.looking = sum(self._looks(name) for name, _, _ in group.made)
+        self.looking = sum(name in self.volatile for name, _, _ in group.made)
         self.exclusive = sum(need.exclusive for _, need, _ in group.made)
         self.elsewhere = "*" in base.replace("\\*", "")
         shared = all(is_shared(one) or one in ("/tmp", "/var/tmp", "/dev/shm") for one in group.anchors)
         deep = min(one.depth for one in group.anchors.values()) >= 2
         self.own = self.total > 1 and deep and not shared
         self.pressing = bool(self.sometimes or self.looking or self.exclusive or self.elsewhere)
-
-    def _looks(self, name: str) -> bool:
-        return self.series[_loose(name)] > 1 or any(look(one).varies for one in name.split("/"))
 
     def moves(self, name: str, need: Need, mask: int) -> bool:
         """Whether the path needs its directory: it cannot be made before the program starts."""
@@ -160,7 +162,7 @@ class _Reasons:
             or need.exclusive
             or "/" in name
             or (self.changing and mask != self.whole)
-            or self._looks(name)
+            or name in self.volatile
         )
 
     def evidence(self) -> list[Evidence]:
@@ -177,8 +179,3 @@ class _Reasons:
         if self.own:
             found.append(Evidence(0.6, self.total, "in a directory of the program's own"))
         return found
-
-
-def _loose(name: str) -> str:
-    """The shape of a path below its anchor, by which numbered siblings are told; its own text where nothing varies."""
-    return "/".join(look(one).shape for one in name.split("/"))

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from scmm_oci.policy.globs import escape
-from scmm_oci.policy.names import Look, differ, look, series
+from scmm_oci.policy.names import differ, look, series
 from scmm_oci.policy.proposals import Need, merged, nameable
 from scmm_oci.policy.protected import SECRET_NAMES, is_secret_name
 
@@ -64,13 +64,14 @@ class Directory:
 class Entry:
     """A need that is no directory, or one that is; `name` in `directory`."""
 
-    __slots__ = ("directory", "mask", "name", "need")
+    __slots__ = ("directory", "mask", "name", "need", "secret")
 
     def __init__(self, need: Need, name: str, directory: Directory, mask: int) -> None:
         self.need = need
         self.name = name
         self.directory = directory
         self.mask = mask
+        self.secret = is_secret_name(name)
 
 
 class Tree:
@@ -155,7 +156,7 @@ class Tree:
 
     def _find_secrets(self) -> None:
         for entry in self.files:
-            if is_secret_name(entry.name) and not entry.need.created and not entry.directory.made:
+            if entry.secret and not entry.need.created and not entry.directory.made:
                 _least(entry.directory, entry.need.path)
                 entry.directory.secret_file = entry.directory.secret
         for one in reversed(self.directories):
@@ -167,7 +168,9 @@ class Tree:
     def _find_turns(self) -> None:
         """Mark directories that only some recordings have, each its own, with the same files beneath: /data/*/input."""
         turns: dict[Directory, Directory] = {}
-        groups: dict[tuple[Directory, str], dict[Directory, int]] = defaultdict(dict)
+        groups: dict[tuple[Directory, str], dict[Directory, int]] = {}
+        # Most have no sibling of theirs, and need no group.
+        single: dict[tuple[Directory, str], Entry] = {}
         for one in self.directories:
             above = turns.get(one.parent) if one.parent else None
             if above:
@@ -177,27 +180,30 @@ class Tree:
         for entry in self.files:
             turn = turns.get(entry.directory)
             if turn and turn.parent:
-                group = groups[turn.parent, entry.need.path[len(turn.path) :]]
-                group[turn] = group.get(turn, 0) | entry.mask
+                key = (turn.parent, entry.need.path[len(turn.path) :])
+                first = single.setdefault(key, entry)
+                if first is not entry:
+                    group = groups.setdefault(key, {turns[first.directory]: first.mask})
+                    group[turn] = group.get(turn, 0) | entry.mask
         for group in groups.values():
             if differ(group.values()):
-                looks = {look(one.name) for one in group}
-                star = next(iter(looks)).numbered if len({one.shape for one in looks}) == 1 else "*"
+                stars = {look(one.name).numbered(one.name) for one in group}
+                star = stars.pop() if len(stars) == 1 else "*"
                 for one in group:
                     if one.star != "*":
                         one.star = star
 
     def _find_series(self) -> None:
         """Mark directories whose names look like ones of a series."""
-        groups: dict[tuple[Directory, str], list[tuple[Directory, Look]]] = defaultdict(list)
+        groups: dict[tuple[Directory, str], list[Directory]] = defaultdict(list)
         for one in self.directories:
             if one.parent and not one.made:
-                seen = look(one.name)
-                if seen.shape != one.name:
-                    groups[one.parent, seen.shape].append((one, seen))
+                shape = look(one.name).shape
+                if shape != one.name:
+                    groups[one.parent, shape].append(one)
         for (parent, _), group in groups.items():
-            stars = series([(seen, one.mask) for one, seen in group], parent.mask, installed=group[0][0].installed)
-            for (one, _), star in zip(group, stars, strict=True):
+            names = [(one.name, one.mask) for one in group]
+            for one, star in zip(group, series(names, parent.mask, installed=group[0].installed), strict=True):
                 one.star = one.star or star
 
 

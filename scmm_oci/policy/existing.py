@@ -13,7 +13,7 @@ from scmm_oci.policy import templates
 from scmm_oci.policy.evidence import Entry, Tree
 from scmm_oci.policy.names import differ
 from scmm_oci.policy.proposals import Evidence, Proposal, ProposalKind, counted, make
-from scmm_oci.policy.protected import is_secret_name, within
+from scmm_oci.policy.protected import within
 from scmm_oci.policy.templates import LIBRARY, READ, SETTINGS, Group
 
 # So many files with one ending in one directory, and this part of all files there, are what the directory is for.
@@ -64,7 +64,7 @@ def _groups(tree: Tree, taken: frozenset[str]) -> tuple[list[Group], dict[str, l
     settings: dict[str, list[Entry]] = defaultdict(list)
     for entry in tree.files:
         need, directory = entry.need, entry.directory
-        if not need.access or need.created or directory.made or need.path in taken or is_secret_name(entry.name):
+        if not need.access or need.created or directory.made or need.path in taken or entry.secret:
             continue
         kind = "read" if need.access == READ else "data" if need.access <= _DATA else ",".join(sorted(need.access))
         if kind == "read" and need.path.startswith("/usr/"):

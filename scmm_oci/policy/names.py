@@ -8,28 +8,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
 from scmm_oci.policy.globs import escape
 
-# In this order: what the first says is not asked again. Boundaries are anything but ASCII letters and digits.
+# Digits are zeros here. In this order: what the first says is not asked again. Boundaries are anything but ASCII
+# letters and digits. First come words whose digits are no numbers: machines, encodings, digests' names, interpreters.
 _TOKEN = re.compile(
     r"""
-    (?P<fixed>(?<![0-9A-Za-z])(?:x86[_-]64|i[3-6]86|amd64|arm64|armv\d+l?|aarch64|riscv64|s390x|ppc64(?:le|el)?
-        |u(?:tf|cs)-?\d{1,2}|iso-?8859-\d{1,2}|sha\d{1,3}|md[245]|base(?:16|32|64)|utf8mb[34]|i18n|l10n
-        |(?:c?python|cp|pypy|perl|ruby|node|php)-?\d{1,3})(?![0-9A-Za-z]))
-  | (?P<uuid>(?<![0-9A-Za-z])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z]))
-  | (?P<temporary>(?<![0-9A-Za-z])tmp[a-z0-9_]{8}(?![0-9A-Za-z_]))
-  | (?P<word>[A-Za-z]+\d{1,2}(?:\.\d{1,2}){1,2}(?![0-9A-Za-z]|\.[0-9]))
-  | (?P<version>(?<![0-9.])\d{1,2}(?:\.\d{1,2}){1,2}(?![0-9]|\.[0-9]))
+    (?P<word>[A-Za-z]+0{1,2}(?:\.0{1,2}){1,2}(?![0-9A-Za-z]|\.0))
+  | (?P<fixed>(?<![0-9A-Za-z])(?:x00[_-]00|i000|amd00|arm00|armv0l?|aarch00|riscv00|s000x|ppc00(?:le|el)?
+        |u(?:tf|cs)-?0{1,2}|utf0mb0|iso-?0000-0{1,2}|sha0{1,3}|md0|base00|i00n|l00n
+        |(?:c?python|cp|pypy|perl|ruby|node|php)-?0{1,3})(?![0-9A-Za-z]))
+  | (?P<random>(?<![0-9A-Za-z])[0A-Fa-f]{8}(?:-[0A-Fa-f]{4}){3}-[0A-Fa-f]{12}(?![0-9A-Za-z]))
+  | (?P<temporary>(?<![0-9A-Za-z])tmp[a-z0_]{8}(?![0-9A-Za-z_]))
+  | (?P<version>(?<![0.])0{1,2}(?:\.0{1,2}){1,2}(?!0|\.0))
   | (?P<run>[0-9A-Za-z]+)
     """,
     re.VERBOSE,
 )
+_ZEROS = str.maketrans("123456789", "000000000")
 _SEGMENT = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 _DIGITS = re.compile(r"[0-9]+")
+_LONG = re.compile(r"[0-9]{3}")
 _STARS = re.compile(r"\*\*+")
 # A number of so many digits is a time, a digest or a counter, and no version: 10^7 s is four months after 1970.
 _TIME_DIGITS = 8
@@ -39,100 +41,121 @@ _SERIES = 3
 _LONG_NUMBER = 3
 
 
-@dataclass(frozen=True)
 class Look:
-    """What a name looks like.
+    """What a name looks like. Names that differ only in the digits of their numbers share one.
 
     Attributes:
-        shape: the same for names that differ in numbers and random parts only.
-        template: the pattern of one component with `*` for what may vary; the name itself, escaped, if nothing does.
-        numbered: as `template`, but with `*` for every digit run, also that of `db1` and `1.2`.
+        shape: the same for names that differ in numbers and random parts only; the name itself if it has neither.
         random: has a digest, UUID, mkstemp letters or a time: another one would have another name.
         digits: of its longest number that stands for itself (`job-17`: 2; `utf8`: 0).
     """
 
-    shape: str
-    template: str
-    numbered: str
-    random: bool
-    digits: int
+    __slots__ = ("_numbered", "_pieces", "_template", "digits", "random", "shape")
+
+    def __init__(self, shape: str, pieces: tuple[tuple[str, int, int], ...] = (), *, random: bool, digits: int) -> None:
+        self.shape = shape
+        self.random = random or digits >= _TIME_DIGITS
+        self.digits = digits
+        self._pieces = pieces
+        # Without digits outside of what a star stands for they are the same for all names that share this.
+        self._template: str | None = None
+        self._numbered: str | None = None
 
     @property
     def varies(self) -> bool:
         """Whether a program that makes such a name is likely to make another the next time."""
         return self.random or self.digits > 0
 
+    def template(self, name: str) -> str:
+        """The pattern of one component with `*` for what may vary; the name itself, escaped, if nothing does."""
+        if self._template is not None:
+            return self._template
+        text = self._pattern(name, {"random": "*", "temporary": "tmp*", "number": ""})
+        if not _DIGITS.search(text):
+            self._template = text
+        return text
 
-@lru_cache(maxsize=1 << 17)
+    def numbered(self, name: str) -> str:
+        """As `template`, but with `*` for every digit run, also that of `db1` and `1.2`."""
+        if self._numbered is not None:
+            return self._numbered
+        text = self._pattern(name, {"random": "*", "temporary": "tmp*", "number": "", "word": "", "version": "*"})
+        if not _DIGITS.search(text):
+            self._numbered = text
+        return text
+
+    def _pattern(self, name: str, stars: dict[str, str]) -> str:
+        if not self._pieces:
+            return escape(name)
+        parts = []
+        for kind, start, end in self._pieces:
+            text = name[start:end]
+            if kind in stars:
+                parts.append(stars[kind] or _DIGITS.sub("*", text))
+            else:
+                parts.append(escape(text))
+        return _STARS.sub("*", "".join(parts))
+
+
 def look(name: str) -> Look:
     """What the name looks like."""
-    if len(name) < 6 and not _DIGITS.search(name):
-        text = escape(name)
-        return Look(name, text, text, False, 0)
-    shape, template, numbered = [], [], []
-    random, digits, end = False, 0, 0
-    for match in _TOKEN.finditer(name):
-        between = name[end : match.start()]
+    # Most names: without digits only a mix of small letters and capitals, or what follows tmp, is random.
+    if not _DIGITS.search(name) and (len(name) < 6 or name == name.lower()) and "tmp" not in name:
+        return Look(name, random=False, digits=0)
+    return _look(name.translate(_ZEROS))
+
+
+@lru_cache(maxsize=1 << 16)
+def _look(zeroed: str) -> Look:
+    shape, pieces, random, digits = [], [], False, 0
+    end = 0
+    for match in _TOKEN.finditer(zeroed):
+        start = match.start()
+        if start > end:
+            pieces.append(("", end, start))
+            shape.append(zeroed[end:start])
         end = match.end()
-        shape.append(between)
-        template.append(escape(between))
-        numbered.append(escape(between))
         text = match.group()
-        kind = match.lastgroup
+        kind = match.lastgroup or ""
         if kind == "run":
-            kind, longest = _kind_of(text)
-            digits = max(digits, longest)
-        if kind in ("uuid", "temporary", "random"):
+            kind = _kind_of(text)
+        pieces.append((kind, start, end))
+        if kind in ("random", "temporary"):
             random = True
-            prefix = "tmp" if kind == "temporary" else ""
-            shape.append(f"{prefix}\0")
-            template.append(f"{prefix}*")
-            numbered.append(template[-1])
-        elif kind in ("fixed", "word"):
-            whole = kind == "fixed"
-            shape.append(text if whole else _DIGITS.sub("\1", text))
-            template.append(text)
-            numbered.append(text if whole else _DIGITS.sub("*", text))
+            shape.append("tmp\0" if kind == "temporary" else "\0")
         elif kind == "version":
             shape.append("\2")
-            template.append(text)
-            numbered.append("*")
-        else:
+        elif kind in ("number", "word"):
+            if kind == "number":
+                digits = max(digits, *map(len, _DIGITS.findall(text)), 0)
             shape.append(_DIGITS.sub("\1", text))
-            template.append(_DIGITS.sub("*", text))
-            numbered.append(template[-1])
-    rest = name[end:]
-    return Look(
-        "".join([*shape, rest]),
-        _STARS.sub("*", "".join([*template, escape(rest)])) if random or digits else escape(name),
-        _STARS.sub("*", "".join([*numbered, escape(rest)])),
-        random or digits >= _TIME_DIGITS,
-        digits,
-    )
+        else:
+            shape.append(text)
+    if end < len(zeroed):
+        pieces.append(("", end, len(zeroed)))
+        shape.append(zeroed[end:])
+    return Look("".join(shape), tuple(pieces), random=random, digits=digits)
 
 
-def _kind_of(run: str) -> tuple[str, int]:
-    """What a run of letters and digits is: random, number or word; and how long a number that stands for itself."""
+def _kind_of(run: str) -> str:
+    """What a run of letters and digits is: random, number or word."""
     if run.isdigit():
-        return "number", len(run)
-    if _is_random(run):
-        return "random", 0
+        return "number"
+    if len(run) >= 6 and _is_random(run):
+        return "random"
     # Attached to letters, three digits are a number (worker123), fewer a part of the word (utf8, db1).
-    longest = max((len(one) for one in _DIGITS.findall(run)), default=0)
-    return ("number", longest) if longest >= 3 else ("word", 0)
+    return "number" if len(run) > 3 and _LONG.search(run) else "word"
 
 
 def _is_random(run: str) -> bool:
     length = len(run)
-    if length < 6:
-        return False
-    if length >= 8 and not run.strip("0123456789abcdef" if run.lower() == run else "0123456789ABCDEF"):
+    if length >= 8 and not run.strip("0abcdef" if run == run.lower() else "0ABCDEF"):
         # Words of the letters a to f have no digits, and are short.
-        return length >= 16 or any(map(str.isdigit, run))
+        return length >= 16 or "0" in run
     # mkstemp(3) draws from 62 characters: its runs change between small letters, capitals and digits all the time,
     # 1.7 characters a segment on average. Words and CamelCase do not.
     segments = _SEGMENT.findall(run)
-    mixed = any(map(str.isdigit, run)) and run.lower() != run
+    mixed = "0" in run and run.lower() != run
     return len(segments) >= (3 if mixed else 4) and length < 2.5 * len(segments)
 
 
@@ -142,11 +165,11 @@ def differ(masks: Iterable[int]) -> bool:
     return any(small & ~large for small, large in pairwise(distinct))
 
 
-def series(group: Sequence[tuple[Look, int]], whole: int, *, installed: bool) -> list[str | None]:
+def series(group: Sequence[tuple[str, int]], whole: int, *, installed: bool) -> list[str | None]:
     """For siblings of one shape that are there at the start: the pattern of each, or None if it is to stay exact.
 
     Args:
-        group: what each name looks like, and its recordings.
+        group: each name and its recordings.
         whole: the recordings of their directory.
         installed: the directory holds installed software, where looks prove nothing.
     """
@@ -155,18 +178,18 @@ def series(group: Sequence[tuple[Look, int]], whole: int, *, installed: bool) ->
         if all(mask == whole for _, mask in group):
             return [None] * len(group)
         if differ(mask for _, mask in group):
-            return [_with_star(seen.numbered) for seen, _ in group]
+            return [_with_star(look(name).numbered(name)) for name, _ in group]
     if installed:
         return [None] * len(group)
     many = len(group) >= _SERIES
-    return [
-        _with_star(seen.template)
-        if seen.random or seen.digits >= _LONG_NUMBER
-        else _with_star(seen.numbered)
-        if many
-        else None
-        for seen, _ in group
-    ]
+    found: list[str | None] = []
+    for name, _ in group:
+        seen = look(name)
+        if seen.random or seen.digits >= _LONG_NUMBER:
+            found.append(_with_star(seen.template(name)))
+        else:
+            found.append(_with_star(seen.numbered(name)) if many else None)
+    return found
 
 
 def _with_star(template: str) -> str | None:

@@ -17,6 +17,9 @@ ROOTS = (
     *("/run/secrets", "/var/run/secrets", "/run/credentials", "/run/user", "/var/lib/docker", "/var/lib/containers"),
     *("/usr/local/etc", "/var/spool/cron", "/var/backups", "/var/mail", "/var/spool/mail"),
 )
+_ROOTS_BELOW: dict[str, list[str]] = {}
+for _one in ROOTS:
+    _ROOTS_BELOW.setdefault(_one.split("/", 2)[1], []).append(_one)
 # Shared between programs: not to be opened as a whole, while what lies in them is a program's own (hier(7)).
 TOP = frozenset(
     [
@@ -138,7 +141,7 @@ def protected_root(pattern: Pattern) -> str | None:
     if within(base, "/dev/shm") or _OWN.match(base):
         return None
     shared = is_shared(base) and _is_whole(pattern, base)
-    for one in ROOTS:
+    for one in _ROOTS_BELOW.get(base.split("/", 2)[1], ()):
         if _reaches(pattern, one):
             return base if shared else "/".join(base.split("/")[:3]) if one == "/home" else one
     if shared and (pattern.kind is not Kind.FILES or base in TOP):

@@ -71,8 +71,8 @@ class Group:
             if shape != name:
                 shapes[shape].append(name)
         for names in shapes.values():
-            looks = [(look(name), self.names[name]) for name in names]
-            stars.update(zip(names, series(looks, self.whole, installed=self.installed), strict=True))
+            masks = [(name, self.names[name]) for name in names]
+            stars.update(zip(names, series(masks, self.whole, installed=self.installed), strict=True))
         return stars
 
 
