@@ -99,7 +99,9 @@ def _proposals(base: str, group: _Group) -> Iterator[Proposal]:
     moving = [need for name, need, mask in group.made if everything or reasons.moves(name, need, mask)]
     ask = [need for need in moving if need.access & _ASK]
     plain = [need for need in moving if not need.access & _ASK]
-    holders = [anchor.need for anchor in group.anchors.values() if anchor.need and not anchor.need.access & _ASK]
+    holders = [
+        one.need for one in group.anchors.values() if one.need and one.need.access and not one.need.access & _ASK
+    ]
     access = frozenset().union(*(need.access for need in (*plain, *holders)))
     # What has no more rights than these needs no rule of its own beside this one.
     if not everything:

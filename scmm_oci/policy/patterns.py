@@ -190,9 +190,10 @@ class _Node:
         data = in_bytes(name) if self.shapes else None
         if data is not None:
             for head, tail in self.shapes:
-                for one, node in self.wild.get((data[:head], data[len(data) - tail :]), {}).items():
-                    if one.matches(name):
-                        yield node
+                if head + tail <= len(data):
+                    for one, node in self.wild.get((data[:head], data[len(data) - tail :]), {}).items():
+                        if one.matches(name):
+                            yield node
 
 
 class PatternSet:
