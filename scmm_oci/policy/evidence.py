@@ -77,8 +77,7 @@ class Entry:
 class Tree:
     """All needs that proposals can be made of, by directory.
 
-    Left out are the root directory and paths that no rule can name: relative ones, with empty components, ``.`` or
-    ``..``, with a zero byte, and longer than a pattern can be.
+    Left out is what `nameable` is not.
 
     Attributes:
         files: needs that are no directories, as far as they were ever found.
@@ -203,7 +202,9 @@ class Tree:
                     groups[one.parent, shape].append(one)
         for (parent, _), group in groups.items():
             names = [(one.name, one.mask) for one in group]
-            for one, star in zip(group, series(names, parent.mask, installed=group[0].installed), strict=True):
+            for one, star in zip(
+                group, series(names, parent.mask, installed=group[0].installed, files=False), strict=True
+            ):
                 one.star = one.star or star
 
 

@@ -24,7 +24,8 @@ def propose(needs: Sequence[Need], *, recordings: int, home: str | None = None) 
     """Every pattern that the evidence speaks for: first the automatic ones, then those that are there to be chosen.
 
     A need is in at most one automatic proposal, and its pattern grants it. Needs that are in none stay exact. Missing
-    ones are no evidence; neither are paths that no rule can name (relative, with a zero byte, too long).
+    ones are no evidence; neither are paths that no rule can name (relative, with a zero byte), or of more than 1024
+    characters or 32 components.
 
     Args:
         recordings: how many there are.

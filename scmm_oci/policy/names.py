@@ -37,8 +37,10 @@ _STARS = re.compile(r"\*\*+")
 _TIME_DIGITS = 8
 # So many siblings that differ in short numbers only are a series.
 _SERIES = 3
-# A number of so many digits is no version, shard or priority.
-_LONG_NUMBER = 3
+# A number of so many digits is no version, shard or priority in the name of a directory; in a file's name shorter ones
+# are years and HTTP's errors.
+_LONG_DIRECTORY = 3
+_LONG_FILE = 5
 
 
 class Look:
@@ -165,13 +167,14 @@ def differ(masks: Iterable[int]) -> bool:
     return any(small & ~large for small, large in pairwise(distinct))
 
 
-def series(group: Sequence[tuple[str, int]], whole: int, *, installed: bool) -> list[str | None]:
+def series(group: Sequence[tuple[str, int]], whole: int, *, installed: bool, files: bool) -> list[str | None]:
     """For siblings of one shape that are there at the start: the pattern of each, or None if it is to stay exact.
 
     Args:
         group: each name and its recordings.
         whole: the recordings of their directory.
         installed: the directory holds installed software, where looks prove nothing.
+        files: they are files, not directories.
     """
     if whole.bit_count() > 1:
         # In each recording that came here: the name looks like one of many, and is the same every time.
@@ -182,10 +185,11 @@ def series(group: Sequence[tuple[str, int]], whole: int, *, installed: bool) -> 
     if installed:
         return [None] * len(group)
     many = len(group) >= _SERIES
+    long = _LONG_FILE if files else _LONG_DIRECTORY
     found: list[str | None] = []
     for name, _ in group:
         seen = look(name)
-        if seen.random or seen.digits >= _LONG_NUMBER:
+        if seen.random or seen.digits >= long:
             found.append(_with_star(seen.template(name)))
         else:
             found.append(_with_star(seen.numbered(name)) if many else None)

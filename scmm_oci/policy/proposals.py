@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scmm_oci.policy.globs import escape
-from scmm_oci.policy.patterns import MAX_LENGTH, Pattern
+from scmm_oci.policy.patterns import Pattern
 from scmm_oci.policy.protected import protected_root
 
-# A pattern for a path may be longer than it: by /**, or by ${HOME} instead of /x.
-_LONGEST = MAX_LENGTH - 8
+# Beyond these a path is no program's habit. PATH_MAX is 4096, and a pattern may be twice as long as its path.
+_LONGEST = 1024
+_DEEPEST = 32
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,12 @@ def merged(one: Need, other: Need) -> Need:
 
 
 def nameable(path: str) -> bool:
-    """Whether a rule can name the path, and it is not the root directory."""
-    if not path.startswith("/") or path == "/" or "\0" in path:
-        return False
-    if 2 * len(path) > _LONGEST and len(escape(path)) > _LONGEST:
+    """Whether proposals are made for the path: a rule can name it, it is no root, and neither too long nor too deep.
+
+    Captures come from containers: thousands of components in each of many paths must not cost what all their
+    directories together do. Such a path stays exact.
+    """
+    if not path.startswith("/") or path == "/" or "\0" in path or len(path) > _LONGEST or path.count("/") > _DEEPEST:
         return False
     if "//" in path or "/." in path or path.endswith("/"):
         return not {"", ".", ".."} & set(path[1:].split("/")) and _is_unicode(path)

@@ -72,7 +72,7 @@ class Group:
                 shapes[shape].append(name)
         for names in shapes.values():
             masks = [(name, self.names[name]) for name in names]
-            stars.update(zip(names, series(masks, self.whole, installed=self.installed), strict=True))
+            stars.update(zip(names, series(masks, self.whole, installed=self.installed, files=True), strict=True))
         return stars
 
 

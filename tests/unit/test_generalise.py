@@ -178,6 +178,7 @@ def test_existing_names_that_look_as_if_they_varied(path, template):
     [
         *("/usr/lib/debug/.build-id/3f2a9c0d1e.debug", "/usr/share/x/2024/in", "/opt/app-3f2a9c0d1e/bin/app"),
         *("/usr/lib/x86_64-linux-gnu/libc.so.6", "/data/15/main", "/app/static/index.html", "/app/data1/x"),
+        *("/srv/www/404.html", "/srv/www/2024.csv"),
     ],
 )
 def test_fixed_files_stay_exact(path):
@@ -359,9 +360,11 @@ def test_confidence():
 
 
 def test_needs_that_no_rule_can_name_and_missing_ones_are_no_evidence():
-    bad = ["relative", "/a/../b", "/a//b", "/a/", "/", "/a\0", "/a/\ud800", "/" + "a" * 4096, "/d/" + "*" * 2100]
+    bad = ["relative", "/a/../b", "/a//b", "/a/", "/", "/a\0", "/a/\ud800", "/" + "a" * 1024, "/d" * 33]
     needs = [need(path, "read_file", created=True, exclusive=True) for path in bad]
     assert propose(needs, recordings=1) == ()
+    longest = [need(path, "read_file", created=True, exclusive=True) for path in ("/" + "*" * 1023, "/d" * 32)]
+    assert {path for one in propose(longest, recordings=1) for path in one.needs} == {one.path for one in longest}
     assert propose([need("/data/3f2a9c0d1e", "read_file", missing=True)], recordings=1) == ()
     assert propose([need("/data/3f2a9c0d1e")], recordings=1) == ()
     with pytest.raises(ValueError, match="recording 1 of 1"):
