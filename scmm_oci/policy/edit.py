@@ -156,7 +156,7 @@ class _Editor:
             if node.start == node.end:
                 # Nothing was written for null.
                 self._edit(after, after, f"{'' if entry.after or entry.key is None else ':'} {inline(wanted)}")
-            elif below:
+            elif below and not in_flow:
                 self._edit(after, after, f" {inline(wanted)}")
                 self._edit(layout.line_end(text, after), layout.line_end(text, node.end), "")
             else:
@@ -218,15 +218,15 @@ class _Editor:
                     self._edit(at, at, f"{new}, ")
                 continue
             end, comma = self._comma(last)
+            if not self._is_last(end):
+                self._edit(end, end, f" {new}," if comma else f", {new}")
+                continue
             if not comma and end not in with_comma:
                 with_comma.add(end)
                 self._edit(end, end, ",")
-            if self._is_last(end):
-                pad = " " * (last.start - layout.line_start(text, last.start))
-                at = layout.next_line(text, end)
-                self._edit(at, at, f"{pad}{new},\n")
-            else:
-                self._edit(end, end, f" {new}{',' if comma else ''}")
+            pad = " " * (last.start - layout.line_start(text, last.start))
+            at = layout.next_line(text, end)
+            self._edit(at, at, f"{pad}{new},\n")
 
     def _comma(self, entry: Entry) -> tuple[int, bool]:
         """Where an entry of a flow collection ends with its comma, and whether it has one on its line."""
