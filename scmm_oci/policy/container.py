@@ -9,10 +9,12 @@ from dataclasses import replace
 
 from scmm_oci.errors import BadInput, Problem
 from scmm_oci.policy.model import Applies, Policy, SyscallRule
+from scmm_oci.policy.scopes import MACHINES
 from scmm_oci.tables.arch import Arch
 
-# What Docker and podman give a container that asks for nothing (moby oci/caps/defaults.go, containers/common).
-DEFAULT_CAPABILITIES = frozenset(
+# What podman gives a container that asks for nothing (containers/common 0.50, pkg/config/default.go), and Docker
+# (moby, oci/caps/defaults.go). tests/runtime compares both with the engines.
+PODMANS_CAPABILITIES = frozenset(
     {
         "CAP_CHOWN",
         "CAP_DAC_OVERRIDE",
@@ -27,9 +29,10 @@ DEFAULT_CAPABILITIES = frozenset(
         "CAP_SYS_CHROOT",
     }
 )
+DOCKERS_CAPABILITIES = PODMANS_CAPABILITIES | {"CAP_AUDIT_WRITE", "CAP_MKNOD", "CAP_NET_RAW"}
 
-# libseccomp's names of machines, where they are not ours.
-_MACHINES = {Arch.X86_64: "amd64", Arch.AARCH64: "arm64"}
+# What a container has under both engines.
+DEFAULT_CAPABILITIES = PODMANS_CAPABILITIES & DOCKERS_CAPABILITIES
 
 
 def depends(policy: Policy) -> bool:
@@ -72,7 +75,7 @@ def for_container(policy: Policy, *, capabilities: frozenset[str], kernel: tuple
 
 def _is_taken(rule: SyscallRule, arch: Arch, capabilities: frozenset[str], kernel: tuple[int, int] | None) -> bool:
     asked, refused = rule.includes or Applies(), rule.excludes or Applies()
-    machine = _MACHINES.get(arch, arch.value)
+    machine = MACHINES.get(arch, arch.value)
     return (
         capabilities.issuperset(asked.capabilities)
         and (not asked.architectures or machine in asked.architectures)
