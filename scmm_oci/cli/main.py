@@ -21,6 +21,7 @@ VERBS = {
     "record": ("scmm_oci.cli.record", "Record a command, a process or a container; look after recordings."),
     "show": ("scmm_oci.cli.show", "Print what captures hold."),
     "import-strace": ("scmm_oci.cli.import_strace", "Make a capture of what strace wrote."),
+    "import-profile": ("scmm_oci.cli.import_profile", "Make a policy of a seccomp profile that Docker or podman has."),
     "merge": ("scmm_oci.cli.merge", "Put captures into one file, kept apart."),
     "extract": ("scmm_oci.cli.extract", "Make a policy and a seccomp profile from captures."),
     "groups": ("scmm_oci.cli.groups", "Print the named groups of system calls that policies can use."),
@@ -98,6 +99,11 @@ def groups(argv: Sequence[str] | None = None) -> int:
 def import_strace(argv: Sequence[str] | None = None) -> int:
     """Run ``scmm-import-strace``."""
     return _verb("import-strace", argv)
+
+
+def import_profile(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-import-profile``."""
+    return _verb("import-profile", argv)
 
 
 def _verb(verb: str, argv: Sequence[str] | None) -> int:
