@@ -27,7 +27,7 @@ class Command(click.Command):
             if record is not None:
                 found.setdefault(getattr(parameter, "section", ""), []).append(record)
         last = found.pop("", [])
-        for title, records in [*found.items(), ("Help", last)]:
+        for title, records in [*found.items(), ("Other options", last)]:
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)

@@ -7,6 +7,7 @@ from scmm_oci.cli.interview.world import World
 from scmm_oci.policy.choices import Choices
 from scmm_oci.policy.decisions import CreatedFiles
 from scmm_oci.policy.model import OnMissing
+from scmm_oci.policy.proposals import counted
 
 _SHOWN = 8
 
@@ -31,7 +32,7 @@ def absent_part(world: World, choices: Choices) -> Asking:
     if missing:
         answer = yield Question(
             id=f"{Part.ABSENT}/missing",
-            title=f"{len(missing)} paths were looked for and not there. What becomes of them?",
+            title=f"{counted(len(missing), 'path was', 'paths were')} looked for and not there. What becomes of them?",
             kind=Kind.ONE,
             options=tuple(Option(one, text) for one, text in _MISSING.items()),
             lines=_list(missing),
@@ -39,11 +40,12 @@ def absent_part(world: World, choices: Choices) -> Asking:
             help="A rule is opened when the program starts: for a file that is not there yet there can be none.",
         )
         choices = choices.changed(missing_files=OnMissing(str(answer)))
-    made = tuple(need.path for need in world.seen(choices).needs if need.created)
+    seen = world.seen(choices)
+    made = world.once(("made", id(seen)), lambda: tuple(need.path for need in seen.needs if need.created))
     if made:
         answer = yield Question(
             id=f"{Part.ABSENT}/created",
-            title=f"{len(made)} paths were made by the program. How are they granted where no pattern stands for them?",
+            title=f"{counted(len(made), 'path was', 'paths were')} made by the program. What if no pattern holds one?",
             kind=Kind.ONE,
             options=tuple(Option(one, text) for one, text in _CREATED.items()),
             lines=_list(made),

@@ -8,6 +8,7 @@ from scmm_oci.policy.choices import Choices
 from scmm_oci.policy.decisions import CategoryChoice
 from scmm_oci.policy.model import Action
 from scmm_oci.policy.observe import Tally
+from scmm_oci.policy.proposals import counted
 from scmm_oci.tables.categories import Category, category_of
 from scmm_oci.tables.sensitive import DANGEROUS
 
@@ -78,7 +79,8 @@ def _category(category: Category, made: dict[str, Tally], choices: Choices) -> A
     order = sorted(made, key=lambda name: (-made[name].entered, name))
     top = choices.decisions.top
     dangerous = [name for name in order if name in DANGEROUS]
-    lines = [f"{len(made)} calls, made {sum(one.entered for one in made.values())} times; the most frequent:"]
+    total = sum(one.entered for one in made.values())
+    lines = [f"{counted(len(made), 'call', 'calls')}, made {counted(total, 'time', 'times')}; the most frequent:"]
     lines += [f"  {name} {made[name].entered}×" for name in order[:_SHOWN]]
     if dangerous:
         lines.append(f"dangerous: {', '.join(dangerous)}")

@@ -72,7 +72,7 @@ def _group(world: World, group: Group, choices: Choices) -> Asking:
         title=f"{_title(group)}: {_count(len(group.needs), 'path')}. How are they granted?",
         kind=Kind.ONE,
         options=tuple(options),
-        lines=_shown(group),
+        lines=_shown(world, group),
         default="suggested" if automatic else "exact",
         help=_HELP,
     )
@@ -166,7 +166,7 @@ def _custom(world: World, here: _Place, choices: Choices) -> Asking:
         id=f"{here.id}#custom",
         title="Which pattern?",
         kind=Kind.PATTERN,
-        lines=_shown(here.group),
+        lines=_shown(world, here.group),
         default=f"{escape(base)}/**" if base else "",
         help="* stands for any characters but /, and /** at the end for a directory and everything beneath it.",
     )
@@ -271,7 +271,11 @@ def _paths(paths: Sequence[str]) -> tuple[str, ...]:
     return (*paths[:_LINES], f"… and {more} more") if more > 0 else tuple(paths)
 
 
-def _shown(group: Group) -> tuple[str, ...]:
+def _shown(world: World, group: Group) -> tuple[str, ...]:
+    return world.once(("shown", id(group)), lambda: _look(group))
+
+
+def _look(group: Group) -> tuple[str, ...]:
     rights: Counter[str] = Counter()
     for need in group.needs:
         rights.update(need.access)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from scmm_oci.capture.facts import Operation, PathState
@@ -60,7 +60,7 @@ class World:
         self._seen: dict[object, Seen] = {}
         self._groups: dict[object, tuple[Group, ...]] = {}
         self._reach: dict[object, Reach] = {}
-        self._missing: tuple[str, ...] | None = None
+        self._texts: dict[object, tuple[str, ...]] = {}
 
     @staticmethod
     def _key(decisions: Decisions) -> object:
@@ -98,17 +98,24 @@ class World:
 
     def missing(self) -> tuple[str, ...]:
         """Paths that programs tried to open or execute and never found, sorted."""
-        if self._missing is None:
-            there: set[str] = set()
-            tried: set[str] = set()
-            for capture in self.captures:
-                for use in capture.files:
-                    if use.succeeded:
-                        there.add(use.path)
-                    elif use.operation in (Operation.OPEN, Operation.EXECUTE) and set(use.errnos) <= _ABSENT:
-                        tried.update([use.path] if use.state in (PathState.RESOLVED, PathState.NAMED) else [])
-            self._missing = tuple(sorted(tried - there))
-        return self._missing
+        return self.once("missing", self._look_missing)
+
+    def once(self, key: object, make: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+        """What `make` makes, made once for each key."""
+        if key not in self._texts:
+            self._texts[key] = make()
+        return self._texts[key]
+
+    def _look_missing(self) -> tuple[str, ...]:
+        there: set[str] = set()
+        tried: set[str] = set()
+        for capture in self.captures:
+            for use in capture.files:
+                if use.succeeded:
+                    there.add(use.path)
+                elif use.operation in (Operation.OPEN, Operation.EXECUTE) and set(use.errnos) <= _ABSENT:
+                    tried.update([use.path] if use.state in (PathState.RESOLVED, PathState.NAMED) else [])
+        return tuple(sorted(tried - there))
 
 
 def top_of(path: str) -> str:
