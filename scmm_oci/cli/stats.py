@@ -1,51 +1,47 @@
-"""What captures hold, as a table for people or as plain values for ``--json``; called by ``scmm extract``."""
+"""Statistics of captures as tables for people or as plain values for ``--json``; called by ``scmm extract``."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scmm_oci.capture.model import Call, Capture, Phase
+from scmm_oci.capture.merge import distinct
+from scmm_oci.capture.model import Capture
 from scmm_oci.cli.output import console, data, plain
-from scmm_oci.policy.infer import name_of
+from scmm_oci.cli.stats_values import Item, recording, together
 
-_TOP = 5
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Rows of a table, and values in a cell; --json has all.
+_ROWS = 25
+_CELL = 8
 
 
 def print_stats(captures: Sequence[Capture], *, as_json: bool) -> None:
-    """Print what each capture holds, on stdout."""
+    """Print what each capture holds, and all of them together, on stdout."""
+    chosen = distinct(captures)
     if as_json:
-        data([_stats(capture) for capture in captures])
+        data({"recordings": [recording(one) for one in chosen], "together": together(chosen)})
         return
-    from rich.table import Table
     from rich.text import Text
 
     out = console()
-    for capture in captures:
+    for capture in chosen:
         for label, value in heading(capture):
             out.print(Text(f"{label + ':':<11}{value}"))
-        table = Table("session", "phase", box=None, pad_edge=False)
-        table.add_column("names", justify="right")
-        table.add_column("calls", justify="right")
-        table.add_column("most frequent", overflow="fold")
-        table.add_column("refused by the engine's filter", overflow="fold")
-        for session in _stats(capture)["sessions"]:
-            for phase, found in session["phases"].items():
-                cells = [
-                    f"{session['kind']} {session['number']}",
-                    phase,
-                    str(found["names"]),
-                    str(found["calls"]),
-                    ", ".join(f"{name} {count}" for name, count in found["top"]),
-                    ", ".join(f"{name} {errno}" for name, errno in found["denied"]),
-                ]
-                table.add_row(*(Text(plain(cell)) for cell in cells))
-        out.print(table)
+        found = recording(capture)
+        _phases(out, found["sessions"])
         out.print()
+        _facts(out, found)
+    if len(chosen) > 1:
+        out.print(Text(f"together: {len(chosen)} recordings", style="bold"))
+        out.print()
+        _facts(out, together(chosen))
 
 
 def heading(capture: Capture) -> Iterable[tuple[str, str]]:
+    """What is said of a capture before its tables: label and text, safe to print."""
     yield "capture", plain(capture.name)
     yield "recorded", plain(f"{capture.started_at} – {capture.ended_at}")
     yield "host", plain(f"Linux {capture.host.kernel}, {capture.host.machine}")
@@ -58,36 +54,98 @@ def heading(capture: Capture) -> Iterable[tuple[str, str]]:
         yield "note", plain(f"{note.kind} ({note.count}×): {note.detail}")
 
 
-def _stats(capture: Capture) -> dict[str, Any]:
-    return {
-        "name": capture.name,
-        "complete": capture.complete,
-        "losses": [vars(loss) for loss in capture.losses],
-        "notes": [vars(note) for note in capture.notes],
-        "runtime": vars(capture.runtime),
-        "sessions": [
-            {
-                "kind": session.kind,
-                "number": session.number,
-                "phases": {phase.value: _phase(session.calls(phase)) for phase in Phase},
-            }
-            for session in capture.sessions
+def _phases(out: Console, sessions: Sequence[Item]) -> None:
+    rows = [
+        [
+            f"{session['kind']} {session['number']}",
+            phase,
+            found["names"],
+            found["calls"],
+            _counts(found["top"]),
+            ", ".join(f"{name} {errno}" for name, errno in found["denied"]),
+        ]
+        for session in sessions
+        for phase, found in session["phases"].items()
+    ]
+    columns = ["session", "phase", "#names", "#calls", "most frequent", "refused by the engine's filter"]
+    _table(out, columns, rows)
+
+
+def _facts(out: Console, found: Item) -> None:
+    _section(
+        out,
+        "calls of the programs",
+        ["category", "#names", "#calls", "most frequent"],
+        [[one["category"], one["names"], one["calls"], _counts(one["top"])] for one in found["categories"]],
+    )
+    _section(
+        out,
+        "files",
+        ["directory", "#paths", "#made", "#not there", "rights, and on how many paths"],
+        [
+            [one["directory"], one["paths"], one["created"], one["missing"], _counts(one["rights"].items())]
+            for one in found["files"]
         ],
-    }
+    )
+    _section(
+        out,
+        "programs",
+        ["path", "#times", "#recordings"],
+        [[one["path"], one["count"], one["recordings"]] for one in found["programs"]],
+    )
+    _section(
+        out,
+        "network",
+        ["direction", "protocol", "#port", "#times", "addresses"],
+        [
+            [one["direction"], one["protocol"], one["port"], one["count"], _list(one["addresses"], ", ")]
+            for one in found["network"]
+        ],
+    )
+    _section(
+        out,
+        "arguments",
+        ["call", "argument", "#values", "seen"],
+        [
+            [
+                one["call"],
+                "/".join(map(str, one["indexes"])) + (f" → {one['field']}" if one["field"] else ""),
+                f"{one['count']}{'+' if one['open_ended'] else ''}",
+                _list(one["values"], ", ", one["count"]),
+            ]
+            for one in found["arguments"]
+        ],
+    )
 
 
-def _phase(calls: Sequence[Call]) -> dict[str, Any]:
-    counts: Counter[str] = Counter()
-    denied = set()
-    for call in calls:
-        name = name_of(call) or f"{call.arch}:{call.nr}"
-        if call.entered:
-            counts[name] += call.entered
-        if call.denied:
-            denied.add((name, call.denied_errno or "?"))
-    return {
-        "names": len(counts),
-        "calls": counts.total(),
-        "top": sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_TOP],
-        "denied": sorted(denied),
-    }
+def _counts(pairs: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in pairs)
+
+
+def _list(words: Sequence[str], between: str, total: int | None = None) -> str:
+    more = (len(words) if total is None else total) - _CELL
+    return between.join(words[:_CELL]) + (f" … and {more} more" if more > 0 else "")
+
+
+def _section(out: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich.text import Text
+
+    out.print(Text(f"{title}: {len(rows) or 'none'}", style="bold"))
+    if rows:
+        _table(out, columns, rows[:_ROWS])
+    if len(rows) > _ROWS:
+        out.print(Text(f"… and {len(rows) - _ROWS} more (--json has all)"))
+    out.print()
+
+
+def _table(out: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table; columns of numbers, which stand at the right, have "#" before their name."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column.lstrip("#"), justify="right" if column[:1] == "#" else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    out.print(table)
