@@ -371,6 +371,78 @@ def test_needs_that_no_rule_can_name_and_missing_ones_are_no_evidence():
         propose([read("/a", 1)], recordings=1)
 
 
+def test_a_top_level_directory_is_not_the_programs_own():
+    assert automatic([made("/data/access.log"), made("/data/error.log")]) == {}
+    assert set(automatic([made("/data/log/access.log"), made("/data/log/error.log")])) == {"/data/log/**"}
+
+
+def test_a_tree_that_is_asked_for_is_no_branch():
+    def trees(weak):
+        needs = []
+        for tree in "abc":
+            needs += [listed(f"/app/x/{tree}/{name}") for name in "abc"]
+            needs += [read(f"/app/x/{tree}/{name}/{file}.py") for name in "abc" for file in "xy"]
+            needs += [read(f"/app/x/{tree}/weak/x.py")] if weak else []
+        return needs
+
+    assert set(automatic(trees(weak=False))) == {"/app/x/**"}
+    assert set(automatic(trees(weak=True))) == {f"/app/x/{tree}/{name}/*" for tree in "abc" for name in "abc"}
+    assert "/app/x/**" not in asked(trees(weak=True))
+
+
+def test_modules_are_fixed_when_a_program_is_built():
+    def files(ending):
+        return [read(f"/app/modules/{name}.{ending}") for name in ("ab", "cd", "ef", "gh", "ij", "kl", "mn", "op")]
+
+    assert automatic(files("so")) == {}
+    assert set(automatic(files("conf"))) == {"/app/modules/*"}
+
+
+def test_installed_software_is_not_written():
+    def tables(directory):
+        return [need(f"{directory}/{name}", "write_file", seen=[index]) for index, name in enumerate(("ada", "bob"))]
+
+    assert automatic(tables("/opt/app/db"), 2) == {}
+    assert set(automatic(tables("/data/app/db"), 2)) == {"/data/app/db/*"}
+
+
+def test_credentials_stand_for_nothing_but_themselves():
+    files = [read(f"/app/x/{name}") for name in ("a", "b", "c", "server.key")]
+    (one,) = propose([listed("/app/x"), *files], recordings=1)
+    assert (one.automatic, one.protected) == (False, "/app/x/server.key")
+    assert one.needs == ("/app/x/a", "/app/x/b", "/app/x/c")
+    assert asked([made("/data/temp-7.rdb"), read("/data/.ssh/known_hosts")]) == {"/data/**": "/data/.ssh"}
+    # What the program itself makes is no secret from it.
+    assert set(automatic([made("/data/tls/server.key", exclusive=True)])) == {"/data/tls/**"}
+
+
+def test_libraries_of_which_recordings_took_different_versions():
+    def versions(*access):
+        return [need(f"/usr/lib/x/libz.so.{number}.1", *access, seen=[index]) for index, number in enumerate((1, 2))]
+
+    assert set(automatic(versions("read_file", "ioctl_dev"), 2)) == {"/usr/lib/x/libz.so*"}
+    assert automatic(versions("execute"), 2) == {}
+
+
+def test_what_lies_in_a_directory_that_was_made():
+    directory = need("/srv/app/work", "make_reg", directory=True, created=True, exclusive=True)
+    inside = read("/srv/app/work/in")
+    assert automatic([directory, inside]) == {"/srv/app/**": {"/srv/app/work", "/srv/app/work/in"}}
+    assert automatic([need("/srv/app/work", "make_reg", directory=True), inside]) == {}
+
+
+def test_what_holds_a_file_is_a_directory():
+    needs = [need("/data/job-171", "read_dir"), read("/data/job-171/in")]
+    assert automatic(needs) == {"/data/job-*/**": {"/data/job-171"}, "/data/job-*/in": {"/data/job-171/in"}}
+
+
+def test_what_an_automatic_one_allows_is_not_asked_for():
+    tables = [need(f"/data/db/{name}", "read_file", "write_file", seen=[index]) for index, name in enumerate("xy")]
+    fixed = [read(f"/data/db/{name}", 0, 1) for name in "abc"]
+    assert [one.automatic for one in propose([*tables, *fixed], recordings=2)] == [True]
+    assert asked(fixed, 2) == {"/data/db/*": None}
+
+
 # A second run of the same workload.
 
 
