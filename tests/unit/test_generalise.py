@@ -429,11 +429,13 @@ def test_what_lies_in_a_directory_that_was_made():
     inside = read("/srv/app/work/in")
     assert automatic([directory, inside]) == {"/srv/app/**": {"/srv/app/work", "/srv/app/work/in"}}
     assert automatic([need("/srv/app/work", "make_reg", directory=True), inside]) == {}
+    deeper = made("/srv/app/work/sub/deep/x")
+    assert automatic([directory, deeper]) == {"/srv/app/**": {"/srv/app/work", "/srv/app/work/sub/deep/x"}}
 
 
 def test_what_holds_a_file_is_a_directory():
-    needs = [need("/data/job-171", "read_dir"), read("/data/job-171/in")]
-    assert automatic(needs) == {"/data/job-*/**": {"/data/job-171"}, "/data/job-*/in": {"/data/job-171/in"}}
+    needs = [need("/data/3f2a9c0d1e", "read_dir"), read("/data/3f2a9c0d1e/in")]
+    assert automatic(needs) == {"/data/*/**": {"/data/3f2a9c0d1e"}, "/data/*/in": {"/data/3f2a9c0d1e/in"}}
 
 
 def test_what_an_automatic_one_allows_is_not_asked_for():
