@@ -138,6 +138,8 @@ class _Editor:
 
     def _entry(self, entry: Entry, wanted: Any, path: Steps, in_flow: bool) -> None:
         node = entry.node
+        if type(wanted) is str and node.value == wanted:
+            return
         is_mapping, is_list = isinstance(node.value, dict), isinstance(node.value, list)
         alike = (is_mapping and isinstance(wanted, Mapping)) or (is_list and isinstance(wanted, list | tuple))
         # In a flow list, a mapping of one pair can stand without its braces.

@@ -27,6 +27,7 @@ _RULES: frozenset[Steps] = frozenset(
 # What a rule is about, and what else tells it from others about the same.
 _HEAD = ("name", "names", "path", "protocol", "ports", "addresses")
 _IDENTITY = (*_HEAD, "constraints")
+_ENCODE = json.JSONEncoder(sort_keys=True).encode
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def plan(old: Sequence[Any], wanted: Sequence[Any], path: Steps) -> list[Step]:
 
 def canonical(value: Any) -> str:
     """The same text for equal values only: true is not 1, and the order of keys says nothing."""
-    return json.dumps(value, sort_keys=True)
+    return _ENCODE(value)
 
 
 def normal(document: Any, path: Steps = ()) -> Any:
@@ -69,6 +70,8 @@ def _pairs(old: Sequence[Any], wanted: Sequence[Any], ways: Iterable[Callable[[A
     pairs: dict[int, int] = {}
     taken: set[int] = set()
     for way in ways:
+        if len(pairs) == len(wanted) or len(taken) == len(old):
+            break
         there: defaultdict[str, deque[int]] = defaultdict(deque)
         for index, value in enumerate(old):
             if index not in taken:
