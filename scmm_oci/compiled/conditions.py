@@ -30,19 +30,21 @@ _OPERATORS = {
     Operator.GT: OciOperator.GT,
 }
 
-# Which threads a runtime makes after it has loaded the filter: none in namespaces of its own. The mask is CLONE_NEW*
-# of linux/sched.h; engines' default profiles have the same rule. s390's clone has its flags second.
-_NEW_NAMESPACES = 0x7E020000
+# Bits that runtimes do not set after they have loaded the filter, in Go's runtime as in C: threads in namespaces of
+# their own (CLONE_NEW* of linux/sched.h; engines' default profiles refuse them too), memory to execute (PROT_EXEC).
+_NEVER = {
+    "clone": ("clone_flags", 0x7E020000),
+    "mmap": ("prot_flags", 0x4),
+    "mprotect": ("prot_flags", 0x4),
+}
 
 
 def floor_conditions(name: str, arches: Sequence[Arch]) -> tuple[Alternative, ...]:
     """With which arguments a runtime makes a call of the floor; one alternative without tests if with any."""
-    if name == "clone":
-        place = {constraints.index_of("clone", "clone_flags", arch) for arch in arches}
-        index = next(iter(place)) if len(place) == 1 else None
-        if index is not None:
-            return ((Test(index, Operator.EQ, 0, _NEW_NAMESPACES),),)
-    return ((),)
+    vocabulary, unused = _NEVER.get(name, ("", 0))
+    places = {constraints.index_of(name, vocabulary, arch) for arch in arches}
+    index = next(iter(places)) if len(places) == 1 else None
+    return ((),) if index is None else ((Test(index, Operator.EQ, 0, unused),),)
 
 
 def conditional(name: str, entry: Entry, settings: Settings, more: tuple[Alternative, ...] = ()) -> Conditional:

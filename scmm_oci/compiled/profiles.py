@@ -139,6 +139,7 @@ def _conditional(
     """The rules with conditions, by name; all that cannot be written is told at once."""
     rules: list[Rule] = []
     found: list[Problem] = []
+    freed: list[str] = []
     for name, entry in sorted(spoken.items()):
         if not entry.constrained:
             continue
@@ -146,8 +147,7 @@ def _conditional(
         if name in floor.names and not Answer.of(entry.plain, settings).action.passes:
             more = floor_conditions(name, settings.architectures)
             if more == ((),):
-                message = f"the runtime needs {name} with other arguments too: the profile allows it with any"
-                findings.append(Finding("floor-unconstrained", message, "a .scmm-pol checks them"))
+                freed.append(name)
                 rules.append(Rule((name,), OciAction.ALLOW))
                 continue
         try:
@@ -157,6 +157,9 @@ def _conditional(
             found += [Problem(f"rules for {name}", one.message, one.hint) for one in error.problems]
     if found:
         raise BadInput(found)
+    if freed:
+        message = f"the runtime needs {', '.join(freed)} with other arguments too: the profile allows any"
+        findings.append(Finding("floor-unconstrained", message))
     return _grouped(rules)
 
 
@@ -190,7 +193,18 @@ def _default_in_full(rest: set[str], default: _Answer) -> tuple[Rule, ...]:
 
 
 def _left_out(policy: Policy) -> list[Finding]:
+    sections = {
+        "capabilities": bool(policy.capabilities),
+        "filesystem": policy.filesystem is not None,
+        "network": policy.network is not None,
+        "run_as": policy.settings.run_as is not None,
+        "scopes": bool(policy.scopes),
+        "transitions": policy.transitions is not None,
+    }
+    left = ", ".join(name for name, there in sections.items() if there)
     findings: list[Finding] = []
+    if left:
+        findings.append(Finding("not-in-profile", f"a seccomp profile holds calls only: not the policy's {left}"))
     if policy.settings.log_denials:
         hint = "there, set log_denials to false"
         findings.append(Finding("flags", "log_denials needs a flag that runc before 1.2 refuses", hint))

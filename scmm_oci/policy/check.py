@@ -73,12 +73,15 @@ def _syscalls(rules: Sequence[dict[str, Any] | None], arches: list[Arch], known:
         if ("name" in rule) == ("names" in rule) and "action" in rule:
             yield _bad(path, "needs a name, or a list of names, and not both")
         for where, name in _names(rule, path):
-            yield from _name(where, name, arches, known)
+            unknown = list(_name(where, name, arches, known))
+            yield from unknown
+            if unknown:
+                continue
             if not rule.get("constraints"):
                 scope = (name, repr(rule.get("includes")), repr(rule.get("excludes")))
                 first = plain.setdefault(scope, index)
                 if first != index:
-                    yield _bad(where, f"{short(name)} has a rule at .syscalls[{first}] already")
+                    yield _bad(where, f"{name} has a rule at .syscalls[{first}] already")
             for number, constraint in enumerate(rule.get("constraints", ())):
                 if constraint is not None:
                     yield from check_constraint(constraint, name, arches, (*path, "constraints", number))

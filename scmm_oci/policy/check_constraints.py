@@ -11,6 +11,7 @@ from typing import Any
 from scmm_oci.errors import Problem, short, unknown_value
 from scmm_oci.policy import constraints
 from scmm_oci.schema import Found, Steps
+from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch
 
 _SETS = ("match", "allowed", "denied")
@@ -19,8 +20,8 @@ _SETS = ("match", "allowed", "denied")
 def check_constraint(constraint: dict[str, Any], call: str, arches: list[Arch], path: Steps) -> Iterator[Found]:
     """Everything wrong with one constraint of a rule for ``call``; keys may be missing, items of lists None."""
     arg, kind = constraint.get("arg"), constraint.get("type")
-    if arg is None or kind is None:
-        return
+    if arg is None or kind is None or not (call.startswith("@") or any(call in syscalls.numbers(a) for a in arches)):
+        return  # told already
     number = int(arg)
     if call.startswith("@"):
         yield _bad(path, f"{call} is a group, whose calls have different arguments", "name the calls")

@@ -219,7 +219,7 @@ def _flags(constraint: Constraint, call: str, arch: Arch, width: int) -> list[Al
             choices.append([(value, field) for value in sorted((good | zero_too) - bad)])
         elif bad:
             choices.append(list(others(bad, field)))
-    found = []
+    found: list[Alternative] = []
     for chosen in product(*choices):
         mask, value = zero, 0
         for number, bits in chosen:

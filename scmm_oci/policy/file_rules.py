@@ -59,11 +59,14 @@ def file_rules(
     every: frozenset[str],
     decisions: Decisions,
     findings: list[Finding],
+    *,
+    recordings: int,
 ) -> tuple[PathRule, ...]:
     """The rules, sorted by path.
 
     Args:
         programs: path → the files of the programs that used it; ``every``: the files of all programs.
+        recordings: how many there are.
     """
     patterns = PatternSet(chosen)
     made = {need.path for need in needs if need.created}
@@ -79,7 +82,7 @@ def file_rules(
         else:
             _alone(need, made, rules, decisions, findings)
     kept = _without_doubles(rules)
-    return tuple(_build(text, kept[text], programs, every) for text in sorted(kept))
+    return tuple(_build(text, kept[text], programs, every, recordings) for text in sorted(kept))
 
 
 def _best(granting: Sequence[Pattern], need: Need) -> Pattern | None:
@@ -116,7 +119,7 @@ def _created(need: Need, made: set[str], decisions: Decisions, findings: list[Fi
     if (way is CreatedFiles.PRECREATE or (way is CreatedFiles.AUTO and simple)) and _parent(need.path) not in made:
         return OnMissing.PRECREATE, need.path
     directory = _parent(need.path)
-    while directory in made:
+    while directory in made and directory != "/":
         directory = _parent(directory)
     root = protected_root(Pattern.parse(escape(directory.rstrip("/") or "/")))
     if root is None:
@@ -157,13 +160,20 @@ def _without_doubles(rules: Mapping[str, _Rule]) -> dict[str, _Rule]:
     return kept
 
 
-def _build(text: str, rule: _Rule, programs: Mapping[str, frozenset[str]], every: frozenset[str]) -> PathRule:
+def _some(number: int, recordings: int) -> int:
+    """How many recordings, where that is not all of them."""
+    return number if number < recordings else 0
+
+
+def _build(
+    text: str, rule: _Rule, programs: Mapping[str, frozenset[str]], every: frozenset[str], recordings: int
+) -> PathRule:
     who = frozenset().union(*(programs.get(need.path, frozenset()) for need in rule.needs))
     origin = Origin(
         count=sum(need.count for need in rule.needs),
         programs=tuple(sorted(who)) if who and who != every else (),
         observed=len(rule.needs) if len(rule.needs) > 1 or rule.reason else 0,
-        recordings=len(frozenset().union(*(need.recordings for need in rule.needs))),
+        recordings=_some(len(frozenset().union(*(need.recordings for need in rule.needs))), recordings),
         reason=rule.reason,
     )
     return PathRule(text, sorted_rights(rule.access), rule.on_missing, origin)

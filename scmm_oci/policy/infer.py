@@ -113,9 +113,11 @@ def infer(
     files = None
     if decided.files:
         patterns = chosen_patterns(shown.proposals, decided)
-        files = file_rules(shown.needs, patterns, shown.programs, every, decided, findings)
+        files = file_rules(
+            shown.needs, patterns, shown.programs, every, decided, findings, recordings=len(shown.captures)
+        )
     network = infer_network.infer_network(shown.captures, decided, every, findings) if decided.network else None
-    granted = infer_identity.capabilities(shown.captures, shown.tallies, findings) if decided.capabilities else None
+    granted = infer_identity.capabilities(shown.captures, shown.tallies) if decided.capabilities else None
     arch = shown.settings.arch
     policy = Policy(
         metadata=_metadata(shown.captures, decided),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from scmm_oci.capture.facts import ArgumentSet
 from scmm_oci.capture.model import Capture, LossKind, Phase
@@ -59,8 +60,7 @@ def argument_rules(
     rules: dict[str, list[list[list[Constraint]]]] = defaultdict(list)
     for (name, indexes), values in sorted(chosen.items()):
         if (name, indexes) not in opened:
-            choices = _pair(name, indexes, values) if len(indexes) == 2 else [[_single(name, indexes[0], values)]]
-            rules[name].append(choices)
+            rules[name].append(_pair(name, indexes, values) if len(indexes) == 2 else _one(name, indexes[0], values))
     if decisions.arguments is not ArgumentRules.NONE and decisions.unseen is Unseen.ALLOW:
         _tell_unseen(captures, findings)
     return {name: tuple(_product(parts)) for name, parts in rules.items()}
@@ -123,6 +123,25 @@ def _look_older(
                     here = chosen.setdefault(place, defaultdict(set))
                     here.setdefault(arch, set()).update(value & argument.mask & 0xFFFF_FFFF for value in values)
                     here[arch].update(extra)
+
+
+def _one(name: str, index: int, values: Mapping[Arch, set[int]]) -> list[list[Constraint]]:
+    """One choice for an argument; two for memory protection, where writing and executing were never seen together."""
+    constraint = _single(name, index, values)
+    both = {"PROT_WRITE", "PROT_EXEC"}
+    apart = both <= set(constraint.allowed) and not any(
+        both <= set(arguments.describe(argument, value, arch=arch).split("|"))
+        for arch, numbers in values.items()
+        for argument in arguments.arguments(arch)[name]
+        if argument.indexes == (index,)
+        for value in numbers
+    )
+    if not apart:
+        return [[constraint]]
+    return [
+        [replace(constraint, allowed=tuple(word for word in constraint.allowed if word != without))]
+        for without in ("PROT_EXEC", "PROT_WRITE")
+    ]
 
 
 def _single(name: str, index: int, values: Mapping[Arch, set[int]]) -> Constraint:

@@ -16,8 +16,8 @@ from scmm_oci.capture.facts import FileUse, Operation, PathState
 from scmm_oci.capture.model import Capture
 from scmm_oci.errors import Finding
 from scmm_oci.policy.decisions import Decisions
-from scmm_oci.policy.proposals import Need
 from scmm_oci.policy.model import OnMissing
+from scmm_oci.policy.proposals import Need
 from scmm_oci.tables import operations
 
 _MAKES_NAME = frozenset(

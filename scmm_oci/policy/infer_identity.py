@@ -32,9 +32,7 @@ def run_as(captures: Sequence[Capture], findings: list[Finding]) -> RunAs | None
     return None if uid is None and gid is None else RunAs(uid, gid)
 
 
-def capabilities(
-    captures: Sequence[Capture], tallies: Mapping[str, Tally], findings: list[Finding]
-) -> tuple[str, ...] | None:
+def capabilities(captures: Sequence[Capture], tallies: Mapping[str, Tally]) -> tuple[str, ...] | None:
     """The capabilities that the calls show, and for root those that no call shows; None where the user is not known."""
     users = {capture.container.uid for capture in captures}
     if None in users:
@@ -42,12 +40,12 @@ def capabilities(
     values: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
     for capture in captures:
         for one in capture.arguments:
-            name = one.name if one.name is not None else syscalls.name_of(one.arch, one.nr)
-            if name is not None and len(one.indexes) == 1 and (one.field is None or one.field == "flags"):
-                values[name][one.indexes[0]].update(one.values)
+            called = one.name if one.name is not None else syscalls.name_of(one.arch, one.nr)
+            if called is not None and len(one.indexes) == 1 and (one.field is None or one.field == "flags"):
+                values[called][one.indexes[0]].update(one.values)
     used: set[str] = set()
-    for name, one in tallies.items():
-        if one.succeeded:
+    for name, made in tallies.items():
+        if made.succeeded:
             seen = {index: frozenset(numbers) for index, numbers in values.get(name, {}).items()}
             used |= capability_for(name, seen)
     for capture in captures:
@@ -56,8 +54,5 @@ def capabilities(
             if bound and use.port is not None and 0 < use.port < _PRIVILEGED_PORTS:
                 used.add("CAP_NET_BIND_SERVICE")
     if 0 in users:
-        names = ", ".join(UNSEEN)
-        message = f"whether root used {names} cannot be seen from calls: the policy keeps them"
-        findings.append(Finding("unseen-capabilities", message, "take out those that the program can do without"))
         used |= set(UNSEEN)
     return tuple(sorted(used))

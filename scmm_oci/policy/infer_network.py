@@ -50,12 +50,12 @@ def infer_network(
         gathered.pop((direction, Protocol(protocol), port), None)
     rules = {
         direction: tuple(
-            _rule(protocol, ports, one, reason, direction, decisions, every)
+            _rule(protocol, ports, one, reason, direction, decisions, every, len(captures))
             for protocol, ports, one, reason in _joined(direction, gathered, len(captures))
         )
         for direction in ("outbound", "inbound")
     }
-    _tell(rules["outbound"], rules["inbound"], findings)
+    _tell(rules["outbound"], findings)
     return Network(outbound=rules["outbound"], inbound=rules["inbound"])
 
 
@@ -128,7 +128,7 @@ def _joined(
     direction: str, gathered: Mapping[_Key, _Gathered], recordings: int
 ) -> list[tuple[Protocol, tuple[PortRange, ...], _Gathered, str]]:
     """Port by port; ports that the kernel chose, and so others the next time, as one range."""
-    result = []
+    result: list[tuple[Protocol, tuple[PortRange, ...], _Gathered, str]] = []
     for protocol in Protocol:
         ports = {port: one for (way, kind, port), one in gathered.items() if way == direction and kind is protocol}
         moving = _moving(ports, recordings)
@@ -163,6 +163,7 @@ def _rule(
     direction: str,
     decisions: Decisions,
     every: frozenset[str],
+    recordings: int,
 ) -> NetworkRule:
     observed = sorted(one.addresses, key=_order)
     addresses: tuple[str, ...] = ("any",)
@@ -172,7 +173,7 @@ def _rule(
         count=one.count,
         programs=tuple(sorted(one.programs)) if one.programs and one.programs != every else (),
         observed=len(observed) if len(observed) > _LISTED else 0,
-        recordings=len(one.recordings),
+        recordings=len(one.recordings) if len(one.recordings) < recordings else 0,
         reason=reason,
     )
     listed = tuple(observed[:_LISTED]) if addresses == ("any",) else ()
@@ -187,11 +188,7 @@ def _order(address: str) -> tuple[int, int, str]:
     return parsed.version, int(parsed), address
 
 
-def _tell(outbound: Sequence[NetworkRule], inbound: Sequence[NetworkRule], findings: list[Finding]) -> None:
-    udp = [rule for rule in (*outbound, *inbound) if rule.protocol is Protocol.UDP]
-    if udp:
-        message = "UDP ports are held by Landlock from ABI 10 on (Linux 7.2); on older kernels every one is allowed"
-        findings.append(Finding("udp-not-held", message))
+def _tell(outbound: Sequence[NetworkRule], findings: list[Finding]) -> None:
     if any(rule.addresses != ("any",) for rule in outbound):
         message = "no layer here holds addresses: a rule for one port allows every peer on it"
         findings.append(Finding("addresses-not-held", message, "hold them with the container's network"))

@@ -199,7 +199,8 @@ class Origin:
         count: how often it was used in the recordings; ``denied``: how often a filter refused the call.
         programs: the files of the programs that did; empty where that is not known.
         sessions: the sessions they were in.
-        observed: how many different paths a file rule stands for; ``recordings``: in how many recordings.
+        observed: how many different paths a file rule stands for; ``recordings``: in how many
+            recordings it was, 0 for all.
         reason: why the rule is wider than what was seen.
     """
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,15 +27,20 @@ from scmm_oci.policy.model import (
 )
 from scmm_oci.policy.text import Flow, FlowList
 from scmm_oci.policy.text import dump as dump_text
+from scmm_oci.schema import Steps
 
 _HEADER = """\
 # What a program may do. Check it, edit it, then make a profile of it; docs/formats.md explains every key.
 """
 
 
-def dump(policy: Policy) -> bytes:
-    """The policy as YAML, in UTF-8, with a comment on top. Sections that say nothing are left out."""
-    return dump_text(to_document(policy), header=_HEADER)
+def dump(policy: Policy, *, comments: Mapping[Steps, str] | None = None) -> bytes:
+    """The policy as YAML, in UTF-8, with a comment on top. Sections that say nothing are left out.
+
+    Args:
+        comments: path in the document → a comment to stand above it (policy.explain).
+    """
+    return dump_text(to_document(policy), header=_HEADER, comments=comments or {})
 
 
 def to_document(policy: Policy) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from scmm_oci.capture import file
 from scmm_oci.capture.model import Host, LossKind, Phase
 from scmm_oci.errors import BadInput
 from scmm_oci.policy import document
+from scmm_oci.policy.decisions import Decisions
 from scmm_oci.policy.infer import infer, name_of, runtime_names
 from scmm_oci.policy.model import Action
 from scmm_oci.tables.arch import Arch
@@ -51,12 +52,12 @@ def test_nginx():
 
 
 def test_settings():
-    settings = infer([capture(NGINX)], default_errno="ENOSYS", name="web").policy.settings
+    settings = infer([capture(NGINX)], Decisions(default_errno="ENOSYS", name="web")).policy.settings
     assert settings.default_action is Action.DENY
     assert settings.default_errno == "ENOSYS"
     assert settings.log_denials is False
     assert settings.architectures == (Arch.X86_64,)
-    assert infer([capture(NGINX)], name="web").policy.metadata.name == "web"
+    assert infer([capture(NGINX)], Decisions(name="web")).policy.metadata.name == "web"
 
 
 @pytest.mark.parametrize(
@@ -72,12 +73,12 @@ def test_settings():
 )
 def test_what_the_engine_refused_is_answered_as_the_engine_did(errno, default, rule):
     refused = call("keyctl", 0, denied=3, denied_errno=errno)
-    result = infer([capture(app(call("read"), refused))], default_errno=default)
+    result = infer([capture(app(call("read"), refused))], Decisions(default_errno=default))
     assert rules(result.policy).get("keyctl") == rule
     assert codes(result) == ([] if errno == "ENOSYS" else ["denied-by-engine"])
     # Control: had it passed once, it would be allowed.
     passed = call("keyctl", 1, denied=3, denied_errno=errno)
-    result = infer([capture(app(call("read"), passed))], default_errno=default)
+    result = infer([capture(app(call("read"), passed))], Decisions(default_errno=default))
     assert rules(result.policy)["keyctl"] == ("allow", None)
     assert codes(result) == ["partly-denied"]
 
@@ -157,7 +158,7 @@ def test_incomplete_captures_are_refused_with_every_loss():
         f"capture 'nginx': is incomplete: lost-calls (3×): no table was left {way_out}",
         f"capture 'nginx': is incomplete: cut-short (1×): recovered after a crash {way_out}",
     ]
-    accepted = infer([incomplete], accept_incomplete=True)
+    accepted = infer([incomplete], Decisions(accept_incomplete=True))
     assert accepted.policy == infer([capture(NGINX)]).policy
     assert codes(accepted)[:2] == ["incomplete", "incomplete"]
 
@@ -178,7 +179,7 @@ def test_no_kind_of_loss_is_taken_without_consent(kind, way_out):
         infer([incomplete])
     told = f"is incomplete: {kind} (1×): x ({way_out} take it as it is with --accept-incomplete)"
     assert str(caught.value) == f"capture 'nginx': {told}"
-    accepted = infer([incomplete], accept_incomplete=True)
+    accepted = infer([incomplete], Decisions(accept_incomplete=True))
     assert codes(accepted)[0] == "incomplete"
     # Control: nothing was lost.
     assert "incomplete" not in codes(infer([capture(NGINX)]))
@@ -187,7 +188,7 @@ def test_no_kind_of_loss_is_taken_without_consent(kind, way_out):
 def test_io_uring_is_a_loss_of_the_capture_and_a_finding_of_the_policy():
     loss = {"kind": "io-uring", "count": 1, "detail": "x"}
     document = app(call("io_uring_setup"), complete=False, losses=[loss])
-    assert codes(infer([capture(document)], accept_incomplete=True)) == ["incomplete", "io-uring"]
+    assert codes(infer([capture(document)], Decisions(accept_incomplete=True))) == ["incomplete", "io-uring"]
 
 
 def test_captures_of_different_machines_do_not_mix():
@@ -234,11 +235,11 @@ def test_the_order_and_number_of_inputs_do_not_matter(inputs, random):
     shuffled = fitting + fitting[:1]
     random.shuffle(shuffled)
     try:
-        expected = infer(fitting, accept_incomplete=True)
+        expected = infer(fitting, Decisions(accept_incomplete=True))
     except BadInput as error:
         assert "no capture holds a call" in str(error)
         return
-    result = infer(shuffled, accept_incomplete=True)
+    result = infer(shuffled, Decisions(accept_incomplete=True))
     assert result == expected
     assert document.dump(result.policy) == document.dump(expected.policy)
     entered = {name_of(one) for found in fitting for _, one in found.calls(Phase.APP) if one.entered}

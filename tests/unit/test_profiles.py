@@ -1,19 +1,22 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from policy_samples import policies
+from policy_samples import rules
 
-from scmm_oci.compiled.profiles import oci_profile
+from scmm_oci.compiled.profiles import ACTIONS, oci_profile
 from scmm_oci.errors import BadInput
 from scmm_oci.oci.seccomp import OciAction, parse
+from scmm_oci.policy.answers import Answers, expanded
 from scmm_oci.policy.model import (
     Action,
     ArgType,
     Constraint,
     Match,
+    MatchType,
     Network,
+    Operator,
     PathRule,
     Policy,
     RunAs,
@@ -153,15 +156,99 @@ def test_what_a_profile_cannot_hold_is_told():
         filesystem=(PathRule("/", ("execute",)),),
         network=Network(),
     )
-    findings = oci_profile(whole, NOTHING).findings
-    assert [finding.code for finding in findings] == ["not-in-profile"] * 4
+    (finding,) = oci_profile(whole, NOTHING).findings
+    assert finding.code == "not-in-profile"
+    assert finding.message.endswith("not the policy's capabilities, filesystem, network, run_as")
     assert oci_profile(Policy(), NOTHING).findings == ()
 
 
-def test_constraints_are_refused_not_dropped():
-    rule = SyscallRule("mmap", Action.ALLOW, constraints=(Constraint(2, ArgType.INTEGER, (Match("1"),)),))
-    with pytest.raises(BadInput, match=r"\.syscalls\[0\]\.constraints: constraints on mmap cannot"):
-        oci_profile(Policy(syscalls=(rule,)), NOTHING)
+def checked(name, *constraints, action=Action.ALLOW):
+    return SyscallRule(name, action, constraints=constraints)
+
+
+def conditions(profile, name):
+    """Each rule with conditions for a call: its action, and them as (index, operator, value, second value)."""
+    return [
+        (rule.action, [(one.index, one.op.value, one.value, one.value_two) for one in rule.args])
+        for rule in profile.syscalls
+        if name in rule.names and rule.args
+    ]
+
+
+def test_constraints_are_conditions():
+    masked = "SCMP_CMP_MASKED_EQ"
+    low = 0xFFFF_FFFF
+    rules = (
+        checked("socket", Constraint(0, ArgType.INTEGER, allowed=("AF_UNIX", "AF_INET"))),
+        checked("openat", Constraint(2, ArgType.FLAGS, allowed=("O_RDONLY", "O_CLOEXEC"))),
+        checked("mmap", Constraint(2, ArgType.FLAGS, denied=("PROT_EXEC",))),
+        checked("personality", Constraint(0, ArgType.INTEGER, op=Operator.EQ, value=8)),
+        checked("lseek", Constraint(1, ArgType.INTEGER, op=Operator.LT, value=1 << 40)),
+    )
+    profile = parse(oci_profile(Policy(syscalls=rules), NOTHING).json)
+    allow = OciAction.ALLOW
+    # An int counts with its low half only: all else the kernel cuts off.
+    assert conditions(profile, "socket") == [(allow, [(0, masked, low, 1)]), (allow, [(0, masked, low, 2)])]
+    assert conditions(profile, "openat") == [(allow, [(2, masked, low & ~0o2000000, 0)])]
+    assert conditions(profile, "mmap") == [(allow, [(2, masked, 4, 0)])]
+    assert conditions(profile, "personality") == [(allow, [(0, "SCMP_CMP_EQ", 8, 0)])]
+    assert conditions(profile, "lseek") == [(allow, [(1, "SCMP_CMP_LT", 1 << 40, 0)])]
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (
+            (
+                checked("lseek", Constraint(1, ArgType.INTEGER, op=Operator.GE, value=1)),
+                checked("lseek", Constraint(2, ArgType.INTEGER, allowed=("SEEK_SET",)), action=Action.KILL),
+            ),
+            "two rules for lseek can hold at once, one to allow and one to kill",
+        ),
+        (
+            (
+                checked(
+                    "lseek",
+                    Constraint(1, ArgType.INTEGER, op=Operator.GE, value=1),
+                    Constraint(1, ArgType.INTEGER, op=Operator.LE, value=5),
+                ),
+            ),
+            "two comparisons of one argument of lseek cannot be written",
+        ),
+        (
+            (
+                checked("lseek", Constraint(1, ArgType.INTEGER, op=Operator.GE, value=1)),
+                SyscallRule("lseek", Action.KILL),
+            ),
+            "where none of its constraints holds cannot be written",
+        ),
+        (
+            (checked("openat", Constraint(1, ArgType.PATH, (Match("/etc/passwd"),))),),
+            "argument 1 of openat is the address of a path, which no filter can read",
+        ),
+        (
+            (checked("lseek", Constraint(1, ArgType.INTEGER, (Match("1*", MatchType.GLOB),))),),
+            "a glob pattern cannot be tested by a filter",
+        ),
+    ],
+)
+def test_what_conditions_cannot_say_is_refused_not_dropped(rules, expected):
+    with pytest.raises(BadInput, match=expected):
+        oci_profile(Policy(syscalls=rules), NOTHING)
+
+
+def test_the_runtime_keeps_what_it_needs_of_a_checked_call():
+    flags = Constraint(0, ArgType.FLAGS, allowed=("CLONE_VM", "CLONE_NEWUSER"))
+    option = Constraint(0, ArgType.INTEGER, allowed=("PR_SET_NAME",))
+    rules = Policy(syscalls=(checked("clone", flags), checked("prctl", option)))
+    needs = Floor(frozenset({"clone", "prctl", "read"}), ("x",))
+    compiled = oci_profile(rules, needs)
+    assert [len(args) for _, args in conditions(compiled.profile, "clone")] == [1, 1]
+    assert (OciAction.ALLOW, [(0, "SCMP_CMP_MASKED_EQ", 0x7E020000, 0)]) in conditions(compiled.profile, "clone")
+    assert answers(compiled.profile)["prctl"] == (OciAction.ALLOW, None)
+    assert [finding.code for finding in compiled.findings] == ["floor-unconstrained"]
+    assert conditions(compiled.profile, "prctl") == []
+    assert len(conditions(oci_profile(rules, NOTHING).profile, "prctl")) == 1
 
 
 _floors = st.builds(
@@ -169,26 +256,57 @@ _floors = st.builds(
 )
 
 
-@given(policies(), _floors)
-def test_a_profile_allows_nothing_outside_policy_and_floor(given_policy, needs):
-    stripped = tuple(SyscallRule(rule.name, rule.action, rule.errno) for rule in given_policy.syscalls)
-    bare = Policy(settings=given_policy.settings, syscalls=stripped)
-    compiled = oci_profile(bare, needs)
+def verdict(profile, name, values):
+    """What a runtime's filter answers: the rule without conditions, one whose conditions hold, or the default."""
+    tests = {
+        "SCMP_CMP_EQ": lambda value, one: value == one.value,
+        "SCMP_CMP_NE": lambda value, one: value != one.value,
+        "SCMP_CMP_LT": lambda value, one: value < one.value,
+        "SCMP_CMP_LE": lambda value, one: value <= one.value,
+        "SCMP_CMP_GE": lambda value, one: value >= one.value,
+        "SCMP_CMP_GT": lambda value, one: value > one.value,
+        "SCMP_CMP_MASKED_EQ": lambda value, one: value & one.value == one.value_two,
+    }
+    found = {
+        (rule.action, rule.errno_ret)
+        for rule in profile.syscalls
+        if name in rule.names and all(tests[one.op](values[one.index], one) for one in rule.args)
+    }
+    plain = [rule for rule in profile.syscalls if name in rule.names and not rule.args]
+    assert len(found) <= 1
+    assert len(plain) <= 1
+    assert not plain or not conditions(profile, name)
+    return next(iter(found), (profile.default_action, profile.default_errno_ret))
+
+
+@settings(max_examples=60)
+@given(rules(["socket", "openat", "mmap", "clone", "lseek", "read"]), st.sampled_from(Action), _floors, st.data())
+def test_a_profile_answers_as_the_policy_does(these, default, needs, data):
+    assume(default is not Action.NOTIFY)
+    whole = Policy(settings=Settings(default_action=default), syscalls=these)
+    try:
+        compiled = oci_profile(whole, Floor(needs.names - {rule.name for rule in these}, ("x",)))
+    except BadInput:
+        assume(False)
     profile = parse(compiled.json)
     assert profile == compiled.profile
-    found = answers(profile)
-    allowed = {name for name, answer in found.items() if answer[0] in (OciAction.ALLOW, OciAction.LOG)}
-    permitted = {rule.name for rule in stripped if rule.action in (Action.ALLOW, Action.LOG)}
-    refused = {rule.name for rule in stripped} - permitted
-    assert allowed <= permitted | needs.names
-    assert not allowed & refused
-    if bare.settings.default_action not in (Action.ALLOW, Action.LOG):
-        known = set().union(*(syscalls.numbers(arch) for arch in bare.settings.architectures))
-        assert allowed == (permitted | (needs.names & known)) - refused
-    # One rule for each name, and the same bytes whatever the order of the rules.
-    assert sum(len(rule.names) for rule in profile.syscalls) == len(found)
-    turned = Policy(settings=bare.settings, syscalls=stripped[::-1])
-    assert oci_profile(turned, needs).json == compiled.json
+    expected = Answers(whole, Arch.X86_64)
+    spoken = {rule.name for rule in expanded(these, Arch.X86_64)}
+    interesting = [value for rule in profile.syscalls for one in rule.args for value in (one.value, one.value_two)]
+    numbers = st.sampled_from([0, 1, 2**32, 2**64 - 1, *interesting]) | st.integers(0, 2**64 - 1)
+    for name in sorted(spoken & {"socket", "openat", "mmap", "clone", "lseek", "read"}):
+        for _ in range(4):
+            values = {index: data.draw(numbers) ^ data.draw(st.sampled_from([0, 0, 1, 2**32])) for index in range(6)}
+            answer = expected.of(name, values)
+            number = answer.number if answer.action in (Action.DENY, Action.TRACE) else None
+            assert verdict(profile, name, values) == (ACTIONS[answer.action], number)
+    known = set(syscalls.numbers("x86_64"))
+    for name in sorted(known - spoken):
+        action = verdict(profile, name, dict.fromkeys(range(6), 0))[0]
+        passes = name in needs.names or default.passes
+        assert (action in (OciAction.ALLOW, OciAction.LOG)) == passes
+    turned = Policy(settings=whole.settings, syscalls=these[::-1])
+    assert oci_profile(turned, Floor(needs.names - {rule.name for rule in these}, ("x",))).json == compiled.json
 
 
 def test_a_floor_measured_elsewhere_is_told():

@@ -1,0 +1,47 @@
+"""Comments for a new policy: what each of its sections means, and what of it is held by which layer.
+
+They are for a person who reads such a policy for the first time; nothing reads them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from scmm_oci.policy.model import Policy, Protocol
+from scmm_oci.schema import Steps
+from scmm_oci.tables.privileges import UNSEEN
+
+
+def comments(policy: Policy) -> Mapping[Steps, str]:
+    """Path in the policy's document → the comment above it."""
+    found: dict[Steps, str] = {}
+    if policy.syscalls:
+        found["syscalls",] = "System calls by name, and how often each was made. Others get the default action."
+    if policy.capabilities and set(UNSEEN) <= set(policy.capabilities):
+        found["capabilities",] = (
+            f"Capabilities that calls were seen to use, and {', '.join(UNSEEN)},\n"
+            "whose use by root shows in no call. Take out what the program can do without."
+        )
+    elif policy.capabilities is not None:
+        found["capabilities",] = "Capabilities that calls were seen to use."
+    if policy.filesystem is not None:
+        found["filesystem",] = (
+            "Landlock rights by path. Those of a directory hold for everything beneath it; a wildcard stands for the files\n"
+            "that are there when the program starts; `on_missing: precreate` makes a file that the program will make."
+        )
+    if policy.network is not None:
+        found["network",] = _network(policy)
+    if policy.scopes is not None:
+        found["scopes",] = "What cannot be reached outside of the program's own processes (Landlock ABI 6, Linux 6.12)."
+    if policy.transitions is not None:
+        found["transitions",] = "Which call may follow which in a thread."
+    return found
+
+
+def _network(policy: Policy) -> str:
+    text = "Landlock holds TCP ports (ABI 4, Linux 6.7). No layer here holds addresses: those are for the reader."
+    network = policy.network
+    rules = (*network.outbound, *network.inbound) if network is not None else ()
+    if any(rule.protocol is Protocol.UDP for rule in rules):
+        text += "\nUDP ports are held from ABI 10 on (Linux 7.2); before that every one is allowed."
+    return text
