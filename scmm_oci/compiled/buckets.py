@@ -65,11 +65,11 @@ def _settle_one(bucket: Bucket, settings: Settings) -> None:
     entry = bucket.entry(settings)
     if not entry.constrained:
         return
-    written = conditional(bucket.name, entry, settings)
     fallback = Answer.of(entry.plain, settings)
-    if fallback != Answer.of(None, settings) and any(
-        Answer.of(rule, settings) != fallback for rule in entry.constrained
-    ):
+    if all(Answer.of(rule, settings) == fallback for rule in entry.constrained):
+        return
+    written = conditional(bucket.name, entry, settings)
+    if fallback != Answer.of(None, settings):
         bucket.instead = written
 
 

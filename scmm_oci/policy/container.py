@@ -12,8 +12,9 @@ from scmm_oci.policy.model import Applies, Policy, SyscallRule
 from scmm_oci.policy.scopes import MACHINES
 from scmm_oci.tables.arch import Arch
 
-# What podman gives a container that asks for nothing (containers/common 0.50, pkg/config/default.go), and Docker
-# (moby, oci/caps/defaults.go). tests/runtime compares both with the engines.
+# What a container that asks for nothing has: under podman by the containers.conf that distributions ship
+# (containers-common; podman's own default, without that file, is Docker's), and under Docker (moby,
+# oci/caps/defaults.go). tests/runtime compares them with the engines.
 PODMANS_CAPABILITIES = frozenset(
     {
         "CAP_CHOWN",

@@ -267,7 +267,7 @@ def _pieces(
     preferred = [
         Scope.of(other)
         for position, other in plain
-        if Answer.of(other, settings) != answer and (position < number or not first)
+        if rule.constraints or (Answer.of(other, settings) != answer and (position < number or not first))
     ]
     scope = Scope.of(rule)
     left = scope.without(preferred)

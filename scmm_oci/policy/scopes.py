@@ -70,7 +70,7 @@ class Scope:
     def __sub__(self, other: Scope) -> tuple[Scope, ...]:
         """What is left of this without the other: scopes that have no container in common."""
         if not self & other:
-            return (self,)
+            return (self,) if self else ()
         left: list[Scope] = []
         rest = self
         for word in sorted(other.present - self.present):
