@@ -61,7 +61,7 @@ def conditional(name: str, entry: Entry, settings: Settings, more: tuple[Alterna
     by_answer: dict[Answer, set[Alternative]] = {}
     for rule in entry.constrained:
         answer = Answer.of(rule, settings)
-        if answer != fallback:
+        if answer != fallback:  # else it says what holds anyway
             by_answer.setdefault(answer, set()).update(_alternatives(name, rule.constraints, settings))
     if more:
         allowed = next((one for one in by_answer if one.action.passes), None)
@@ -72,7 +72,9 @@ def conditional(name: str, entry: Entry, settings: Settings, more: tuple[Alterna
     for answer, ways in sorted(by_answer.items()):
         for way in sorted(_shortest(ways)):
             result.append((answer, _written(name, way)))
-    if fallback != default:
+    if not by_answer and fallback != default:
+        result.append((fallback, ()))
+    elif fallback != default:
         every = [way for ways in by_answer.values() for way in ways]
         result += [(fallback, _written(name, way)) for way in _rest(name, every)]
     return result
@@ -112,7 +114,7 @@ def _disagreements(name: str, by_answer: dict[Answer, set[Alternative]]) -> None
     for (first, ways), (second, others) in combinations(sorted(by_answer.items()), 2):
         for way in sorted(ways):
             for other in sorted(others):
-                if not _apart(way, other):
+                if not (_apart(way, other) or _apart(other, way)):
                     message = (
                         f"two rules for {name} can hold at once, one to {first.action} and one to {second.action}: "
                         "a profile does not say which wins"

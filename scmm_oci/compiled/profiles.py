@@ -85,7 +85,7 @@ def oci_profile(policy: Policy, floor: Floor) -> Compiled:
         message = "has rules that depend on the container"
         raise BadInput([Problem(".syscalls", message, "choose one with policy.container")])
     settings = policy.settings
-    findings = [*floor.findings, *_left_out(policy)]
+    findings = [*floor.findings, *left_out(policy)]
     known: set[str] = set().union(*(syscalls.numbers(arch) for arch in settings.architectures))
     default = _written(Answer.of(None, settings))
     spoken = {name: entry for name, entry in entries(policy).items() if name in known}
@@ -93,7 +93,7 @@ def oci_profile(policy: Policy, floor: Floor) -> Compiled:
         name: _written(Answer.of(entry.plain, settings)) for name, entry in spoken.items() if not entry.constrained
     }
     limited = _conditional(spoken, settings, floor, findings)
-    findings += _floor_denied(policy, floor)
+    findings += floor_denied(policy, floor)
     if floor.names and settings.arch not in (Arch.X86_64, Arch.X86):
         message = f"what runtimes need was measured on x86_64, not on {settings.arch}"
         findings.append(Finding("floor-not-measured", message, "try the profile before you rely on it"))
@@ -192,7 +192,7 @@ def _default_in_full(rest: set[str], default: _Answer) -> tuple[Rule, ...]:
     return (Rule(tuple(sorted(rest)), *default),)
 
 
-def _left_out(policy: Policy) -> list[Finding]:
+def left_out(policy: Policy) -> list[Finding]:
     sections = {
         "capabilities": bool(policy.capabilities),
         "filesystem": policy.filesystem is not None,
@@ -211,7 +211,7 @@ def _left_out(policy: Policy) -> list[Finding]:
     return findings
 
 
-def _floor_denied(policy: Policy, floor: Floor) -> list[Finding]:
+def floor_denied(policy: Policy, floor: Floor) -> list[Finding]:
     def refused(rule: SyscallRule) -> bool:
         return rule.action not in (Action.ALLOW, Action.LOG) and rule.name in floor.names
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scmm_oci.compiled.buckets import buckets_of, settle
-from scmm_oci.compiled.profiles import ACTIONS, _floor_denied, _left_out, profile_flags
+from scmm_oci.compiled.profiles import ACTIONS, floor_denied, left_out, profile_flags
 from scmm_oci.compiled.rich_rest import complete
 from scmm_oci.compiled.rich_rules import Writer, grouped
 from scmm_oci.errors import Finding
@@ -57,13 +57,13 @@ def to_rich(policy: Policy, *, engine: Engine | None = None, floor: Floor | None
     writer = Writer(settings, engine)
     rules = _in_order(policy)
     buckets = buckets_of(rules)
-    findings = [*_left_out(policy)]
+    findings = [*left_out(policy)]
     architectures, mappings = _architectures(settings, findings)
     added: list[RichRule] = []
     extra: set[str] = set()
     settle(buckets, settings)
     if floor is not None:
-        findings = [*floor.findings, *findings, *_floor_denied(policy, floor)]
+        findings = [*floor.findings, *findings, *floor_denied(policy, floor)]
         added, extra = complete(policy, buckets, floor, writer, findings)
     default = Answer.of(None, settings)
     number, name = writer.errno(default)

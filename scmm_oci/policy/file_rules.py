@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from scmm_oci.errors import BadInput, Finding
 from scmm_oci.policy.decisions import CreatedFiles, Decisions, Generalise
-from scmm_oci.policy.proposals import Need, Proposal
 from scmm_oci.policy.model import OnMissing, Origin, PathRule
 from scmm_oci.policy.patterns import Kind, Pattern, PatternSet, escape
+from scmm_oci.policy.proposals import Need, Proposal
 from scmm_oci.policy.protected import protected_root
 from scmm_oci.tables.vocabulary import ACCESS_RIGHTS
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Landlock's file rights (linux/landlock.h) in the seed system's order, our additions, and `remove` for both that remove.
+# Landlock's file rights (linux/landlock.h) in the seed system's order, then what it lacks; `remove` is for both.
 ACCESS_RIGHTS = (
     "execute",
     "write_file",

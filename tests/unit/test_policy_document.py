@@ -10,12 +10,11 @@ from policy_samples import policies
 from samples import app, as_bytes, call
 
 from scmm_oci.capture import file
-from scmm_oci.capture.model import Phase, SessionKind
 from scmm_oci.errors import BadInput
 from scmm_oci.policy import document, model
 from scmm_oci.policy.infer import infer
 from scmm_oci.schema import _validator
-from scmm_oci.tables import errnos, syscalls, vocabulary
+from scmm_oci.tables import errnos, vocabulary
 from scmm_oci.tables.arch import Arch
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -116,7 +115,8 @@ network:
         "nor a number (did you mean 'PROT_EXEC'?; known: PROT_EXEC, PROT_GROWSDOWN, PROT_GROWSUP, PROT_NONE, "
         "PROT_READ, PROT_SEM, PROT_WRITE)",
         "line 24, column 14, .syscalls[4].constraints[1].arg: '6' is not a known value (known: 0, 1, 2, 3, 4, 5)",
-        "line 27, column 9, .syscalls[4].constraints[2]: constrains nothing (give match, allowed or denied, or op with value)",
+        "line 27, column 9, .syscalls[4].constraints[2]: constrains nothing "
+        "(give match, allowed or denied, or op with value)",
         "line 29, column 16, .capabilities[0]: 'NET_ADMN' is not a capability (did you mean 'CAP_NET_ADMIN'?)",
         f"line 33, column 16, .filesystem.rules[0].access[0]: 'remvoe' is not a known value "
         f"(did you mean 'remove'?; known: {rights})",
