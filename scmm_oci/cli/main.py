@@ -22,9 +22,11 @@ VERBS = {
     "show": ("scmm_oci.cli.show", "Print what captures hold."),
     "import-strace": ("scmm_oci.cli.import_strace", "Make a capture of what strace wrote."),
     "import-profile": ("scmm_oci.cli.import_profile", "Make a policy of a seccomp profile that Docker or podman has."),
-    "merge": ("scmm_oci.cli.merge", "Put captures into one file, kept apart."),
+    "merge": ("scmm_oci.cli.merge", "Put captures into one file, kept apart, or make one policy of several."),
     "extract": ("scmm_oci.cli.extract", "Make a policy and a seccomp profile from captures."),
     "groups": ("scmm_oci.cli.groups", "Print the named groups of system calls that policies can use."),
+    "diff": ("scmm_oci.cli.diff", "Tell what one policy does differently from another."),
+    "lint": ("scmm_oci.cli.lint", "Find what is dangerous, useless or impossible in policies."),
     "compile": ("scmm_oci.cli.compile", "Make a seccomp profile from a policy that you edited."),
 }
 
@@ -89,6 +91,16 @@ def show(argv: Sequence[str] | None = None) -> int:
 def merge(argv: Sequence[str] | None = None) -> int:
     """Run ``scmm-merge``."""
     return _verb("merge", argv)
+
+
+def diff(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-diff``."""
+    return _verb("diff", argv)
+
+
+def lint(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-lint``."""
+    return _verb("lint", argv)
 
 
 def groups(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,86 @@
+"""``scmm diff``: what one policy does differently from another, as a table or JSON, and as a gate for CI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import click
+
+from scmm_oci.cli.inputs import Given, captures_in, policies_in, read_files
+from scmm_oci.cli.output import console, data, plain, say, tell
+from scmm_oci.errors import BadInput, Problem
+from scmm_oci.policy.diff import Difference, Kind, differences
+from scmm_oci.policy.infer import infer
+from scmm_oci.policy.model import Policy
+
+_EXAMPLE = """\b
+Examples:
+  scmm-diff old.scmm.yaml new.scmm.yaml
+  scmm-diff web.scmm.yaml today.scmm-cap --new fail --gone warn"""
+
+_GATES = click.Choice(["fail", "warn", "ignore"])
+_COLOURS = {Kind.NEW: "green", Kind.GONE: "red", Kind.CHANGED: "yellow"}
+
+
+@click.command(epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("first", metavar="POLICY")
+@click.argument("second", metavar="POLICY|CAPTURE")
+@click.option(
+    "--new", type=_GATES, default="fail", show_default=True, help="What to do about what only the second has."
+)
+@click.option("--gone", type=_GATES, default="fail", show_default=True, help="… about what only the first has.")
+@click.option("--changed", type=_GATES, default="fail", show_default=True, help="… about what both have, differently.")
+@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON on stdout.")
+@click.pass_context
+def diff(context: click.Context, *, first: str, second: str, new: str, gone: str, changed: str, as_json: bool) -> None:
+    """Tell what the second policy does differently. For a capture, a policy is made of it as `scmm extract` does.
+
+    Meaning is compared, not text: order, groups and their calls, or a rule that another one covers are no difference;
+    neither are names, origins and comments. What is marked + may allow more than the first policy does.
+
+    The exit code is 0 if there is nothing, 1 for differences of a kind that is to fail, and 2 for bad input.
+    Differences to warn of are told on stderr, and those to ignore not at all.
+    """
+    before, after = read_files([first, second])
+    if before.is_capture:
+        hint = "the other way round, or make a policy of it first: `scmm extract`"
+        raise BadInput([Problem(first, "is a capture; the first is a policy", hint)])
+    policies = policies_in([before] if after.is_capture else [before, after])
+    later = _inferred(after) if after.is_capture else policies[1]
+    gates = {Kind.NEW: new, Kind.GONE: gone, Kind.CHANGED: changed}
+    found = differences(policies[0], later)
+    failing = [one for one in found if gates[one.kind] == "fail"]
+    warned = [one for one in found if gates[one.kind] == "warn"]
+    if as_json:
+        data({"differences": [{**asdict(one), "gate": gates[one.kind]} for one in found], "equal": not found})
+    elif failing:
+        _print(failing)
+    for one in warned:
+        say(f"warning: {plain(f'{one.section}: {one.what} is {one.kind}: {one.before} → {one.after}')}")
+    wider = sum(one.wider for one in found)
+    say(f"{len(found)} differences, {wider} of them may allow more" if found else "no differences")
+    if failing:
+        context.exit(1)
+
+
+def _inferred(given: Given) -> Policy:
+    inference = infer(captures_in([given]))
+    tell(inference.findings)
+    return inference.policy
+
+
+def _print(found: Sequence[Difference]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    table = Table(box=None, pad_edge=False)
+    for title in ("", "section", "what", "", "before", "after"):
+        table.add_column(title, overflow="fold")
+    for one in found:
+        colour = _COLOURS[one.kind]
+        mark = Text("+" if one.wider else "", style="bold red")
+        words = [Text(plain(word)) for word in (one.section, one.what)]
+        table.add_row(mark, *words, Text(one.kind.value, style=colour), Text(plain(one.before)), Text(plain(one.after)))
+    out.print(table)

@@ -1,0 +1,284 @@
+"""What lint finds: for each rule a policy that has it, and one that is nearly the same and has it not."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from test_policy_merge import eq, policies, policy, rule
+
+from scmm_oci.policy.lint import RULES, Severity, lint
+from scmm_oci.policy.merge import canonical
+from scmm_oci.policy.model import (
+    Action,
+    ArgType,
+    Constraint,
+    LandlockScope,
+    Listener,
+    Match,
+    MatchType,
+    Network,
+    NetworkRule,
+    OnMissing,
+    Operator,
+    PathRule,
+    PortRange,
+    Protocol,
+    RunAs,
+    Settings,
+)
+
+STARTS = (rule("execve"), rule("exit_group"))
+LOADER = "/lib64/ld-linux-x86-64.so.2"
+
+
+def of(*rules, **rest):
+    return policy(*STARTS, *rules, **rest)
+
+
+def having(**changes):
+    return dataclasses.replace(of(), settings=dataclasses.replace(Settings(), **changes))
+
+
+def paths(*rules):
+    return of(filesystem=tuple(PathRule(path, tuple(access.split()), *rest) for path, access, *rest in rules))
+
+
+def network(**rules):
+    return of(network=Network(**rules))
+
+
+def number(op, value, mask=None, arg=0):
+    return Constraint(arg, ArgType.INTEGER, op=Operator(op), value=value, mask=mask)
+
+
+def values(arg, *words, denied=(), kind="integer"):
+    return Constraint(arg, ArgType(kind), allowed=words, denied=tuple(denied))
+
+
+GLOB = Constraint(0, ArgType.PATH, match=(Match("/a*", MatchType.GLOB),))
+NO_WX = values(2, kind="flags", denied=["PROT_EXEC"])
+TCP = NetworkRule(Protocol.TCP, (), (PortRange(80, 80),))
+
+# Rule, where it is, what has it, what has it not.
+CASES = [
+    ("default-allow", "settings: default_action", policy(default="allow"), policy(default="log")),
+    ("default-log", "settings: default_action", policy(default="log"), policy(default="deny")),
+    ("dangerous-call", "syscalls: mount", of(rule("mount")), of(rule("mount", "deny"))),
+    ("dangerous-call", "syscalls: mount", of(rule("@mount")), of(rule("@timer"))),
+    ("dangerous-checked", "syscalls: personality", of(rule("personality", "allow", eq(0, 8))), of(rule("personality"))),
+    ("io-uring", "syscalls: io_uring_setup", of(rule("io_uring_setup")), of(rule("io_uring_setup", "kill"))),
+    (
+        "unseen-arguments",
+        "syscalls: clone3",
+        of(rule("clone3"), rule("clone", "allow", number("masked_eq", 0, 0x7E020000))),
+        of(rule("clone3"), rule("clone")),
+    ),
+    (
+        "unseen-arguments",
+        "syscalls: openat2",
+        of(rule("openat2"), rule("openat", "allow", values(2, "O_RDONLY", kind="flags"))),
+        of(rule("openat2", "deny", errno="ENOSYS"), rule("openat", "allow", values(2, "O_RDONLY", kind="flags"))),
+    ),
+    (
+        "untestable",
+        "syscalls: open",
+        of(rule("open", "allow", GLOB)),
+        of(rule("socket", "allow", values(0, "AF_UNIX"))),
+    ),
+    (
+        "high-word",
+        "syscalls: socket",
+        of(rule("socket", "allow", number("ne", 40))),
+        of(rule("socket", "allow", values(0, denied=["AF_VSOCK"]))),
+    ),
+    # A number that is allowed alone is refused with more in its high half; one that is denied alone gets by.
+    (
+        "high-word",
+        "syscalls: socket",
+        of(rule("socket"), rule("socket", "deny", number("eq", 40))),
+        of(rule("socket", "allow", number("eq", 40))),
+    ),
+    (
+        "high-word",
+        "syscalls: socket",
+        of(rule("socket"), rule("socket", "deny", number("masked_eq", 40, (1 << 64) - 1))),
+        of(rule("socket"), rule("socket", "deny", number("masked_eq", 40, (1 << 32) - 1))),
+    ),
+    (
+        "high-word",
+        "syscalls: socket",
+        of(rule("socket", "allow", number("ge", 2))),
+        of(rule("socket", "allow", number("lt", 2))),
+    ),
+    # clone's flags have 64 bits.
+    (
+        "high-word",
+        "syscalls: socket",
+        of(rule("socket", "allow", number("gt", 2))),
+        of(rule("clone", "allow", number("gt", 2))),
+    ),
+    (
+        "never-decides",
+        "syscalls: socket",
+        of(rule("socket"), rule("socket", "allow", eq(0, 1))),
+        of(rule("socket", "log"), rule("socket", "allow", eq(0, 1))),
+    ),
+    (
+        "never-decides",
+        "syscalls: socket",
+        of(rule("socket", "allow", values(0, "AF_UNIX", denied=["AF_UNIX"]))),
+        of(rule("socket", "allow", values(0, "AF_UNIX", denied=["AF_INET"]))),
+    ),
+    (
+        "never-decides",
+        "syscalls: socket",
+        of(rule("socket", "allow", eq(0, 1)), rule("socket", "allow", eq(0, 1), eq(1, 1))),
+        of(rule("socket", "log", eq(0, 1)), rule("socket", "allow", eq(0, 1), eq(1, 1))),
+    ),
+    (
+        "group-overridden",
+        "syscalls: @timer",
+        None,
+        of(rule("@timer"), rule("timer_create", "kill")),
+    ),
+    ("same-as-default", "syscalls: mount", of(rule("mount", "deny")), of(rule("mount", "deny", errno="ENOSYS"))),
+    # Without the rule a profile answers ENOSYS; and a group would allow it.
+    ("same-as-default", "syscalls: mount", of(rule("mount", "deny")), of(rule("clone3", "deny"))),
+    ("same-as-default", "syscalls: mount", of(rule("mount", "deny")), of(rule("@mount"), rule("mount", "deny"))),
+    ("write-exec-memory", "syscalls: mprotect", of(rule("mprotect")), of(rule("mprotect", "allow", NO_WX))),
+    ("terminal-input", "syscalls: ioctl", of(rule("ioctl")), of(rule("ioctl", "allow", values(1, "TCGETS")))),
+    ("notify-pointer", "syscalls: openat", of(rule("openat", "notify")), of(rule("setuid", "notify"))),
+    ("no-execve", "syscalls: execve", policy(rule("exit_group")), policy(rule("exit_group"), rule("execve"))),
+    ("no-exit", "syscalls: exit_group", policy(rule("execve")), policy(rule("execve"), rule("exit"))),
+    ("trace-without-tracer", "syscalls", of(rule("read", "trace")), of(rule("read", "trap"))),
+    (
+        "notify-without-listener",
+        "settings: listener",
+        of(rule("read", "notify")),
+        dataclasses.replace(of(rule("read", "notify")), settings=Settings(listener=Listener("/run/x"))),
+    ),
+    ("log-denials", "settings: log_denials", having(log_denials=True), having()),
+    (
+        "too-many-rules",
+        "syscalls",
+        of(*(rule("read", "allow", eq(0, value)) for value in range(128))),
+        of(*(rule("read", "allow", eq(0, value)) for value in range(127))),
+    ),
+    ("bad-arch-action", "settings: bad_arch_action", having(bad_arch_action=Action.DENY), having()),
+    (
+        "write-exec-file",
+        "filesystem: /a",
+        paths(("/a", "execute"), ("/a/b", "write_file")),
+        paths(("/a", "execute"), ("/ab", "write_file")),
+    ),
+    (
+        "write-exec-file",
+        "filesystem: /a/b",
+        paths(("/a/b", "execute"), ("/a", "make_reg")),
+        paths(("/a/b", "execute"), ("/a", "read_file")),
+    ),
+    (
+        "loader-runs-written",
+        f"filesystem: {LOADER}",
+        paths((LOADER, "execute"), ("/data", "read_file write_file")),
+        paths((LOADER, "execute"), ("/data", "write_file"), ("/lib", "read_file")),
+    ),
+    (
+        "loader-runs-written",
+        "filesystem: /lib64",
+        paths(("/lib64", "execute"), ("/data", "read_file"), ("/data/x", "write_file")),
+        paths(("/bin/true", "execute"), ("/data", "read_file"), ("/data/x", "write_file")),
+    ),
+    (
+        "secret-readable",
+        "filesystem: /etc/shadow",
+        paths(("/etc/shadow", "read_file")),
+        paths(("/etc/passwd", "read_file")),
+    ),
+    ("secret-readable", "filesystem: /etc", paths(("/etc", "read_file")), paths(("/etc", "read_dir"))),
+    ("protected-root", "filesystem: /etc/**", paths(("/etc/**", "read_file")), paths(("/etc/hosts", "read_file"))),
+    ("protected-root", "filesystem: /", paths(("/", "read_file")), paths(("/srv/data/**", "read_file"))),
+    (
+        "precreate-protected",
+        "filesystem: /etc/x",
+        paths(("/etc/x", "write_file", OnMissing.PRECREATE)),
+        paths(("/etc/x", "write_file", OnMissing.SKIP), ("/data/x", "write_file", OnMissing.PRECREATE)),
+    ),
+    (
+        "covered-rule",
+        "filesystem: /a/b",
+        paths(("/a", "read_file"), ("/a/b", "read_file")),
+        paths(("/a", "read_file"), ("/a/b", "execute")),
+    ),
+    (
+        "covered-rule",
+        "filesystem: /a/*",
+        paths(("/a", "read_file"), ("/a/*", "read_file")),
+        paths(("/b", "read_file"), ("/a/*", "read_file")),
+    ),
+    (
+        "addresses-not-held",
+        "network: outbound",
+        network(outbound=(NetworkRule(Protocol.TCP, ("10.0.0.0/8",)),)),
+        network(outbound=(NetworkRule(Protocol.TCP, ("any",)),)),
+    ),
+    ("udp-needs-abi-10", "network: inbound", network(inbound=(NetworkRule(Protocol.UDP),)), network(inbound=(TCP,))),
+    ("scopes-need-abi-6", "scopes", of(scopes=(LandlockScope.SIGNAL,)), of(scopes=())),
+    ("run-as-root", "settings: run_as", having(run_as=RunAs(0, 5)), having(run_as=RunAs(5, 0))),
+    (
+        "strong-capability",
+        "capabilities: CAP_SYS_ADMIN",
+        of(capabilities=("CAP_SYS_ADMIN",)),
+        of(capabilities=("CAP_NET_BIND_SERVICE",)),
+    ),
+]
+
+
+def overridden():
+    from scmm_oci.tables import groups
+
+    return of(rule("@timer"), *(rule(one.name, "kill") for one in groups.expand("@timer")))
+
+
+@pytest.mark.parametrize(("code", "place", "bad", "good"), CASES)
+def test_each_rule_finds_what_it_is_for_and_nothing_else(code, place, bad, good):
+    found = [one for one in lint(bad if bad is not None else overridden()) if one.id == code]
+    assert [one.place for one in found] and place in {one.place for one in found}
+    assert {one.severity for one in found} == {RULES[code].severity}
+    assert all(one.message and one.remedy for one in found)
+    assert [one for one in lint(good) if one.id == code] == []
+
+
+def test_what_the_runtime_needs():
+    refused = of(rule("mount", "kill"), rule("getpid", "allow"))
+    floor = frozenset({"mount", "getpid", "futex"})
+    assert [one.place for one in lint(refused, floor=floor) if one.id == "floor-refused"] == ["syscalls: mount"]
+    assert [one for one in lint(refused) if one.id == "floor-refused"] == []
+
+
+def test_every_rule_is_tested_here():
+    assert {case[0] for case in CASES} | {"floor-refused"} == set(RULES)
+
+
+def test_a_plain_policy_has_nothing():
+    good = of(
+        rule("read"),
+        rule("write"),
+        filesystem=(PathRule("/srv/data/x", ("read_file",)),),
+        network=Network(outbound=(TCP,)),
+    )
+    assert lint(good) == ()
+
+
+def test_the_worst_comes_first():
+    found = lint(of(rule("mount"), rule("ioctl"), rule("getpid", "deny"), default="deny"))
+    assert [one.severity for one in found] == [Severity.DANGER, Severity.WARNING, Severity.NOTE]
+
+
+@settings(max_examples=60, deadline=None)
+@given(policies())
+def test_any_policy_can_be_linted_and_useless_rules_go_when_it_is_made_canonical(one):
+    assert lint(one) == lint(one)
+    assert not [
+        found for found in lint(canonical(one)) if found.id == "never-decides" and "can never" not in found.message
+    ]
