@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from samples import NGINX, app, as_bytes, call, nginx
+from interviewed import RICH
+from samples import NGINX, app, as_bytes, call, file_use, nginx
 
 from scmm_oci.cli.main import VERBS, extract, main
 from scmm_oci.oci.seccomp import parse
@@ -53,14 +54,26 @@ def test_what_is_said(work, capsys):
     assert main(["extract", "-i", "nginx.scmm-cap", "-o", "p.yaml", "--oci", "p.json"]) == 0
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == [
+    lines = err.splitlines()
+    assert lines[:5] == [
+        "p.yaml and p.json: 8 calls for the program, 36 more for the runtime",
+        "calls: 8 allow, 1 deny",
+        "calls whose arguments are checked: 1",
+        "file rules: 6 exact paths",
+        "network rules: inbound tcp 80",
+    ]
+    # Then patterns, and findings after everything.
+    assert lines[5] == "patterns not taken, as they would open a protected place:"
+    assert lines[6].startswith("  --accept '/run/**': make_reg for /run and everything beneath it")
+    notes = [line for line in lines if line.startswith("note: ")]
+    assert lines[-len(notes) :] == notes
+    assert notes[:3] == [
         "note: the runtime was seen to call sysinfo, which our table of its needs lacks: allowed too; "
         "is that what a runtime does? [recorded-floor]",
         "note: a filter that was there already refused keyctl (EPERM, 1×): it is not allowed; "
         "to allow it, record with --security-opt seccomp=unconfined [denied-by-engine]",
         "note: a filter of the engine refused personality (1×) and let it pass otherwise; "
-        "that filter looks at its arguments, which this policy does not [partly-denied]",
-        "p.yaml and p.json: 8 calls for the program, 36 more for the runtime",
+        "that filter looks at its arguments [partly-denied]",
     ]
     assert len(allowed(work / "p.json")) == 8 + 36
 
@@ -70,11 +83,14 @@ def test_json(work, capsys):
     result = json.loads(capsys.readouterr().out)
     assert (result["program"], result["floor"], result["policy"], result["profile"]) == (8, 36, None, "p.json")
     assert result["floor_entries"] == ["any-program", "runc-start", "runc-exec", "go-runtime", "recorded"]
-    assert [finding["code"] for finding in result["findings"]] == [
-        "recorded-floor",
-        "denied-by-engine",
-        "partly-denied",
-    ]
+    codes = [finding["code"] for finding in result["findings"]]
+    assert codes[:3] == ["recorded-floor", "denied-by-engine", "partly-denied"]
+    assert result["calls"] == {"allow": 8, "deny": 1}
+    assert [one["pattern"] for one in result["waiting"]] == ["/run/**"]
+    assert [one["pattern"] for one in result["proposals"]] == ["/var/log/nginx/**"]
+    assert result["proposals"][0]["automatic"] is False
+    assert result["network"][0]["ports"] == ["80"]
+    assert result["flags"] == []
     assert not (work / "p.yaml").exists()
 
 
@@ -181,12 +197,198 @@ def test_a_flood_of_errors_is_cut(work, capsys):
         (["-i", "nginx.scmm-cap", "-o", "x", "--default-errno", "EPREM"], "did you mean 'EPERM'?"),
         (["-i", "nginx.scmm-cap", "-o", "x", "--runtime", "rnuc"], "'rnuc' is not one of"),
         (["--frob"], "No such option"),
+        (["-i", "nginx.scmm-cap", "-o", "x", "--resume"], "needs a terminal"),
     ],
 )
 def test_bad_usage(work, capsys, command, expected):
     assert extract(command) == 2
     assert expected in capsys.readouterr().err
     assert not (work / "x").exists()
+
+
+BAD_FLAGS = {
+    "--default-action=notify": "'notify' is not an action for the default",
+    "--default-errno=EPREM": "did you mean 'EPERM'?",
+    "--category=fils=deny": "did you mean 'files'?",
+    "--category=files=some": "'some' is not a choice",
+    "--category=files=top:x": "has no number after top:",
+    "--categories=files,nowhere": "'nowhere' is not a category",
+    "--allow=opennat": "did you mean 'openat'?",
+    "--call=read=alow": "did you mean 'allow'?",
+    "--arguments=some": "known: none, sensitive, all",
+    "--check-argument=socket": "is not CALL:N",
+    "--check-argument=socket:6": "N is 0 to 5",
+    "--open-argument=sockt:0": "did you mean 'socket'?",
+    "--unseen-arguments=no": "known: allow, enosys",
+    "--generalise=maybe": "known: evidence, none",
+    "--accept=etc/*": "absolute path",
+    "--reject=/a/**/b": "--reject '/a/**/b'",
+    "--leave-out=/a//b": "--leave-out '/a//b'",
+    "--missing-files=ask": "known: precreate, parentdir, skip",
+    "--created-files=ask": "known: auto, precreate, parentdir, skip",
+    "--home=here": "--home",
+    "--addresses=some": "known: any, observed",
+    "--leave-out-port=tcp/443": "is not DIRECTION/PROTOCOL/PORT",
+    "--leave-out-port=outbound/tcp/65536": "is not DIRECTION/PROTOCOL/PORT",
+}
+
+
+def test_bad_flags_are_told_all_at_once(work, capsys):
+    assert extract(["-i", "nginx.scmm-cap", "-o", "x", *BAD_FLAGS]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    for flag, told in BAD_FLAGS.items():
+        place = flag.partition("=")[0]
+        assert any(place in line and told in line for line in lines), flag
+    assert all(line.startswith("error: ") for line in lines)
+    assert not (work / "x").exists()
+
+
+@pytest.mark.parametrize(("flag", "told"), BAD_FLAGS.items())
+def test_each_bad_flag_alone(work, capsys, flag, told):
+    assert extract(["-i", "nginx.scmm-cap", "-o", "x", flag]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--allow", "read", "--deny", "read"], "two actions: allow and deny"),
+        (["--accept", "/a/*", "--reject", "/a/*"], "is rejected too"),
+        (["--check-argument", "mmap:2", "--open-argument", "mmap:2"], "is left open too"),
+        (["--category", "files=deny", "--category", "files=top"], "files has two choices"),
+        (["--category", "files=top:3", "--category", "network=top"], "top has two numbers"),
+        (["--categories", "files", "--category", "network=allow"], "network is none of --categories"),
+    ],
+)
+def test_flags_that_contradict_each_other(work, capsys, flags, told):
+    assert extract(["-i", "nginx.scmm-cap", "-o", "x", *flags]) == 2
+    assert told in capsys.readouterr().err
+    assert extract(["-i", "nginx.scmm-cap", "-o", "x", *flags[:2]]) == 0
+
+
+def policy_of(work, *flags):
+    assert extract(["-i", "nginx.scmm-cap", "-o", "f.yaml", *flags]) == 0
+    return read_policy(work / "f.yaml")
+
+
+def calls_of(policy):
+    return {rule.name for rule in policy.syscalls if rule.action == "allow"}
+
+
+def test_flags_do_what_they_say(work):
+    usual = policy_of(work)
+    everything = {"accept4", "clone", "epoll_wait", "getcwd", "openat", "personality", "read", "write"}
+    assert calls_of(usual) == everything
+    assert calls_of(policy_of(work, "--category=files=deny")) == {"accept4", "clone", "epoll_wait", "personality"}
+    assert calls_of(policy_of(work, "--category=files=deny", "--allow=read")) >= {"read", "accept4"}
+    assert calls_of(policy_of(work, "--category=files=review")) == calls_of(policy_of(work, "--category=files=deny"))
+    assert calls_of(policy_of(work, "--category=files=top:2")) == everything - {"write", "getcwd"}
+    assert calls_of(policy_of(work, "--categories=files, network")) == {"accept4", "getcwd", "openat", "read", "write"}
+    assert calls_of(policy_of(work, "--deny=write")) == everything - {"write"}
+    actions = {
+        rule.name: rule.action for rule in policy_of(work, "--kill=write", "--log=read", "--call=clone=trap").syscalls
+    }
+    assert (actions["write"], actions["read"], actions["clone"]) == ("kill", "log", "trap")
+    assert policy_of(work, "--default-action=log").settings.default_action == "log"
+    assert {"pread64", "accept"} & calls_of(policy_of(work, "--portable"))
+    constrained = {rule.name for rule in usual.syscalls if rule.constraints}
+    assert constrained == {"clone"}
+    for flags in (["--arguments=none"], ["--open-argument=clone:0"]):
+        assert not any(rule.constraints for rule in policy_of(work, *flags).syscalls)
+    for flags in (["--arguments=all"], ["--check-argument=openat:2"]):
+        assert "openat" in {rule.name for rule in policy_of(work, *flags).syscalls if rule.constraints}
+    assert policy_of(work, "--no-files").filesystem is None and usual.filesystem
+    assert policy_of(work, "--no-network").network is None and usual.network.inbound
+    assert policy_of(work, "--leave-out-port=inbound/tcp/80").network.inbound == ()
+    assert policy_of(work, "--no-capabilities").capabilities is None and usual.capabilities is not None
+    assert policy_of(work, "--transitions").transitions and usual.transitions is None
+    paths = {rule.path for rule in usual.filesystem}
+    assert {"/etc/nginx/nginx.conf", "/etc/nginx/conf.d"} <= paths and "/etc/nginx/**" not in paths
+    accepted = {rule.path for rule in policy_of(work, "--accept=/etc/nginx/**").filesystem}
+    assert "/etc/nginx/**" in accepted and "/etc/nginx/nginx.conf" not in accepted
+    left = {rule.path for rule in policy_of(work, "--leave-out=/etc/**").filesystem}
+    assert left == {path for path in paths if not path.startswith("/etc")}
+
+
+def test_choices_without_effect_are_told(work, capsys):
+    flags = ["--allow=ptrace", "--deny=mount", "--accept=/nowhere/*", "--reject=/no/*", "--leave-out=/not/**"]
+    flags += ["--check-argument=socket:5", "--leave-out-port=outbound/tcp/1"]
+    assert extract(["-i", "nginx.scmm-cap", "-o", "x", *flags]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "[unused-choice]" in line]
+    assert len(told) == len(flags)
+    for word in ("ptrace", "mount", "/nowhere/*", "/no/*", "/not/**", "argument 5 of socket", "outbound/tcp/1"):
+        assert sum(word in line for line in told) == 1, word
+    used = ["--allow=read", "--accept=/etc/nginx/*", "--leave-out=/usr/sbin/nginx", "--check-argument=socket:0"]
+    assert extract(["-i", "nginx.scmm-cap", "-o", "x", *used, "--leave-out-port=inbound/tcp/80"]) == 0
+    assert "unused-choice" not in capsys.readouterr().err
+
+
+def test_patterns_are_told_with_what_they_newly_allow(work, capsys):
+    (work / "r").write_bytes(as_bytes(RICH))
+    assert extract(["-i", "r", "-o", "x"]) == 0
+    err = capsys.readouterr().err
+    assert "patterns taken, with what they newly allow:\n" in err
+    assert "  /srv/in/*: read_file for every file that is directly in /srv/in" in err
+    assert all(line.isprintable() for line in err.splitlines())
+    # And with the flag that is given, a protected one is taken.
+    assert extract(["-i", "nginx.scmm-cap", "-o", "x", "--accept", "/run/**"]) == 0
+    err = capsys.readouterr().err
+    assert "--accept '/run/**'" not in err and "  /run/**: make_reg for /run" in err
+
+
+def test_long_lists_are_cut_and_json_has_all(work, capsys):
+    uses = [file_use(f"/etc/d{number}/{kind}", access=["read_file"]) for number in range(30) for kind in range(9)]
+    uses += [file_use(f"/etc/d{number}", flags=0o200000, access=["read_dir"]) for number in range(30)]
+    (work / "r").write_bytes(as_bytes({**RICH, "files": uses}))
+    assert extract(["-i", "r", "-o", "x", "--json"]) == 0
+    out, err = capsys.readouterr()
+    waiting = json.loads(out)["waiting"]
+    assert len(waiting) >= 30
+    assert f"  … and {len(waiting) - 8} more, with --json" in err.splitlines()
+    assert sum("--accept" in line for line in err.splitlines()) == 8
+
+
+def test_an_edited_policy_is_updated_in_place(work, capsys):
+    assert extract(["-i", "nginx.scmm-cap", "-o", "p.yaml", "--deny", "write"]) == 0
+    text = (work / "p.yaml").read_text()
+    assert "name: write" not in text
+    mine = text.replace("  - {name: accept4", "  # the server's own\n  - {name: accept4")
+    assert mine != text
+    (work / "p.yaml").write_text(mine)
+    assert extract(["-i", "nginx.scmm-cap", "--update", "p.yaml"]) == 0
+    now = (work / "p.yaml").read_text()
+    assert "  # the server's own\n  - {name: accept4" in now and "name: write" in now
+    assert extract(["-i", "nginx.scmm-cap", "-o", "fresh.yaml"]) == 0
+    assert read_policy("p.yaml") == read_policy("fresh.yaml")
+    # Another output leaves it as it is; without the flag comments go.
+    assert extract(["-i", "nginx.scmm-cap", "--update", "p.yaml", "-o", "q.yaml", "--deny", "read"]) == 0
+    assert (work / "p.yaml").read_text() == now and "the server's own" in (work / "q.yaml").read_text()
+    assert extract(["-i", "nginx.scmm-cap", "-o", "p.yaml"]) == 0
+    assert "the server's own" not in (work / "p.yaml").read_text()
+
+
+def test_what_is_no_policy_is_not_updated(work, capsys):
+    (work / "p.yaml").write_text("a: 1\n")
+    assert extract(["-i", "nginx.scmm-cap", "--update", "p.yaml"]) == 2
+    assert (work / "p.yaml").read_text() == "a: 1\n"
+    assert extract(["-i", "nginx.scmm-cap", "--update", "none.yaml"]) == 2
+    assert "none.yaml" in capsys.readouterr().err
+
+
+def test_a_stopped_interview_is_mentioned_and_left_alone(work, capsys):
+    (work / "p.yaml.interview").write_text("{}")
+    assert extract(["-i", "nginx.scmm-cap", "-o", "p.yaml"]) == 0
+    assert "[interview]" in capsys.readouterr().err
+    assert (work / "p.yaml.interview").read_text() == "{}"
+    assert extract(["-i", "nginx.scmm-cap", "-o", "q.yaml"]) == 0
+    assert "[interview]" not in capsys.readouterr().err
+
+
+def test_help_is_in_sections(capsys):
+    assert main(["extract", "--help"]) == 0
+    out = capsys.readouterr().out
+    titles = [line[:-1] for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert titles[:6] == ["Input and output", "How it runs", "System calls", "Arguments", "Files", "Network"]
 
 
 def test_stats(work, capsys):
@@ -198,7 +400,8 @@ def test_stats(work, capsys):
     assert err == ""
     assert all(character.isprintable() or character == "\n" for character in out)
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert lines[:6] == [
+    first = lines.index("capture: nginx")
+    assert lines[first : first + 6] == [
         "capture: nginx",
         "recorded: 2026-11-22T09:42:16Z – 2026-11-22T09:42:19Z",
         "host: Linux 6.18.44, x86_64",
@@ -207,6 +410,15 @@ def test_stats(work, capsys):
         "complete: yes",
     ]
     assert "main 0 setup 2 4 mount 3, prctl 1" in lines
+    assert "files 4 50 openat 30, read 15, write 4, getcwd 1" in lines
+    assert "/etc 3 0 1 read_dir 1, read_file 1" in lines
+    assert "/usr/sbin/nginx 1 1" in lines
+    assert "inbound tcp 80 1 0.0.0.0" in lines
+    assert "socket 0 1 AF_INET" in lines
+    # Both together: twice of each.
+    assert "together: 2 recordings" in lines
+    assert "files 4 100 openat 60, read 30, write 8, getcwd 2" in lines
+    assert "/usr/sbin/nginx 2 2" in lines
     assert "exec 1 app 2 4 read 3, getcwd 1" in lines
     assert "clone3 ENOSYS" in out
     assert "capture: ev\\x1b]0;il\\x07" in lines
@@ -223,8 +435,20 @@ def test_stats_of_an_incomplete_capture(work, capsys):
 
 def test_stats_as_json(work, capsys):
     assert extract(["-i", "nginx.scmm-cap", "--stats-only", "--json"]) == 0
-    (stats,) = json.loads(capsys.readouterr().out)
+    document = json.loads(capsys.readouterr().out)
+    (stats,) = document["recordings"]
     assert stats["complete"] is True
+    together = document["together"]
+    assert together == {key: stats[key] for key in together}
+    files = {one["directory"]: one for one in together["files"]}
+    assert files["/var"]["created"] == 1 and files["/etc"]["missing"] == 1
+    assert files["/var"]["rights"] == {"make_reg": 1, "write_file": 1}
+    assert [one["category"] for one in together["categories"]] == ["files", "network", "process", "other"]
+    assert together["network"] == [
+        {"addresses": ["0.0.0.0"], "count": 1, "direction": "inbound", "port": 80, "protocol": "tcp"}
+    ]
+    ioctl = next(one for one in together["arguments"] if one["call"] == "ioctl")
+    assert ioctl["open_ended"] is True and ioctl["count"] == 2
     app_phase = stats["sessions"][0]["phases"]["app"]
     assert app_phase == {
         "names": 7,
@@ -318,8 +542,8 @@ def test_an_edited_policy_is_compiled(work, capsys):
     program = {rule.name for rule in read_policy("p.yaml").syscalls if rule.action == "allow"}
     assert program <= allowed(work / "same.json")
     text = (work / "p.yaml").read_text()
-    assert "  - name: accept4\n    action: allow\n" in text
-    (work / "p.yaml").write_text(text.replace("name: accept4\n    action: allow", "name: accept4\n    action: kill"))
+    assert "name: accept4, action: allow" in text
+    (work / "p.yaml").write_text(text.replace("name: accept4, action: allow", "name: accept4, action: kill"))
     assert main(["compile", "-i", "p.yaml", "--oci", "edited.json", "--runtime", "runc"]) == 0
     assert allowed(work / "same.json") - allowed(work / "edited.json") == {"accept4"}
     capsys.readouterr()
