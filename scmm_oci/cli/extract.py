@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from scmm_oci.capture.model import Capture
-from scmm_oci.cli.decided import choices_of, command_line, decision_options, flags_of
+from scmm_oci.cli.decided import choices_of, command_line, flags_of
+from scmm_oci.cli.decision_options import decision_options
 from scmm_oci.cli.made import in_short, made, patterns_in_short
 from scmm_oci.cli.options import check_outputs, floor_options
 from scmm_oci.cli.output import data, plain, say, tell

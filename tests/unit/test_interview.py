@@ -12,7 +12,7 @@ from interviewed import RICH, rich
 from samples import app, as_bytes, call, file_use, nginx, program
 
 from scmm_oci.capture import file
-from scmm_oci.cli import decided
+from scmm_oci.cli import decision_options
 from scmm_oci.cli.decided import choices_of, command_line, flags_of
 from scmm_oci.cli.interview import course, session
 from scmm_oci.cli.interview.conversation import Conversation, Outcome
@@ -44,7 +44,7 @@ def parsed(flags):
     """What a command line with these flags chooses."""
 
     @click.command()
-    @decided.decision_options
+    @decision_options.decision_options
     def command(**values):
         pass
 
@@ -634,7 +634,7 @@ def any_choices(draw):
     ports = st.tuples(st.sampled_from(["inbound", "outbound"]), st.sampled_from(["tcp", "udp"]), st.integers(0, 65535))
     decisions = Decisions(
         name=draw(st.none() | st.text(max_size=5)),
-        default_action=draw(st.sampled_from(decided.DEFAULT_ACTIONS)),
+        default_action=draw(st.sampled_from(decision_options.DEFAULT_ACTIONS)),
         default_errno=draw(st.sampled_from(["EPERM", "ENOSYS", "4095"])),
         accept_incomplete=draw(st.booleans()),
         categories=categories,
