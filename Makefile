@@ -32,6 +32,7 @@ bench: setup  ## what recording costs, side by side with what there was before
 	tools/setup-debian bench
 	$(BIN)/python -m benchmarks.percall
 	$(BIN)/python -m benchmarks.start --install-incumbent
+	$(BIN)/python -m benchmarks.policies
 
 soak: setup  ## the long proofs
 	SCMM_SOAK=1 $(BIN)/python -m pytest

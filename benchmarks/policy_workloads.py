@@ -7,6 +7,7 @@ anything else has mounted. Each says what its container holds and executes, and 
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from abc import ABC
 from collections.abc import Mapping, Sequence
@@ -64,8 +65,12 @@ class Workload(ABC):
 
 
 def _there(pid: int, *words: str, check: bool = True) -> str:
-    done = run(["nsenter", f"--net=/proc/{pid}/ns/net", *words], timeout=60, check=check)
-    return done.stdout
+    space = f"/proc/{pid}/ns/net"
+    try:
+        os.readlink(space)
+    except OSError:
+        raise RigError("it has ended") from None
+    return run(["nsenter", f"--net={space}", *words], timeout=60, check=check).stdout
 
 
 class Nginx(Workload):
