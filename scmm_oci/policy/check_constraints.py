@@ -37,12 +37,12 @@ def check_constraint(constraint: dict[str, Any], call: str, arches: list[Arch], 
     for key in ("allowed", "denied"):
         for index, word in enumerate(constraint.get(key, ())):
             if word is not None and kind in ("integer", "flags"):
-                yield from _word(word, call, number, arches, (*path, key, index))
+                yield from _word(word, call, number, arches, (*path, key, index), narrow=True)
     for index, match in enumerate(constraint.get("match", ())):
         pattern = (match or {}).get("pattern")
         exact = (match or {}).get("type", "exact") == "exact"
         if pattern is not None and kind in ("integer", "flags") and exact:
-            yield from _word(pattern, call, number, arches, (*path, "match", index, "pattern"))
+            yield from _word(pattern, call, number, arches, (*path, "match", index, "pattern"), narrow=True)
     for key in ("value", "mask"):
         if constraint.get(key) is not None:
             yield from _word(constraint[key], call, number, arches, (*path, key))
@@ -69,9 +69,14 @@ def _shape(constraint: dict[str, Any], kind: str, path: Steps) -> Iterator[Found
         yield _bad(path, "masked_eq needs a mask" if op == "masked_eq" else f"{op} takes no mask")
 
 
-def _word(word: int | str, call: str, arg: int, arches: list[Arch], path: Steps) -> Iterator[Found]:
+def _word(
+    word: int | str, call: str, arg: int, arches: list[Arch], path: Steps, *, narrow: bool = False
+) -> Iterator[Found]:
     fitting = [arch for arch in arches if constraints.value_of(call, arg, word, arch) is not None]
     if fitting == arches:
+        if narrow and any(constraints.is_too_wide(call, arg, word, arch) for arch in arches):
+            hint = "to compare all 64, write op"
+            yield _bad(path, f"{short(word)} has more than the 32 bits that the kernel takes of it", hint)
         return
     if fitting:
         rest = ", ".join(arch for arch in arches if arch not in fitting)

@@ -133,6 +133,18 @@ def value_of(call: str, arg: int, word: int | str, arch: Arch) -> int | None:
     return total
 
 
+def is_too_wide(call: str, arg: int, word: int | str, arch: Arch) -> bool:
+    """Whether a word of ``allowed``, ``denied`` or ``match`` is a number that the argument never has.
+
+    Of an int the kernel takes 32 bits, and a number beyond them would stand for another one: 1 << 32 for 0. What an
+    int becomes where it is extended by its sign is as good as the int.
+    """
+    value = value_of(call, arg, word, arch)
+    if value is None or _width(call, arg, arch) > LOW:
+        return False
+    return value > LOW and value >> 31 != FULL >> 31
+
+
 def alternatives(constraints: Sequence[Constraint], call: str, arch: Arch) -> tuple[Alternative, ...]:
     """The ways in which all constraints of a rule can hold: one of them must, with every test in it.
 
@@ -184,9 +196,9 @@ def _compare(constraint: Constraint, call: str, arch: Arch) -> Test:
 def _numbers(constraint: Constraint, call: str, arch: Arch, width: int) -> list[Alternative]:
     arg = constraint.arg
     chosen = [*constraint.allowed, *_exact(constraint)]
-    denied = {_number(call, arg, word, arch) & width for word in constraint.denied}
+    denied = {_narrow(call, arg, word, arch) & width for word in constraint.denied}
     if chosen:
-        values = {_number(call, arg, word, arch) & width for word in chosen} - denied
+        values = {_narrow(call, arg, word, arch) & width for word in chosen} - denied
         return [(Test(arg, Operator.EQ, value, width),) for value in sorted(values)]
     return [(Test(arg, Operator.EQ, value, mask),) for value, mask in others(denied, width)]
 
@@ -197,8 +209,8 @@ def _flags(constraint: Constraint, call: str, arch: Arch, width: int) -> list[Al
     numbers = 0
     for field in fields:
         numbers |= field
-    allowed = [_number(call, arg, word, arch) for word in (*constraint.allowed, *_exact(constraint))]
-    denied = [_number(call, arg, word, arch) for word in constraint.denied]
+    allowed = [_narrow(call, arg, word, arch) for word in (*constraint.allowed, *_exact(constraint))]
+    denied = [_narrow(call, arg, word, arch) for word in constraint.denied]
     refused = 0
     for value in denied:
         refused |= value & ~numbers
@@ -210,8 +222,8 @@ def _flags(constraint: Constraint, call: str, arch: Arch, width: int) -> list[Al
         zero |= width & ~union & ~numbers
     choices: list[list[tuple[int, int]]] = []
     for field in fields:
-        bad = {value & field for value in denied if not value & ~field and (value or field == fields[0])}
         # A word may join flags and a number (O_WRONLY|O_CREAT): its number counts as well.
+        bad = {value & field for value in denied if value & field or (not value and field == fields[0])}
         good = {value & field for value in allowed if value & field or (not value and field == fields[0])}
         if allowed:
             # Only the first number has a word for 0 (O_RDONLY, or 0 itself); the others may always be 0.
@@ -291,6 +303,12 @@ def _number(call: str, arg: int, word: int | str, arch: Arch) -> int:
     if value is None:
         raise BadInput([Problem("", f"{short(word)} is no value of argument {arg} of {call} on {arch}")])
     return value
+
+
+def _narrow(call: str, arg: int, word: int | str, arch: Arch) -> int:
+    if is_too_wide(call, arg, word, arch):
+        raise BadInput([Problem("", f"{short(word)} has more than the 32 bits of argument {arg} of {call}")])
+    return _number(call, arg, word, arch)
 
 
 def _part(call: str, arg: int, word: str, arch: Arch) -> int | None:
