@@ -109,7 +109,7 @@ def infer(
     arguments = argument_rules(shown.captures, decided, findings)
     calls = infer_calls.call_rules(shown.tallies, arguments, decided, needed, every, findings)
     if decided.portable:
-        calls = infer_calls.portable_rules(calls, shown.settings.arch, findings)
+        calls = infer_calls.portable_rules(calls, shown.tallies.keys(), shown.settings.arch, findings)
     files = None
     if decided.files:
         patterns = chosen_patterns(shown.proposals, decided)

@@ -5,7 +5,7 @@ Called by policy.infer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from scmm_oci.capture.model import SessionKind
@@ -70,7 +70,7 @@ def call_rules(
         else:
             rules[name] = _refused(name, one, origin, decisions, needed, findings)
     if decisions.unseen is Unseen.ENOSYS:
-        _use_older(rules, argument_rules, needed)
+        _use_older(rules, argument_rules, needed, findings)
     return [rule for name in sorted(rules) for rule in rules[name]]
 
 
@@ -120,13 +120,19 @@ def _use_older(
     rules: dict[str, list[SyscallRule]],
     argument_rules: Mapping[str, tuple[tuple[Constraint, ...], ...]],
     needed: frozenset[str],
+    findings: list[Finding],
 ) -> None:
     for newer, older in OLDER.items():
         before = rules.get(newer, [])
         if newer in needed or not any(rule.action is Action.ALLOW for rule in before):
             continue
         rules[newer] = [replace(rule, action=Action.DENY, errno="ENOSYS", constraints=()) for rule in before]
-        if not rules.get(older):
+        if older in rules:
+            # It was made or tried, and so decided about: what was refused is not let in through the back door.
+            if older not in needed and not any(rule.action.passes for rule in rules[older]):
+                message = f"{newer} is answered ENOSYS, and {older}, which programs then take, is refused"
+                findings.append(Finding("older-refused", message, f"allow {older}, or both will fail"))
+        else:
             reason = f"the programs take it when {newer} is answered ENOSYS"
             sets = argument_rules.get(older, ())
             origin = Origin(reason=reason)
@@ -134,13 +140,19 @@ def _use_older(
             rules[older] = [SyscallRule(older, Action.ALLOW, constraints=one, origin=origin) for one in sets] or plain
 
 
-def portable_rules(rules: list[SyscallRule], arch: Arch, findings: list[Finding]) -> list[SyscallRule]:
-    """The rules, and those for calls that another kernel or C library uses for the same job."""
+def portable_rules(
+    rules: list[SyscallRule], decided: Collection[str], arch: Arch, findings: list[Finding]
+) -> list[SyscallRule]:
+    """The rules, and those for calls that another kernel or C library uses for the same job.
+
+    Args:
+        decided: names that were made or tried in the recordings: what has no rule of these was refused on purpose.
+    """
     allowed: dict[str, list[SyscallRule]] = {}
     for rule in rules:
         if rule.action is Action.ALLOW:
             allowed.setdefault(rule.name, []).append(rule)
-    spoken = {rule.name for rule in rules if rule.action is not Action.ALLOW or rule.name in allowed}
+    spoken = {*decided, *(rule.name for rule in rules)}
     added: list[SyscallRule] = []
     for name, bringers in sorted(families.wider(allowed, arch).items()):
         if name in spoken:
@@ -169,7 +181,7 @@ def portable_rules(rules: list[SyscallRule], arch: Arch, findings: list[Finding]
 
 
 def _moved(rule: SyscallRule, name: str, arch: Arch) -> tuple[Constraint, ...] | None:
-    """The constraints of a rule on another call's arguments; None where that call hides them in memory."""
+    """The constraints of a rule on another call's arguments; None where that call hides them, or means more by them."""
     moved: list[Constraint] = []
     for constraint in rule.constraints:
         argument = constraints.argument_of(rule.name, constraint.arg, arch)
@@ -178,7 +190,8 @@ def _moved(rule: SyscallRule, name: str, arch: Arch) -> tuple[Constraint, ...] |
         index = constraints.index_of(name, argument.vocabulary, arch)
         if index is not None:
             moved.append(replace(constraint, arg=index))
-        elif any(constraints.is_structure(name, arg, arch) for arg in range(6)):
+        elif name == "creat" or any(constraints.is_structure(name, arg, arch) for arg in range(6)):
+            # creat has no flags, and means O_CREAT, O_WRONLY and O_TRUNC by that: creat(2).
             return None
         # Else it has no such argument at all: fork cannot make a namespace.
     return tuple(moved)
