@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from scmm_oci.capture.facts import SocketOperation, SocketUse
 from scmm_oci.capture.model import Capture
-from scmm_oci.errors import Finding
+from scmm_oci.errors import Finding, short
 from scmm_oci.policy.decisions import Addresses, Decisions
 from scmm_oci.policy.model import LandlockScope, Network, NetworkRule, Origin, PortRange, Protocol
 
@@ -114,8 +114,12 @@ def _gather(captures: Sequence[Capture], findings: list[Finding]) -> dict[_Key, 
                 continue
             assert use.port is not None
             one = gathered[direction_of(use), protocol, use.port]
-            if use.address:
+            if use.address and _is_address(use.address):
                 one.addresses.add(use.address)
+            elif use.address:
+                # A capture may be made by hand, or damaged; a policy with such a word could not be read.
+                message = f"{short(use.address)} is no IP address: port {use.port} has a rule without it"
+                findings.append(Finding("strange-address", message))
             one.recordings.add(number)
             one.programs.update(paths[program] for program in use.programs if program in paths)
             one.count += use.succeeded + use.failed
@@ -180,11 +184,16 @@ def _rule(
     return NetworkRule(protocol, addresses, ports, listed, origin)
 
 
-def _order(address: str) -> tuple[int, int, str]:
+def _is_address(text: str) -> bool:
     try:
-        parsed = ipaddress.ip_address(address)
+        ipaddress.ip_address(text)
     except ValueError:
-        return 9, 0, address
+        return False
+    return True
+
+
+def _order(address: str) -> tuple[int, int, str]:
+    parsed = ipaddress.ip_address(address)
     return parsed.version, int(parsed), address
 
 
