@@ -92,9 +92,11 @@ def patterns(policy: Policy) -> tuple[int, int, int]:
     return beneath, files, inner
 
 
-_HEADS = ("", "paths", "calls", "file\nrules", "of them\nDIR/**", "\nDIR/*", "\n*/FILE", "names", "names\nwith args")
-_HEADS += ("network\nrules", "YAML", "needs\nyes", "made in", "B is\nrefused", "exact:\nrefused", "two runs:\nrefused")
-_HEADS += ("two runs:\nfile rules",)
+_HEADS = (
+    *("", "paths", "calls", "file\nrules", "of them\nDIR/**", "\nDIR/*", "\n*/FILE", "names", "names\nwith args"),
+    *("network\nrules", "YAML", "needs\nyes", "made in", "B is\nrefused", "exact:\nrefused", "two runs:\nrefused"),
+    "two runs:\nfile rules",
+)
 
 
 def table(rows: Iterable[Row]) -> Table:

@@ -76,7 +76,7 @@ def _there(pid: int, *words: str, check: bool = True) -> str:
 class Nginx(Workload):
     """A master and two workers: pages, large bodies that go into files, and a cache before a second server."""
 
-    key, image, server, vital = "nginx", "services", True, "epoll_wait"
+    key, image, server, vital = "nginx", "services", True, "listen"
     command = ("/usr/sbin/nginx",)
     files: ClassVar[Mapping[str, str]] = {
         "/etc/nginx/nginx.conf": """\

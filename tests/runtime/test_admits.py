@@ -22,6 +22,7 @@ from rig.process import RigError, missing_programs
 from scmm_oci.capture.model import Capture
 from scmm_oci.compiled.profiles import oci_profile
 from scmm_oci.policy.admit import refusals
+from scmm_oci.policy.decisions import Decisions
 from scmm_oci.policy.infer import infer, runtime_names
 from scmm_oci.policy.model import PathRule, Policy
 from scmm_oci.policy.patterns import Kind, Pattern, covers
@@ -33,7 +34,7 @@ O_TRUNC = 0o1000
 DENIED = "ermission denied"
 NOT_WITHOUT = {
     "nginx": [("/var/lib/nginx/**", "make_dir", DENIED), ("/etc/nginx/nginx.conf", "read_file", DENIED)],
-    "redis": [("/var/lib/redis/**", "make_reg", DENIED), ("/usr/lib/x86_64-linux-gnu/libc.so.6", "read_file", DENIED)],
+    "redis": [("/var/lib/redis/**", "make_reg", DENIED), ("/usr/bin/redis-check-rdb", "execute", DENIED)],
     "sqlite3": [("/tmp/**", "make_dir", DENIED), ("/data/**", "remove_file", "disk I/O error")],
     "python3": [("/dev/shm/**", "make_reg", DENIED), ("/tmp/**", "remove_dir", DENIED)],
 }
