@@ -106,9 +106,10 @@ class Files:
         for rule in rules:
             pattern = Pattern.parse(rule.path)
             patterns.append(pattern)
-            rights = self._access.setdefault(pattern.text, set())
+            rights: set[str] = set()
             for right in rule.access:
                 rights.update(("remove_file", "remove_dir") if right == "remove" else (right,))
+            self._access.setdefault(pattern.text, set()).update(rights)
             if rule.on_missing is OnMissing.PARENTDIR:
                 parent = Pattern.parse(rule.path.rpartition("/")[0] or "/")
                 patterns.append(parent)

@@ -10,7 +10,7 @@ So the order of rules in a document does not matter. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from scmm_oci.policy import constraints
@@ -73,7 +73,8 @@ def expanded(rules: Iterable[SyscallRule], arch: Arch) -> tuple[SyscallRule, ...
             for given_member in groups.expand(rule.name):
                 member = groups.on_arch(given_member, arch)
                 if member is not None and member.name not in own:
-                    result.append(replace(rule, name=member.name, constraints=_conditions(member)))
+                    constraints_of = (*rule.constraints, *_conditions(member))
+                    result.append(replace(rule, name=member.name, constraints=constraints_of))
     return tuple(sorted(dict.fromkeys(result), key=lambda rule: rule.name))
 
 
@@ -113,22 +114,33 @@ class Answers:
 
     def of(self, name: str, values: Mapping[int, int]) -> Answer:
         """The answer to a call whose arguments (index → unsigned value) are all given; missing ones are 0."""
-        return self._answer(name, lambda ways: any(_holds(way, values) for way in ways))
+        return self._answer(name, lambda way: _holds(way, values), lambda way: _holds(way, values))
 
     def possible(self, name: str, values: Mapping[int, int]) -> Answer:
-        """The least restrictive answer that a call with these arguments can get, whatever the others are."""
-        return self._answer(name, lambda ways: any(_can_hold(way, values) for way in ways))
+        """The least restrictive answer that a call with these arguments can get, whatever the others are.
 
-    def _answer(self, name: str, test: object) -> Answer:
-        assert callable(test)
+        What refuses more than the fallback counts only where these arguments alone decide it. Several such rules that
+        leave no way out between them are not looked through: then the answer is too good.
+        """
+        return self._answer(name, lambda way: _must_hold(way, values), lambda way: _can_hold(way, values))
+
+    def _answer(self, name: str, worse: Callable[[Alternative], bool], better: Callable[[Alternative], bool]) -> Answer:
         fallback = self.fallback(name)
-        holding = [answer for answer, ways in self._ways.get(name, ()) if test(ways)]
-        worse = [answer for answer in holding if answer > fallback]
-        return max(worse) if worse else min([*holding, fallback])
+        refusing, passing = [], [fallback]
+        for answer, ways in self._ways.get(name, ()):
+            if answer > fallback:
+                refusing += [answer] if any(map(worse, ways)) else []
+            elif any(map(better, ways)):
+                passing.append(answer)
+        return max(refusing) if refusing else min(passing)
 
 
 def _holds(way: Alternative, values: Mapping[int, int]) -> bool:
     return all(test.holds(values.get(test.arg, 0)) for test in way)
+
+
+def _must_hold(way: Alternative, values: Mapping[int, int]) -> bool:
+    return all(test.arg in values and test.holds(values[test.arg]) for test in way)
 
 
 def _can_hold(way: Alternative, values: Mapping[int, int]) -> bool:

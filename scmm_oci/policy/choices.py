@@ -15,7 +15,6 @@ from scmm_oci.policy.decisions import Decisions, Generalise
 from scmm_oci.policy.file_rules import chosen_patterns
 from scmm_oci.policy.infer import Seen
 from scmm_oci.policy.infer_network import direction_of, protocol_of
-from scmm_oci.policy.model import Action
 from scmm_oci.policy.patterns import Pattern, PatternSet
 from scmm_oci.policy.proposals import Proposal
 
@@ -96,8 +95,7 @@ def unused(seen: Seen, choices: Choices) -> list[Finding]:
         seen: all that they show, before :func:`narrowed`.
     """
     decided = choices.decisions
-    found = [_unused(text) for text in _calls_without_effect(seen, decided)]
-    found += [_unused(text) for text in _places_without_effect(seen, decided)]
+    found = [_unused(text) for text in _places_without_effect(seen, decided)]
     if decided.files:
         found += [_unused(f"no observed path is granted by {text!r}") for text in _idle_patterns(seen, choices)]
         known = {one.pattern.text for one in seen.proposals} | set(decided.accept)
@@ -130,15 +128,6 @@ def taken(proposals: Sequence[Proposal], decisions: Decisions) -> tuple[dict[str
 
 def _unused(text: str) -> Finding:
     return Finding("unused-choice", text, "the choice has no effect")
-
-
-def _calls_without_effect(seen: Seen, decided: Decisions) -> Iterator[str]:
-    for name, action in sorted(decided.calls.items()):
-        if name not in seen.tallies or not seen.tallies[name].entered:
-            more = (
-                "" if action is not Action.DENY or decided.default_action is not Action.DENY else ", and it is denied"
-            )
-            yield f"no program made the call {name}{more}"
 
 
 def _places_without_effect(seen: Seen, decided: Decisions) -> Iterator[str]:

@@ -19,14 +19,15 @@ def comments(policy: Policy) -> Mapping[Steps, str]:
         found["syscalls",] = "System calls by name, and how often each was made. Others get the default action."
     if policy.capabilities and set(UNSEEN) <= set(policy.capabilities):
         found["capabilities",] = (
-            f"Capabilities that calls were seen to use, and {', '.join(UNSEEN)},\n"
-            "whose use by root shows in no call. Take out what the program can do without."
+            "Capabilities that calls were seen to use, and those whose use by root shows in no call:\n"
+            f"{', '.join(UNSEEN)}.\n"
+            "Take out what the program can do without."
         )
     elif policy.capabilities is not None:
         found["capabilities",] = "Capabilities that calls were seen to use."
     if policy.filesystem is not None:
         found["filesystem",] = (
-            "Landlock rights by path. Those of a directory hold for everything beneath it; a wildcard stands for the files\n"
+            "Landlock rights by path. Those of a directory hold for everything beneath it; a wildcard stands for files\n"
             "that are there when the program starts; `on_missing: precreate` makes a file that the program will make."
         )
     if policy.network is not None:

@@ -6,36 +6,52 @@ that other rules grant already, because a directory's rights hold for all beneat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import cache
 
 from scmm_oci.errors import BadInput, Finding
 from scmm_oci.policy.decisions import CreatedFiles, Decisions, Generalise
 from scmm_oci.policy.model import OnMissing, Origin, PathRule
-from scmm_oci.policy.patterns import Kind, Pattern, PatternSet, escape
+from scmm_oci.policy.patterns import Kind, Pattern, PatternSet, escape, root
 from scmm_oci.policy.proposals import Need, Proposal
 from scmm_oci.policy.protected import protected_root
 from scmm_oci.tables.vocabulary import ACCESS_RIGHTS
 
 _ORDER = {right: index for index, right in enumerate(ACCESS_RIGHTS)}
 
-# What Landlock takes for a file that is no directory (linux/landlock.h); the others are for directories.
-OF_FILES = frozenset({"execute", "write_file", "read_file", "truncate", "ioctl_dev", "resolve_unix"})
+# Paths that are patterns beyond doubt; asking policy.patterns about a hundred thousand takes a second.
+_PLAIN = re.compile(r"(?:/[a-zA-Z0-9_@%+=:,-][a-zA-Z0-9_@%+=:,.-]*){1,30}")
 
 
-def sorted_rights(rights: frozenset[str] | set[str]) -> tuple[str, ...]:
+@cache
+def sorted_rights(rights: frozenset[str]) -> tuple[str, ...]:
     """Rights in the order of the vocabulary."""
     return tuple(sorted(rights, key=_ORDER.__getitem__))
 
 
-@dataclass
 class _Rule:
-    """A rule that is being put together."""
+    """A rule that is being put together.
 
-    access: set[str] = field(default_factory=set)
-    on_missing: OnMissing = OnMissing.SKIP
-    needs: list[Need] = field(default_factory=list)
-    reason: str = ""
+    Attributes:
+        path: the path that it is of alone; None for a pattern, and for one with a variable.
+        base: what it grants everything beneath of, where that is no pattern.
+    """
+
+    __slots__ = ("access", "base", "needs", "on_missing", "path", "reason")
+
+    def __init__(self, *, path: str | None = None, base: str | None = None, reason: str = "") -> None:
+        self.path = path
+        self.base = base
+        self.reason = reason
+        self.access: frozenset[str] = frozenset()
+        self.on_missing = OnMissing.SKIP
+        self.needs: list[Need] = []
+
+    def add(self, need: Need) -> None:
+        """Grant a need."""
+        self.access = need.access if need.access >= self.access else self.access | need.access
+        self.needs.append(need)
 
 
 def chosen_patterns(proposals: Sequence[Proposal], decisions: Decisions) -> dict[Pattern, str]:
@@ -74,11 +90,11 @@ def file_rules(
     for need in needs:
         if not need.access:
             continue
-        pattern = _best(patterns.granting(need.path), need)
+        pattern = _best(patterns.granting(need.path), need) if chosen else None
         if pattern is not None:
-            rule = rules.setdefault(pattern.text, _Rule(reason=chosen[pattern]))
-            rule.access |= need.access
-            rule.needs.append(need)
+            if pattern.text not in rules:
+                rules[pattern.text] = _Rule(base=_base(pattern), reason=chosen[pattern])
+            rules[pattern.text].add(need)
         else:
             _alone(need, made, rules, decisions, findings)
     kept = _without_doubles(rules)
@@ -97,15 +113,20 @@ def _alone(need: Need, made: set[str], rules: dict[str, _Rule], decisions: Decis
         on_missing = decisions.missing_files
     elif need.created:
         on_missing, path = _created(need, made, decisions, findings)
-    try:
-        text = Pattern.parse(_home(escape(path), decisions)).text
-    except BadInput as error:
-        # A path that no policy can hold: longer than PATH_MAX, as a capture of strace may have it.
-        findings.append(Finding("unheld-path", f"{path[:60]!r} cannot stand in a policy: {error.problems[0].message}"))
-        return
-    rule = rules.setdefault(text, _Rule())
-    rule.access |= need.access
-    rule.needs.append(need)
+    text = _home(escape(path), decisions)
+    rule = rules.get(text)
+    if rule is None:
+        try:
+            if len(text) > 1024 or not _PLAIN.fullmatch(text):
+                Pattern.parse(text)
+        except BadInput as error:
+            # A path that no policy can hold: longer than PATH_MAX, as a capture of strace may have it.
+            message = f"{path[:60]!r} cannot stand in a policy: {error.problems[0].message}"
+            findings.append(Finding("unheld-path", message))
+            return
+        plain = path if not text.startswith("${") else None
+        rule = rules[text] = _Rule(path=plain, base=plain)
+    rule.add(need)
     if on_missing is not OnMissing.SKIP:
         rule.on_missing = on_missing
 
@@ -143,21 +164,37 @@ def _home(text: str, decisions: Decisions) -> str:
 
 def _without_doubles(rules: Mapping[str, _Rule]) -> dict[str, _Rule]:
     """The rules less what others grant. Only rules of single paths go: a pattern is there because it was chosen."""
-    parsed = {text: Pattern.parse(text) for text in rules}
-    every = PatternSet(parsed.values())
+    whole: dict[str, list[_Rule]] = {}
+    for rule in rules.values():
+        if rule.base is not None and rule.on_missing is OnMissing.SKIP:
+            whole.setdefault(rule.base, []).append(rule)
+    wild = {Pattern.parse(text): rule for text, rule in rules.items() if rule.base is None and rule.path is None}
+    beneath = PatternSet(pattern for pattern in wild if pattern.kind is not Kind.FILES)
     kept: dict[str, _Rule] = {}
     for text, rule in rules.items():
-        pattern = parsed[text]
-        if pattern.kind is Kind.EXACT and rule.on_missing is OnMissing.SKIP and not pattern.variables:
-            path = rule.needs[0].path if rule.needs else text
+        if rule.path is not None and rule.on_missing is OnMissing.SKIP:
             rights = set(rule.access)
-            for other in every.granting(path):
-                if other != pattern and other.kind is not Kind.FILES and len(other.parts) < len(pattern.parts):
-                    rights -= rules[other.text].access
+            directory = rule.path
+            while rights and directory != "/":
+                for other in whole.get(directory, ()):
+                    if other is not rule:
+                        rights -= other.access
+                directory = _parent(directory)
+            for other in whole.get("/", ()):
+                rights -= other.access if other is not rule else set()
+            if wild and rights:
+                rights.difference_update(*(wild[one].access for one in beneath.granting(rule.path)))
             if not rights:
                 continue
         kept[text] = rule
     return kept
+
+
+def _base(pattern: Pattern) -> str | None:
+    """The directory that a pattern without wildcards and variables grants."""
+    if pattern.kind is Kind.FILES or any(part.name is None for part in pattern.parts):
+        return None
+    return root(pattern)
 
 
 def _some(number: int, recordings: int) -> int:

@@ -25,7 +25,7 @@ OLDER = {"clone3": "clone", "openat2": "openat"}
 
 
 def actions(tallies: Mapping[str, Tally], decisions: Decisions) -> dict[str, Action]:
-    """What the decisions make of each call that was made."""
+    """What the decisions make of each call that was made, and of those that they name beside."""
     chosen: dict[str, Action] = {}
     made = {name: one for name, one in tallies.items() if one.entered}
     for name in sorted(made):
@@ -36,8 +36,7 @@ def actions(tallies: Mapping[str, Tally], decisions: Decisions) -> dict[str, Act
             names = [name for name in made if category_of(name) is category]
             names.sort(key=lambda name: (-made[name].entered, name))
             chosen.update(dict.fromkeys(names[: decisions.top], Action.ALLOW))
-    chosen.update({name: action for name, action in decisions.calls.items() if name in made})
-    return chosen
+    return chosen | dict(decisions.calls)
 
 
 def call_rules(
@@ -69,6 +68,9 @@ def call_rules(
             rules[name] = _made(name, chosen[name], origin, argument_rules.get(name, ()), decisions, needed)
         else:
             rules[name] = _refused(name, one, origin, decisions, needed, findings)
+    for name, action in sorted(decisions.calls.items()):
+        if not rules.get(name):
+            rules[name] = _decided(name, action, decisions, needed)
     if decisions.unseen is Unseen.ENOSYS:
         _use_older(rules, argument_rules, needed, findings)
     return [rule for name in sorted(rules) for rule in rules[name]]
@@ -89,6 +91,13 @@ def _made(
     if action is Action.ALLOW and sets:
         return [SyscallRule(name, action, constraints=one, origin=origin) for one in sets]
     return [SyscallRule(name, action, origin=origin)]
+
+
+def _decided(name: str, action: Action, decisions: Decisions, needed: frozenset[str]) -> list[SyscallRule]:
+    """A call that no program was seen to make."""
+    if action is Action.DENY and (decisions.default_action is Action.DENY or name in needed):
+        return []
+    return [SyscallRule(name, action, origin=Origin(reason="decided, not seen"))]
 
 
 def _refused(

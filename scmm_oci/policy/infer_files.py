@@ -9,14 +9,15 @@ later is not. So a created file is made beforehand, or granted with its director
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from scmm_oci.capture.facts import FileUse, Operation, PathState
 from scmm_oci.capture.model import Capture
 from scmm_oci.errors import Finding
 from scmm_oci.policy.decisions import Decisions
 from scmm_oci.policy.model import OnMissing
+from scmm_oci.policy.observe import programs_of
 from scmm_oci.policy.proposals import Need
 from scmm_oci.tables import operations
 
@@ -28,18 +29,35 @@ _LISTS = "read_dir"
 _LOOKS = frozenset({"ENOENT", "ENOTDIR"})
 
 
-@dataclass
-class _Gathered:
-    """A path as all recordings together have it."""
+_NOTHING: frozenset[str] = frozenset()
 
-    access: set[str] = field(default_factory=set)
-    directory: bool = False
-    created: bool = False
-    found: bool = False
-    exclusive: bool = False
-    recordings: set[int] = field(default_factory=set)
-    programs: set[str] = field(default_factory=set)
-    count: int = 0
+
+class _Gathered:
+    """A path as all recordings together have it. There can be a hundred thousand, so sets are shared until they grow.
+
+    Attributes:
+        recordings: a bit for each.
+    """
+
+    __slots__ = ("access", "count", "created", "directory", "exclusive", "found", "programs", "recordings")
+
+    def __init__(self) -> None:
+        self.access = _NOTHING
+        self.directory = False
+        self.created = False
+        self.found = False
+        self.exclusive = False
+        self.recordings = 0
+        self.programs = _NOTHING
+        self.count = 0
+
+    def note(self, use: FileUse, access: frozenset[str], number: int, programs: frozenset[str]) -> None:
+        """Add a use in a recording."""
+        self.access = access if access >= self.access else self.access | access
+        self.programs = programs if programs >= self.programs else self.programs | programs
+        self.found = self.found or use.succeeded > 0
+        self.count += use.succeeded
+        self.recordings |= 1 << number
 
 
 @dataclass(frozen=True)
@@ -55,8 +73,7 @@ def observe_files(captures: Sequence[Capture], decisions: Decisions, findings: l
     gathered: dict[str, _Gathered] = {}
     elsewhere: set[str] = set()
     for number, capture in enumerate(captures):
-        paths = {program.number: program.path for program in capture.programs}
-        made = _made(capture)
+        recording = _Recording(capture, number)
         for use in capture.files:
             if use.state is PathState.INTERNAL:
                 continue
@@ -64,13 +81,13 @@ def observe_files(captures: Sequence[Capture], decisions: Decisions, findings: l
                 if use.access or use.parent_access:
                     elsewhere.add(use.path)
                 continue
-            _gather(use, number, paths, made, gathered, decisions)
+            _gather(use, recording, gathered, decisions)
     for path in sorted(elsewhere)[:10]:
         message = f"{path} lies outside of the container's root: no rule can be made for it"
         findings.append(Finding("outside-path", message, "it came with a descriptor, which Landlock lets be"))
-    order = {
-        word: index for index, word in enumerate(sorted(set().union(*(one.programs for one in gathered.values()))))
-    }
+    order = {word: index for index, word in enumerate(sorted(programs_of(captures)))}
+    numbers = {some: frozenset(map(order.__getitem__, some)) for some in {one.programs for one in gathered.values()}}
+    recordings = {mask: _bits(mask) for mask in {one.recordings for one in gathered.values()}}
     needs = []
     for path in sorted(gathered):
         one = gathered[path]
@@ -82,89 +99,91 @@ def observe_files(captures: Sequence[Capture], decisions: Decisions, findings: l
         needs.append(
             Need(
                 path=path,
-                access=frozenset(one.access),
+                access=one.access,
                 directory=one.directory,
                 created=one.created,
                 missing=missing,
-                recordings=frozenset(one.recordings),
+                recordings=recordings[one.recordings],
                 count=one.count,
                 listed=_LISTS in one.access,
                 exclusive=one.exclusive,
-                programs=frozenset(order[program] for program in one.programs),
+                programs=numbers[one.programs],
             )
         )
-    return Observed(tuple(needs), {path: frozenset(one.programs) for path, one in gathered.items() if one.access})
+    return Observed(tuple(needs), {path: one.programs for path, one in gathered.items() if one.access})
 
 
-@dataclass
-class _Made:
-    """How names came and went in one recording: path → how often, and when."""
+class _Recording:
+    """One capture: how names came and went in it, and sets that many of its uses share.
 
-    times: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    first: dict[str, int] = field(default_factory=dict)
-    removed: dict[str, int] = field(default_factory=dict)
-    other: set[str] = field(default_factory=set)
+    Attributes:
+        times: path → how often it was made; ``removed``: paths that lost their names.
+        special: what is made but no plain file, or must be new.
+    """
 
+    def __init__(self, capture: Capture, number: int) -> None:
+        self.number = number
+        self._paths = {program.number: program.path for program in capture.programs}
+        self._programs: dict[tuple[int, ...], frozenset[str]] = {}
+        self._access: dict[tuple[str, ...], frozenset[str]] = {}
+        self.times: dict[str, int] = defaultdict(int)
+        self.removed: set[str] = set()
+        self.special: set[str] = set()
+        for use in capture.files:
+            if use.succeeded:
+                self._follow(use)
 
-def _made(capture: Capture) -> _Made:
-    made = _Made()
-    for use in capture.files:
-        if not use.succeeded:
-            continue
+    def _follow(self, use: FileUse) -> None:
         if use.created or use.operation in _MAKES_NAME:
-            made.times[use.path] += use.succeeded
-            made.first[use.path] = min(use.first, made.first.get(use.path, use.first))
+            self.times[use.path] += use.succeeded
             exclusive = use.operation is Operation.OPEN and use.flags & operations.O_EXCL
             if exclusive or use.operation in _MAKES_NAME:
-                made.other.add(use.path)
+                self.special.add(use.path)
         if use.operation in _REMOVES_NAME:
-            made.removed[use.path] = min(use.first, made.removed.get(use.path, use.first))
-    return made
+            self.removed.add(use.path)
+
+    def programs(self, numbers: tuple[int, ...]) -> frozenset[str]:
+        """The files of programs."""
+        if numbers not in self._programs:
+            self._programs[numbers] = frozenset(self._paths[one] for one in numbers if one in self._paths)
+        return self._programs[numbers]
+
+    def access(self, words: tuple[str, ...]) -> frozenset[str]:
+        """Rights as a set."""
+        if words not in self._access:
+            self._access[words] = frozenset(words)
+        return self._access[words]
+
+    def cannot_be_made(self, path: str) -> bool:
+        """Whether a file made beforehand would not serve: no plain file, must be new, or is made more than once."""
+        return path in self.special or (path in self.removed and self.times[path] > 1)
 
 
-def _gather(
-    use: FileUse,
-    number: int,
-    paths: Mapping[int, str],
-    made: _Made,
-    gathered: dict[str, _Gathered],
-    decisions: Decisions,
-) -> None:
-    programs = {paths[one] for one in use.programs if one in paths}
-    looked = not use.succeeded and set(use.errnos) <= _LOOKS and use.state is not PathState.DELETED
-    if use.access or use.operation in _MAKES_NAME or use.created:
-        one = gathered.setdefault(use.path, _Gathered())
-        one.access.update(use.access)
-        one.directory |= _LISTS in use.access or use.operation is Operation.MKDIR
-        _note(one, use, number, programs)
-        if use.path in made.times:
+def _gather(use: FileUse, recording: _Recording, gathered: dict[str, _Gathered], decisions: Decisions) -> None:
+    made = use.created or use.operation in _MAKES_NAME
+    if use.access or made:
+        one = gathered.get(use.path)
+        if one is None:
+            one = gathered[use.path] = _Gathered()
+        one.note(use, recording.access(use.access), recording.number, recording.programs(use.programs))
+        one.directory = one.directory or _LISTS in use.access or use.operation is Operation.MKDIR
+        if use.path in recording.times:
             one.created = True
-            one.exclusive |= _cannot_be_made(use.path, made)
-    elif (
-        looked
-        and use.operation in (Operation.OPEN, Operation.EXECUTE)
-        and decisions.missing_files is not OnMissing.SKIP
-    ):
+            one.exclusive = one.exclusive or recording.cannot_be_made(use.path)
+    elif decisions.missing_files is not OnMissing.SKIP and _was_missing(use):
         wanted, _ = operations.access_of(use.operation.value, flags=use.flags & ~operations.O_TRUNC)
         one = gathered.setdefault(use.path, _Gathered())
-        one.access.update(wanted)
-        one.recordings.add(number)
-        one.programs.update(programs)
+        one.note(use, frozenset(wanted), recording.number, recording.programs(use.programs))
     if use.parent_access:
         parent = gathered.setdefault(use.path.rpartition("/")[0] or "/", _Gathered())
-        parent.access.update(use.parent_access)
+        parent.note(use, recording.access(use.parent_access), recording.number, recording.programs(use.programs))
         parent.directory = True
-        _note(parent, use, number, programs)
 
 
-def _note(one: _Gathered, use: FileUse, number: int, programs: Iterable[str]) -> None:
-    one.found |= bool(use.succeeded)
-    one.count += use.succeeded
-    one.recordings.add(number)
-    one.programs.update(programs)
+def _was_missing(use: FileUse) -> bool:
+    looked = not use.succeeded and set(use.errnos) <= _LOOKS and use.state is not PathState.DELETED
+    return looked and use.operation in (Operation.OPEN, Operation.EXECUTE)
 
 
-def _cannot_be_made(path: str, made: _Made) -> bool:
-    """Whether a file made beforehand would not serve: it is no plain file, must be new, or is made more than once."""
-    again = path in made.removed and made.times[path] > 1
-    return path in made.other or again
+def _bits(mask: int) -> frozenset[int]:
+    return frozenset(number for number in range(mask.bit_length()) if mask >> number & 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from scmm_oci.errors import printable
@@ -84,6 +85,10 @@ def inline(value: Any) -> str:
     """
     if isinstance(value, str):
         return scalar(value)
+    if isinstance(value, dict):  # quicker to tell than a Mapping
+        return "{" + ", ".join([f"{_key(key, ' :')} {inline(item)}" for key, item in value.items()]) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(inline, value)) + "]"
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -92,7 +97,7 @@ def inline(value: Any) -> str:
         return str(int(value))
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_key(key, ' :')} {inline(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
+    if isinstance(value, tuple):
         return "[" + ", ".join(map(inline, value)) + "]"
     raise TypeError(f"{type(value).__name__} is not written to YAML")
 
@@ -123,6 +128,7 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+@lru_cache(maxsize=1024)
 def _key(key: str, colon: str) -> str:
     """A key with its colon. A long one is marked as a key in front; ``colon`` is what then stands behind it."""
     if not isinstance(key, str):

@@ -311,16 +311,25 @@ def test_flags_do_what_they_say(work):
 
 
 def test_choices_without_effect_are_told(work, capsys):
-    flags = ["--allow=ptrace", "--deny=mount", "--accept=/nowhere/*", "--reject=/no/*", "--leave-out=/not/**"]
+    flags = ["--accept=/nowhere/*", "--reject=/no/*", "--leave-out=/not/**"]
     flags += ["--check-argument=socket:5", "--leave-out-port=outbound/tcp/1"]
     assert extract(["-i", "nginx.scmm-cap", "-o", "x", *flags]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "[unused-choice]" in line]
     assert len(told) == len(flags)
-    for word in ("ptrace", "mount", "/nowhere/*", "/no/*", "/not/**", "argument 5 of socket", "outbound/tcp/1"):
+    for word in ("/nowhere/*", "/no/*", "/not/**", "argument 5 of socket", "outbound/tcp/1"):
         assert sum(word in line for line in told) == 1, word
     used = ["--allow=read", "--accept=/etc/nginx/*", "--leave-out=/usr/sbin/nginx", "--check-argument=socket:0"]
     assert extract(["-i", "nginx.scmm-cap", "-o", "x", *used, "--leave-out-port=inbound/tcp/80"]) == 0
     assert "unused-choice" not in capsys.readouterr().err
+
+
+def test_calls_that_nobody_made_are_decided_too(work):
+    plain = policy_of(work, "--allow=ptrace", "--kill=mount", "--deny=keyctl")
+    rules = {rule.name: rule.action.value for rule in plain.syscalls}
+    assert (rules["ptrace"], rules["mount"]) == ("allow", "kill")
+    assert "keyctl" not in rules  # the default says so
+    open_policy = policy_of(work, "--default-action=allow", "--deny=ptrace")
+    assert {rule.name: rule.action.value for rule in open_policy.syscalls}["ptrace"] == "deny"
 
 
 def test_patterns_are_told_with_what_they_newly_allow(work, capsys):

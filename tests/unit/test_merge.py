@@ -179,4 +179,4 @@ def test_statistics_of_a_set_are_of_each(work, capsys):
     assert scmm_merge(["a", "b", "-o", "ab"]) == 0
     capsys.readouterr()
     assert extract(["-i", "ab", "--stats-only", "--json"]) == 0
-    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["b", "nginx"]
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)["recordings"]] == ["b", "nginx"]
