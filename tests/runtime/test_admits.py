@@ -36,7 +36,7 @@ NOT_WITHOUT = {
     "nginx": [("/var/lib/nginx/**", "make_dir", DENIED), ("/etc/nginx/nginx.conf", "read_file", DENIED)],
     "redis": [("/var/lib/redis/**", "make_reg", DENIED), ("/usr/bin/redis-check-rdb", "execute", DENIED)],
     "sqlite3": [("/tmp/**", "make_dir", DENIED), ("/data/**", "remove_file", "disk I/O error")],
-    "python3": [("/dev/shm/**", "make_reg", DENIED), ("/tmp/**", "remove_dir", DENIED)],
+    "python3": [("/dev/shm/**", "make_reg", DENIED), ("/tmp/**", "make_dir", DENIED)],
 }
 OF_PORTS = ("nginx", "redis", "python3")
 
