@@ -12,10 +12,12 @@ from enum import StrEnum
 from typing import Any
 
 from scmm_oci.errors import BadInput, Problem, short, unknown_value
-from scmm_oci.policy.model import Action, OnMissing
+from scmm_oci.policy.model import Action, OnMissing, Protocol
 from scmm_oci.policy.patterns import Pattern
 from scmm_oci.tables import errnos, syscalls
 from scmm_oci.tables.categories import Category
+
+DIRECTIONS = ("inbound", "outbound")
 
 
 class CategoryChoice(StrEnum):
@@ -116,7 +118,7 @@ class Decisions:
 
 
 def check(decisions: Decisions) -> None:
-    """Raises BadInput with everything in the decisions that names nothing: calls, errnos, patterns."""
+    """Raises BadInput with everything in the decisions that names nothing: calls, arguments, errnos, ports, patterns."""
     found: list[Problem] = []
     known = syscalls.all_names()
     if errnos.number(decisions.default_errno) is None:
@@ -127,6 +129,19 @@ def check(decisions: Decisions) -> None:
     named += [("check", name) for name, _ in sorted(decisions.check)]
     named += [("leave_open", name) for name, _ in sorted(decisions.leave_open)]
     found += [unknown_value(place, "a system call", name, sorted(known)) for place, name in named if name not in known]
+    for place, index in [
+        *(("check", index) for _, index in sorted(decisions.check)),
+        *(("leave_open", index) for _, index in sorted(decisions.leave_open)),
+    ]:
+        if not 0 <= index <= 5:
+            found.append(Problem(place, f"argument {index}: calls have the arguments 0 to 5"))
+    for direction, protocol, port in sorted(decisions.ports):
+        if direction not in DIRECTIONS:
+            found.append(unknown_value("ports", "a direction", direction, DIRECTIONS))
+        if protocol not in list(Protocol):
+            found.append(unknown_value("ports", "a protocol", protocol, list(Protocol)))
+        if not 0 <= port <= 65535:
+            found.append(Problem("ports", f"{port} is not a port from 0 to 65535"))
     for place, texts in (("accept", decisions.accept), ("reject", decisions.reject)):
         for text in texts:
             try:
@@ -184,7 +199,7 @@ def from_document(document: object, *, source: str = "") -> Decisions:
             continue
         try:
             values[key] = _value(key, value)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, AttributeError):
             found.append(Problem(key, f"{short(value)} is no value for it"))
     if found:
         raise BadInput(found, source=source)
