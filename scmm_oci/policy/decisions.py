@@ -118,7 +118,7 @@ class Decisions:
 
 
 def check(decisions: Decisions) -> None:
-    """Raises BadInput with everything in the decisions that names nothing: calls, arguments, errnos, ports, patterns."""
+    """Raises BadInput with all in the decisions that names nothing: calls, arguments, errnos, ports, patterns."""
     found: list[Problem] = []
     known = syscalls.all_names()
     if errnos.number(decisions.default_errno) is None:
