@@ -33,6 +33,7 @@ bench: setup  ## what recording costs, side by side with what there was before
 	$(BIN)/python -m benchmarks.percall
 	$(BIN)/python -m benchmarks.start --install-incumbent
 	$(BIN)/python -m benchmarks.policies
+	$(BIN)/python -m benchmarks.extract
 
 soak: setup  ## the long proofs
 	SCMM_SOAK=1 $(BIN)/python -m pytest

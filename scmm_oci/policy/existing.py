@@ -102,6 +102,8 @@ def _evidence(group: Group) -> list[Evidence]:
         found.append(Evidence(0.9, len(names), f"the program lists the directory and opens {total} of it"))
     if changing:
         found.append(different)
+    if len(plain) < MANY:
+        return found
     endings = Counter(name.rpartition(".")[2] for name in plain if "." in name and not LIBRARY.fullmatch(name))
     # Which libraries a program loads is fixed when it is built.
     del endings["so"]
