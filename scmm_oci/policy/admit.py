@@ -6,12 +6,13 @@ there, and refused here. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from scmm_oci.capture.facts import FileUse, PathState, SocketUse
 from scmm_oci.capture.model import Capture, Phase
 from scmm_oci.policy.answers import Answers
+from scmm_oci.policy.infer_files import MAKES_NAME
 from scmm_oci.policy.infer_network import direction_of, is_ip, protocol_of
 from scmm_oci.policy.model import Network, NetworkRule, OnMissing, PathRule, Policy
 from scmm_oci.policy.observe import name_of
@@ -101,47 +102,61 @@ class Files:
     """File rules, to ask about many paths."""
 
     def __init__(self, rules: Sequence[PathRule]) -> None:
-        self._access: dict[str, set[str]] = {}
+        # Pattern → its rights, and for those that are left out where nothing is there: the path that must be.
+        self._access: dict[str, list[tuple[frozenset[str], str | None]]] = {}
         patterns = []
         for rule in rules:
             pattern = Pattern.parse(rule.path)
+            rights = frozenset(
+                each
+                for right in rule.access
+                for each in (("remove_file", "remove_dir") if right == "remove" else (right,))
+            )
+            must = _base(pattern) if rule.on_missing is OnMissing.SKIP else None
             patterns.append(pattern)
-            rights: set[str] = set()
-            for right in rule.access:
-                rights.update(("remove_file", "remove_dir") if right == "remove" else (right,))
-            self._access.setdefault(pattern.text, set()).update(rights)
+            self._access.setdefault(pattern.text, []).append((rights, must))
             if rule.on_missing is OnMissing.PARENTDIR:
-                parent = Pattern.parse(rule.path.rpartition("/")[0] or "/")
+                parent = Pattern.parse(rule.path.removesuffix("/**").rpartition("/")[0] or "/")
                 patterns.append(parent)
-                self._access.setdefault(parent.text, set()).update(rights)
+                self._access.setdefault(parent.text, []).append((rights, None))
         self._patterns = PatternSet(dict.fromkeys(patterns))
 
-    def rights(self, path: str, *, made: bool = False) -> frozenset[str]:
+    def rights(self, path: str, *, made: Collection[str] = ()) -> frozenset[str]:
         """The rights that the rules grant on a path.
 
         Args:
-            made: the file is not there when a program starts, so wildcards do not stand for it.
+            made: what is not there when a program starts: wildcards do not stand for it, and a rule for it is left
+                out unless it says otherwise.
         """
         granted: set[str] = set()
         for pattern in self._patterns.granting(path):
-            if not (made and pattern.kind is Kind.FILES):
-                granted |= self._access[pattern.text]
+            if pattern.kind is Kind.FILES and path in made:
+                continue
+            for rights, must in self._access[pattern.text]:
+                if must is None or must not in made:
+                    granted |= rights
         return frozenset(granted)
 
     def refused(self, capture: Capture) -> Iterator[Refusal]:
         """What of a capture's files the rules refuse."""
-        made = {use.path for use in capture.files if use.created and use.succeeded}
+        made = {use.path for use in capture.files if use.succeeded and (use.created or use.operation in MAKES_NAME)}
         for use in capture.files:
             if use.state in (PathState.INTERNAL, PathState.OUTSIDE) or not (use.access or use.parent_access):
                 continue
-            yield from self._missing(use, use.path, use.access, use.path in made)
-            parent = use.path.rpartition("/")[0] or "/"
-            yield from self._missing(use, parent, use.parent_access, parent in made)
+            yield from self._missing(use, use.path, use.access, made)
+            yield from self._missing(use, use.path.rpartition("/")[0] or "/", use.parent_access, made)
 
-    def _missing(self, use: FileUse, path: str, wanted: Sequence[str], made: bool) -> Iterator[Refusal]:
+    def _missing(self, use: FileUse, path: str, wanted: Sequence[str], made: Collection[str]) -> Iterator[Refusal]:
         missing = set(wanted) - self.rights(path, made=made) if wanted else set()
         if missing:
             yield Refusal("filesystem", path, f"{', '.join(sorted(missing))} ({use.operation})")
+
+
+def _base(pattern: Pattern) -> str | None:
+    """The one path that must be there for a rule to hold; None with wildcards or variables."""
+    if any(part.name is None for part in pattern.parts):
+        return None
+    return "/" + "/".join(part.name or "" for part in pattern.parts)
 
 
 def _network(network: Network, capture: Capture) -> Iterator[Refusal]:

@@ -13,9 +13,10 @@ from functools import cache
 from scmm_oci.errors import BadInput, Finding
 from scmm_oci.policy.decisions import CreatedFiles, Decisions, Generalise
 from scmm_oci.policy.model import OnMissing, Origin, PathRule
+from scmm_oci.policy.names import look
 from scmm_oci.policy.patterns import Kind, Pattern, PatternSet, escape, root
 from scmm_oci.policy.proposals import Need, Proposal
-from scmm_oci.policy.protected import protected_root
+from scmm_oci.policy.protected import ROOTS, is_secret, protected_root, within
 from scmm_oci.tables.vocabulary import ACCESS_RIGHTS
 
 _ORDER = {right: index for index, right in enumerate(ACCESS_RIGHTS)}
@@ -108,12 +109,12 @@ def _best(granting: Sequence[Pattern], need: Need) -> Pattern | None:
 
 
 def _alone(need: Need, made: set[str], rules: dict[str, _Rule], decisions: Decisions, findings: list[Finding]) -> None:
-    on_missing, path = OnMissing.SKIP, need.path
+    on_missing, text = OnMissing.SKIP, escape(need.path)
     if need.missing:
         on_missing = decisions.missing_files
     elif need.created:
-        on_missing, path = _created(need, made, decisions, findings)
-    text = _home(escape(path), decisions)
+        on_missing, text = _created(need, made, decisions, findings)
+    text = _home(text, decisions)
     rule = rules.get(text)
     if rule is None:
         try:
@@ -121,34 +122,46 @@ def _alone(need: Need, made: set[str], rules: dict[str, _Rule], decisions: Decis
                 Pattern.parse(text)
         except BadInput as error:
             # A path that no policy can hold: longer than PATH_MAX, as a capture of strace may have it.
-            message = f"{path[:60]!r} cannot stand in a policy: {error.problems[0].message}"
+            message = f"{need.path[:60]!r} cannot stand in a policy: {error.problems[0].message}"
             findings.append(Finding("unheld-path", message))
             return
-        plain = path if not text.startswith("${") else None
-        rule = rules[text] = _Rule(path=plain, base=plain)
+        plain = _base(Pattern.parse(text)) if need.created else need.path
+        plain = None if text.startswith("${") else plain
+        rule = rules[text] = _Rule(path=None if text.endswith("/**") else plain, base=plain)
     rule.add(need)
     if on_missing is not OnMissing.SKIP:
         rule.on_missing = on_missing
 
 
 def _created(need: Need, made: set[str], decisions: Decisions, findings: list[Finding]) -> tuple[OnMissing, str]:
-    """How a file that the program makes is granted, and at which path."""
+    """How what the program makes is granted: by the pattern for which path, and what to do where nothing is there."""
     way = decisions.created_files
+    itself = escape(need.path)
     if way is CreatedFiles.SKIP:
-        return OnMissing.SKIP, need.path
+        return OnMissing.SKIP, itself
     simple = not need.exclusive and not need.directory
     if (way is CreatedFiles.PRECREATE or (way is CreatedFiles.AUTO and simple)) and _parent(need.path) not in made:
-        return OnMissing.PRECREATE, need.path
+        return OnMissing.PRECREATE, itself
+    own = need.path if need.directory else None
     directory = _parent(need.path)
     while directory in made and directory != "/":
-        directory = _parent(directory)
-    root = protected_root(Pattern.parse(escape(directory.rstrip("/") or "/")))
-    if root is None:
-        return OnMissing.SKIP, directory
+        own, directory = directory, _parent(directory)
+    protected = protected_root(Pattern.parse(f"{escape(directory.rstrip('/'))}/**"))
+    if protected is None:
+        return OnMissing.SKIP, escape(directory)
+    if own is not None and way is CreatedFiles.AUTO and _is_programs_own(own):
+        return OnMissing.PRECREATE, f"{escape(own)}/**"
     message = f"{need.path} is made anew by the program: only rights on all of {directory} would allow that"
-    hint = f"--accept '{escape(directory.rstrip('/'))}/**' if you want them; it opens {root}"
+    hint = f"--accept '{escape(directory.rstrip('/'))}/**' if you want them; it opens {protected}"
     findings.append(Finding("needs-yes", message, hint))
-    return OnMissing.PRECREATE if not need.directory else OnMissing.SKIP, need.path
+    return OnMissing.PRECREATE if not need.directory else OnMissing.SKIP, itself
+
+
+def _is_programs_own(directory: str) -> bool:
+    """Whether a directory that the program makes can be made beforehand, and opened: in one that programs share."""
+    name = directory.rpartition("/")[2]
+    reserved = is_secret(directory) or any(within(directory, one) for one in ROOTS)
+    return not reserved and not look(name).random
 
 
 def _parent(path: str) -> str:

@@ -21,7 +21,8 @@ from scmm_oci.policy.observe import programs_of
 from scmm_oci.policy.proposals import Need
 from scmm_oci.tables import operations
 
-_MAKES_NAME = frozenset(
+# What gives a file a name that it had not before.
+MAKES_NAME = frozenset(
     {Operation.MKDIR, Operation.MKNOD, Operation.SYMLINK, Operation.LINK_TO, Operation.RENAME_TO, Operation.BIND}
 )
 _REMOVES_NAME = frozenset({Operation.UNLINK, Operation.RMDIR, Operation.RENAME_FROM})
@@ -30,6 +31,7 @@ _LOOKS = frozenset({"ENOENT", "ENOTDIR"})
 
 
 _NOTHING: frozenset[str] = frozenset()
+_TRUNCATE = frozenset({"truncate"})
 
 
 class _Gathered:
@@ -134,10 +136,10 @@ class _Recording:
                 self._follow(use)
 
     def _follow(self, use: FileUse) -> None:
-        if use.created or use.operation in _MAKES_NAME:
+        if use.created or use.operation in MAKES_NAME:
             self.times[use.path] += use.succeeded
             exclusive = use.operation is Operation.OPEN and use.flags & operations.O_EXCL
-            if exclusive or use.operation in _MAKES_NAME:
+            if exclusive or use.operation in MAKES_NAME:
                 self.special.add(use.path)
         if use.operation in _REMOVES_NAME:
             self.removed.add(use.path)
@@ -160,12 +162,17 @@ class _Recording:
 
 
 def _gather(use: FileUse, recording: _Recording, gathered: dict[str, _Gathered], decisions: Decisions) -> None:
-    made = use.created or use.operation in _MAKES_NAME
+    made = use.created or use.operation in MAKES_NAME
     if use.access or made:
         one = gathered.get(use.path)
         if one is None:
             one = gathered[use.path] = _Gathered()
-        one.note(use, recording.access(use.access), recording.number, recording.programs(use.programs))
+        access = recording.access(use.access)
+        if use.created and use.flags & operations.O_TRUNC and use.operation is Operation.OPEN:
+            # Of a new file nothing is cut off, and the kernel asks for no right; of one that is there by then it does
+            # (fs/namei.c, do_open): one made beforehand, or left by the run before.
+            access |= _TRUNCATE
+        one.note(use, access, recording.number, recording.programs(use.programs))
         one.directory = one.directory or _LISTS in use.access or use.operation is Operation.MKDIR
         if use.path in recording.times:
             one.created = True

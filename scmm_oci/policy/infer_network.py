@@ -134,8 +134,9 @@ def _joined(
     """Port by port; ports that the kernel chose, and so others the next time, as one range."""
     result: list[tuple[Protocol, tuple[PortRange, ...], _Gathered, str]] = []
     for protocol in Protocol:
+        own = ("inbound", protocol, 0) in gathered
         ports = {port: one for (way, kind, port), one in gathered.items() if way == direction and kind is protocol}
-        moving = _moving(ports, recordings)
+        moving = _moving(ports, recordings, own=own and direction == "outbound")
         for port in sorted(ports.keys() - moving.keys()):
             result.append((protocol, (PortRange(port, port),), ports[port], ""))
         if moving:
@@ -145,18 +146,31 @@ def _joined(
                 whole.recordings |= one.recordings
                 whole.programs |= one.programs
                 whole.count += one.count
-            reason = f"{len(moving)} ports of the range from which the kernel chooses, and others in each recording"
-            if recordings == 1:
-                reason = f"{len(moving)} ports of the range from which the kernel chooses"
+            words = f"{len(moving)} port{'s' if len(moving) > 1 else ''} of the range from which the kernel chooses"
+            reason = f"{words}, not the same in every recording" if recordings > 1 else words
             result.append((protocol, (EPHEMERAL,), whole, reason))
     return result
 
 
-def _moving(ports: Mapping[int, _Gathered], recordings: int) -> dict[int, _Gathered]:
+def _moving(ports: Mapping[int, _Gathered], recordings: int, *, own: bool) -> dict[int, _Gathered]:
+    """The ports that are others the next time.
+
+    Args:
+        own: the programs let the kernel choose ports for themselves (bind to port 0): peers on this host may be they.
+    """
     chosen = {port: one for port, one in ports.items() if EPHEMERAL.first <= port <= EPHEMERAL.last}
     fixed = {port for port, one in chosen.items() if len(one.recordings) == recordings > 1}
     varied = {port: one for port, one in chosen.items() if port not in fixed}
-    return varied if recordings > 1 or len(varied) >= _MANY else {}
+    if recordings > 1 or len(varied) >= _MANY:
+        return varied
+    return {port: one for port, one in varied.items() if own and one.addresses and all(map(_is_here, one.addresses))}
+
+
+def _is_here(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def _rule(
