@@ -59,7 +59,8 @@ def diff(context: click.Context, *, first: str, second: str, new: str, gone: str
     for one in warned:
         say(f"warning: {plain(f'{one.section}: {one.what} is {one.kind}: {one.before} → {one.after}')}")
     wider = sum(one.wider for one in found)
-    say(f"{len(found)} differences, {wider} of them may allow more" if found else "no differences")
+    many = f"{len(found)} difference{'s' if len(found) > 1 else ''}"
+    say(f"{many}, {wider} of which may allow more" if found else "no differences")
     if failing:
         context.exit(1)
 

@@ -87,7 +87,7 @@ _TABLE = (
     ("bad-arch-action", _W, "profiles cannot choose what becomes of calls of other ABIs: engines kill",
      "enforce with scmm's launcher, or leave it kill"),
     ("write-exec-file", _D, "files may be written and executed", "give programs and data different directories"),
-    ("loader-runs-written", _D, "the ELF loader may be executed, and runs any file that is readable, also written ones",
+    ("loader-runs-written", _W, "the ELF loader may be executed, and runs any file that is readable, also written ones",
      "let no tree be both writable and readable, or do without the loader's execute"),
     ("secret-readable", _D, "credentials may be read", "name the files that are needed"),
     ("protected-root", _W, "a system directory, home or shared directory is opened as a whole",

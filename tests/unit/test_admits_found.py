@@ -1,6 +1,6 @@
 """What real programs' second runs have shown of inference, each as the smallest capture that shows it."""
 
-from samples import NGINX, as_bytes, call, file_use, session, socket_use
+from samples import NGINX, argument, as_bytes, call, file_use, session, socket_use
 
 from scmm_oci.capture import file
 from scmm_oci.policy.admit import refusals
@@ -90,3 +90,19 @@ def test_directory_that_the_program_makes_in_a_shared_one_is_its_own():
     assert refusals(policy, capture(files("cf59c2c988a27e8821195e788188a08b"))) == ()
     other = capture([made("/var/cache/other/13ee81fe919797da2ad5e5298ed71c71", O_RDWR | O_CREAT | O_EXCL)])
     assert refusals(policy, other) != ()
+
+
+def test_rule_for_a_process_s_own_directory_serves_the_first_process_only():
+    own = [file_use("/proc/self/status", access=("read_file",))]
+
+    def codes(*calls, arguments=()):
+        changes = {**NGINX, "sessions": [session([call("read"), *calls])], "files": own}
+        inferred = infer([file.parse(as_bytes({**changes, "arguments": list(arguments), "sockets": [], "order": []}))])
+        return [finding.code for finding in inferred.findings if finding.code == "own-process"]
+
+    assert codes(call("vfork")) == ["own-process"]
+    assert codes(call("clone"), arguments=[argument("clone", 0, 0x11)]) == ["own-process"]
+    # The twins: threads are of the same process, and without a rule nothing is said.
+    assert codes(call("clone"), arguments=[argument("clone", 0, 0x3D0F00)]) == []
+    own[0]["path"] = "/etc/hosts"
+    assert codes(call("vfork")) == []

@@ -121,7 +121,7 @@ def test_diff_and_its_gates(files, capsys):
         ["+", "syscalls", "close", "new"],
         ["syscalls", "write", "gone", "allow"],
     ]
-    assert err == "2 differences, 1 of them may allow more\n" and "\x1b" not in out
+    assert err == "2 differences, 1 of which may allow more\n" and "\x1b" not in out
     gates = ["a.scmm.yaml", "b.scmm.yaml", "--new", "ignore"]
     assert diff(gates) == 1
     assert "close" not in capsys.readouterr().out
