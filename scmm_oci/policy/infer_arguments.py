@@ -12,7 +12,7 @@ from dataclasses import replace
 from scmm_oci.capture.facts import ArgumentSet
 from scmm_oci.capture.model import Capture, LossKind, Phase
 from scmm_oci.errors import Finding
-from scmm_oci.policy import constraints
+from scmm_oci.policy import constraints, observe
 from scmm_oci.policy.decisions import ArgumentRules, Decisions, Unseen
 from scmm_oci.policy.infer_calls import OLDER
 from scmm_oci.policy.model import ArgType, Constraint
@@ -38,6 +38,7 @@ def argument_rules(
     sets: dict[_Place, dict[Arch, set[int]]] = defaultdict(lambda: defaultdict(set))
     opened: set[_Place] = set()
     unseen: dict[str, dict[Arch, set[int]]] = defaultdict(lambda: defaultdict(set))
+    strange: set[_Place] = set()
     for capture in captures:
         for one in capture.arguments:
             name = _name(one)
@@ -48,9 +49,15 @@ def argument_rules(
                     unseen[name][one.arch].update(one.values)
                 continue
             place = (name, one.indexes)
+            if not _is_kept(one, name):
+                strange.add(place)
+                continue
             sets[place][one.arch].update(one.values)
             if one.open_ended:
                 opened.add(place)
+    for name, indexes in sorted(place for place in strange if _is_chosen(place, decisions)):
+        what = f"argument {'/'.join(map(str, indexes))} of {name} has values in a capture, but is none that we know"
+        findings.append(Finding("strange-argument", f"{what}: every value is allowed"))
     opened |= _unrecorded(captures, sets)
     chosen = {place: values for place, values in sets.items() if _is_chosen(place, decisions)}
     _look_older(chosen, unseen, decisions)
@@ -60,10 +67,30 @@ def argument_rules(
     rules: dict[str, list[list[list[Constraint]]]] = defaultdict(list)
     for (name, indexes), values in sorted(chosen.items()):
         if (name, indexes) not in opened:
+            if not any(values.values()):
+                continue  # the call was not made
             rules[name].append(_pair(name, indexes, values) if len(indexes) == 2 else _one(name, indexes[0], values))
     if decisions.arguments is not ArgumentRules.NONE and decisions.unseen is Unseen.ALLOW:
         _tell_unseen(captures, findings)
-    return {name: tuple(_product(parts)) for name, parts in rules.items()}
+    _, arches = observe.architectures(captures, [])
+    return {name: tuple(_product(_common(name, parts, arches))) for name, parts in rules.items()}
+
+
+def _common(name: str, parts: list[list[list[Constraint]]], arches: Sequence[Arch]) -> list[list[list[Constraint]]]:
+    """The parts with numbers for the words that only some of the policy's ABIs know (PROT_BTI of aarch64)."""
+
+    def common(word: str, arg: int) -> str:
+        values = [constraints.value_of(name, arg, word, arch) for arch in arches]
+        known = [value for value in values if value is not None]
+        return hex(known[0]) if known and None in values else word
+
+    return [
+        [
+            [replace(one, allowed=tuple(common(word, one.arg) for word in one.allowed)) for one in choice]
+            for choice in part
+        ]
+        for part in parts
+    ]
 
 
 def _tell_unseen(captures: Sequence[Capture], findings: list[Finding]) -> None:
@@ -77,6 +104,13 @@ def _tell_unseen(captures: Sequence[Capture], findings: list[Finding]) -> None:
 
 def _name(one: ArgumentSet) -> str | None:
     return one.name if one.name is not None else syscalls.name_of(one.arch, one.nr)
+
+
+def _is_kept(one: ArgumentSet, name: str) -> bool:
+    """Whether the values are of an argument that we know: a capture can be of a newer version, or made by hand."""
+    return any(
+        known.field is None and known.indexes == one.indexes for known in arguments.arguments(one.arch).get(name, ())
+    )
 
 
 def _is_chosen(place: _Place, decisions: Decisions) -> bool:
@@ -97,11 +131,12 @@ def _unrecorded(captures: Sequence[Capture], sets: Mapping[_Place, object]) -> s
         places[place[0]].append(place)
     missing: set[_Place] = set()
     for capture in captures:
-        have = {(_name(one), one.indexes) for one in capture.arguments}
+        have = {(one.arch, _name(one), one.indexes) for one in capture.arguments if one.values}
         lost = any(loss.kind is LossKind.ARGUMENTS for loss in capture.losses)
         for _, call in capture.calls(Phase.APP):
             if call.entered:
-                missing.update(place for place in places.get(name_of(call) or "", ()) if lost or place not in have)
+                here = places.get(name_of(call) or "", ())
+                missing.update(place for place in here if lost or (call.arch, *place) not in have)
     return missing
 
 
