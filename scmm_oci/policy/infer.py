@@ -14,7 +14,7 @@ from scmm_oci.capture.model import Capture
 from scmm_oci.errors import BadInput, Finding, Problem, printable
 from scmm_oci.policy import infer_calls, infer_identity, infer_network, infer_order, observe
 from scmm_oci.policy.decisions import Decisions, check
-from scmm_oci.policy.file_rules import chosen_patterns, file_rules
+from scmm_oci.policy.file_rules import chosen_patterns, file_rules, tell_own_processes
 from scmm_oci.policy.generalise import propose
 from scmm_oci.policy.infer_arguments import argument_rules
 from scmm_oci.policy.infer_files import observe_files
@@ -109,13 +109,15 @@ def infer(
     arguments = argument_rules(shown.captures, decided, findings)
     calls = infer_calls.call_rules(shown.tallies, arguments, decided, needed, every, findings)
     if decided.portable:
-        calls = infer_calls.portable_rules(calls, shown.tallies.keys(), shown.settings.arch, findings)
+        spoken = shown.tallies.keys() | decided.calls.keys()
+        calls = infer_calls.portable_rules(calls, spoken, shown.settings.arch, findings)
     files = None
     if decided.files:
         patterns = chosen_patterns(shown.proposals, decided)
         files = file_rules(
             shown.needs, patterns, shown.programs, every, decided, findings, recordings=len(shown.captures)
         )
+        tell_own_processes(files, shown.captures, findings)
     network = infer_network.infer_network(shown.captures, decided, every, findings) if decided.network else None
     granted = infer_identity.capabilities(shown.captures, shown.tallies) if decided.capabilities else None
     arch = shown.settings.arch

@@ -155,7 +155,7 @@ def portable_rules(
     """The rules, and those for calls that another kernel or C library uses for the same job.
 
     Args:
-        decided: names that were made or tried in the recordings: what has no rule of these was refused on purpose.
+        decided: names that were made, tried or decided about: what has no rule of these was refused on purpose.
     """
     allowed: dict[str, list[SyscallRule]] = {}
     for rule in rules:
