@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from scmm_oci.errors import BadInput, Problem, short, unknown_value
+from scmm_oci.oci.richcheck import ARCHES as MACHINES
 from scmm_oci.policy.check_constraints import check_constraint
 from scmm_oci.policy.patterns import Pattern
 from scmm_oci.schema import Found, Steps
@@ -90,6 +91,9 @@ def _syscalls(rules: Sequence[dict[str, Any] | None], arches: list[Arch], known:
             for number, word in enumerate(rule.get(key, {}).get("capabilities", ())):
                 if word is not None:
                     yield from _capability(word, (*path, key, "capabilities", number))
+            for number, word in enumerate(rule.get(key, {}).get("architectures", ())):
+                if word is not None and word not in MACHINES:
+                    yield _unknown((*path, key, "architectures", number), "a machine of an engine", word, MACHINES)
 
 
 def _names(rule: dict[str, Any], path: Steps) -> Iterator[tuple[Steps, str]]:
