@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 from recording import Recorder, as_from_a_shell
 from support import ROOT, Hooks
@@ -108,6 +110,20 @@ def test_examples(recorder: Recorder) -> None:
             check=False,
         )
         assert is_shown(shown, done.stdout), f"{command}\n{done.stdout}"
+
+
+def options(verb: str) -> list[str]:
+    """The long options of a command, as its help has them."""
+    name = verb.replace("-", "_")
+    command: click.Command = getattr(import_module(f"scmm_oci.cli.{name}"), name)
+    return [option for each in command.params for option in each.opts if option.startswith("--")]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_options_are_described(verb: str) -> None:
+    text = (ROOT / "docs/policy.md").read_text()
+    assert len(options(verb)) > 2
+    assert [option for option in options(verb) if not re.search(rf"{option}(?![a-z-])", text)] == []
 
 
 def test_interview(recorder: Recorder) -> None:
