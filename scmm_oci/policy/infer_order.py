@@ -30,7 +30,8 @@ def transitions(captures: Sequence[Capture], arch: Arch, findings: list[Finding]
                 first = before if isinstance(before, str) else syscalls.name_of(arch, before)
                 second = syscalls.name_of(arch, after)
                 if first is None or second is None:
-                    unnamed.update(nr for nr in (before, after) if isinstance(nr, int))
+                    ends = ((before, first), (after, second))
+                    unnamed.update(nr for nr, name in ends if isinstance(nr, int) and name is None)
                     continue
                 following[first].add(second)
     for other in sorted(others):
