@@ -174,9 +174,9 @@ def _parent(path: str) -> str:
 
 
 def _home(text: str, decisions: Decisions) -> str:
-    home = decisions.home
-    if home is not None and home != "/" and (text == escape(home) or text.startswith(f"{escape(home)}/")):
-        return "${HOME}" + text.removeprefix(escape(home))
+    home = escape((decisions.home or "").rstrip("/"))
+    if home and (text == home or text.startswith(f"{home}/")):
+        return "${HOME}" + text.removeprefix(home)
     return text
 
 
