@@ -7,12 +7,11 @@ from dataclasses import asdict
 
 import click
 
-from scmm_oci.cli.inputs import Given, captures_in, policies_in, read_files
-from scmm_oci.cli.output import console, data, plain, say, tell
+from scmm_oci.cli.inputs import captures_in, policies_in, read_files
+from scmm_oci.cli.output import console, data, plain, say
 from scmm_oci.errors import BadInput, Problem
 from scmm_oci.policy.diff import Difference, Kind, differences
-from scmm_oci.policy.infer import infer
-from scmm_oci.policy.model import Policy
+from scmm_oci.policy.diff_captures import drift
 
 _EXAMPLE = """\b
 Examples:
@@ -34,7 +33,9 @@ _COLOURS = {Kind.NEW: "green", Kind.GONE: "red", Kind.CHANGED: "yellow"}
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON on stdout.")
 @click.pass_context
 def diff(context: click.Context, *, first: str, second: str, new: str, gone: str, changed: str, as_json: bool) -> None:
-    """Tell what the second policy does differently. For a capture, a policy is made of it as `scmm extract` does.
+    """Tell what the second policy does differently, or what a new recording needs.
+
+    Of a recording, what it did and the policy refuses is new; what the policy allows and it never used is gone.
 
     Meaning is compared, not text: order, groups and their calls, or a rule that another one covers are no difference;
     neither are names, origins and comments. What is marked + may allow more than the first policy does.
@@ -47,9 +48,8 @@ def diff(context: click.Context, *, first: str, second: str, new: str, gone: str
         hint = "the other way round, or make a policy of it first: `scmm extract`"
         raise BadInput([Problem(first, "is a capture; the first is a policy", hint)])
     policies = policies_in([before] if after.is_capture else [before, after])
-    later = _inferred(after) if after.is_capture else policies[1]
     gates = {Kind.NEW: new, Kind.GONE: gone, Kind.CHANGED: changed}
-    found = differences(policies[0], later)
+    found = drift(policies[0], captures_in([after])) if after.is_capture else differences(policies[0], policies[1])
     failing = [one for one in found if gates[one.kind] == "fail"]
     warned = [one for one in found if gates[one.kind] == "warn"]
     if as_json:
@@ -63,12 +63,6 @@ def diff(context: click.Context, *, first: str, second: str, new: str, gone: str
     say(f"{many}, {wider} of which may allow more" if found else "no differences")
     if failing:
         context.exit(1)
-
-
-def _inferred(given: Given) -> Policy:
-    inference = infer(captures_in([given]))
-    tell(inference.findings)
-    return inference.policy
 
 
 def _print(found: Sequence[Difference]) -> None:

@@ -124,7 +124,8 @@ def _extract(run: _Run, choices: Choices, values: Mapping[str, Any], *, interact
     before = None if run.update is None else read_bounded(run.update, document.MAX_BYTES)
     if before is not None:
         document.parse(before, source=run.update or "")  # before anything is asked
-    needs, findings = _floor(captures, runtime=run.runtime, no_new_privileges=run.no_new_privileges)
+    needs, about_profile = _floor(captures, runtime=run.runtime, no_new_privileges=run.no_new_privileges)
+    findings: list[Finding] = []
     if interactive:
         choices = _interview(captures, choices, needs, run)
     elif os.path.lexists(run.session):
@@ -136,7 +137,8 @@ def _extract(run: _Run, choices: Choices, values: Mapping[str, Any], *, interact
     policy = _policy(inferred.policy, before, run)
     written = [(run.output, policy), (run.oci, compiled.json)]
     atomic_write_all([(path, content) for path, content in written if path])
-    findings += [*unused(seen, choices), *inferred.findings, *compiled.findings]
+    told = [*unused(seen, choices), *inferred.findings]
+    findings += [*about_profile, *told, *compiled.findings] if run.oci else told
     _report(inferred, compiled, needs, findings, choices, run, as_json=values["as_json"])
     if interactive:
         from scmm_oci.cli.interview import session

@@ -6,7 +6,7 @@ there, and refused here. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scmm_oci.capture.facts import FileUse, PathState, SocketUse
@@ -136,6 +136,10 @@ class Files:
                 if must is None or must not in made:
                     granted |= rights
         return frozenset(granted)
+
+    def used(self, paths: Iterable[str]) -> frozenset[str]:
+        """The patterns of the rules that grant at least one of the paths, as they are written."""
+        return frozenset(pattern.text for path in paths for pattern in self._patterns.granting(path))
 
     def refused(self, capture: Capture) -> Iterator[Refusal]:
         """What of a capture's files the rules refuse."""

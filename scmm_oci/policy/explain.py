@@ -27,8 +27,8 @@ def comments(policy: Policy) -> Mapping[Steps, str]:
         found["capabilities",] = "Capabilities that calls were seen to use."
     if policy.filesystem is not None:
         found["filesystem",] = (
-            "Landlock rights by path. Those of a directory hold for everything beneath it; a wildcard stands for files\n"
-            "that are there when the program starts; `on_missing: precreate` makes a file that the program will make."
+            "Landlock rights by path. Those of a directory hold for everything beneath it; a wildcard stands for\n"
+            "files that are there when the program starts; `on_missing: precreate` makes one that it will make."
         )
     if policy.network is not None:
         found["network",] = _network(policy)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from samples import app, as_bytes, call
+from samples import app, as_bytes, call, file_use, program, socket_use
 
 from scmm_oci.cli.main import diff, lint, main, merge
 from scmm_oci.policy import document
@@ -148,16 +148,44 @@ def test_diff_as_json(files, capsys):
 
 
 def test_diff_with_a_capture(files, capsys):
-    assert diff(["b.scmm.yaml", "c.scmm-cap", "--json"]) == 1
-    calls = [one["what"] for one in json.loads(capsys.readouterr().out)["differences"] if one["section"] == "syscalls"]
-    assert calls == []
-    assert diff(["a.scmm.yaml", "c.scmm-cap", "--json"]) == 1
-    calls = [one["what"] for one in json.loads(capsys.readouterr().out)["differences"] if one["section"] == "syscalls"]
-    assert calls == ["close", "write"]
+    def found(policy, capture):
+        code = diff([policy, capture, "--json"])
+        told = json.loads(capsys.readouterr().out)["differences"]
+        return code, [(one["section"], one["what"], one["kind"], one["wider"]) for one in told]
+
+    assert found("b.scmm.yaml", "c.scmm-cap") == (0, [])
+    expected = [("syscalls", "close", "new", True), ("syscalls", "write", "gone", False)]
+    assert found("a.scmm.yaml", "c.scmm-cap") == (1, expected)
+    assert diff(["a.scmm.yaml", "c.scmm-cap", "--new=warn", "--gone=ignore"]) == 0
+    assert "warning: syscalls: close is new" in capsys.readouterr().err
     assert diff(["c.scmm-cap", "a.scmm.yaml"]) == 2
     assert "the first is a policy" in capsys.readouterr().err
     assert diff(["a.scmm.yaml", "nowhere"]) == 2
     assert diff(["a.scmm.yaml"]) == 2
+
+
+def test_a_pattern_admits_the_files_of_a_new_recording(files, capsys):
+    rules = """\
+filesystem:
+  rules:
+    - {path: "/data/*.csv", access: [read_file]}
+    - {path: /data/unused, access: [read_file]}
+network:
+  inbound: [{protocol: tcp, ports: ["8000-8010"]}]
+  outbound: [{protocol: tcp, ports: [443]}]
+"""
+    (files / "p").write_text(B + rules)
+    seen = [file_use("/data/two.csv", access=["read_file"]), file_use("/etc/passwd", access=["read_file"])]
+    sockets = [socket_use("bind", "0.0.0.0", 8003)]
+    changes = {"files": seen, "sockets": sockets, "programs": [program(0, "/bin/x", "x")]}
+    (files / "new").write_bytes(as_bytes(app(call("read"), call("close"), **changes)))
+    assert diff(["p", "new", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)["differences"]
+    assert [(one["section"], one["what"], one["kind"]) for one in told] == [
+        ("filesystem", "/data/unused", "gone"),
+        ("filesystem", "/etc/passwd", "new"),
+        ("network", "outbound tcp", "gone"),
+    ]
 
 
 def test_lint(files, capsys):

@@ -75,7 +75,7 @@ def difference(first: Policy, second: Policy) -> Merged:
     mine, theirs = calls.view(first), calls.view(second)
     if mine.dependent or theirs.dependent:
         message = "has rules that depend on the container"
-        raise BadInput([Problem(".syscalls", message, "choose a container's rules in both first")])
+        raise BadInput([Problem(".syscalls", message, "write rules without includes and excludes in both first")])
     if mine.default < theirs.default:
         what = f"{mine.default.action} instead of {theirs.default.action}"
         findings.append(Finding("default-wider", f"the first policy's default is {what} for all other calls"))

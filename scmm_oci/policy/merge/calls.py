@@ -241,7 +241,7 @@ def _check_dependent(first: View, second: View) -> None:
         mine, theirs = (_ways(one, name) for one in (first, second))
         if mine != theirs:
             message = f"the rules for {name} depend on the container and differ"
-            found.append(Problem(name, message, "choose a container's rules in both first"))
+            found.append(Problem(name, message, "write rules without includes and excludes in both first"))
     if found:
         raise BadInput(found)
 
