@@ -21,6 +21,10 @@ Token = frozenset[str] | None
 _ANY = frozenset(map(chr, range(1, 256))) - {"/"}
 _PLAIN = re.compile(r"[^*?\[\\$\0\ud800-\udfff]*\Z")
 _SPECIAL = re.compile(r"([*?\[\\$])")
+# A byte that is no part of a character in UTF-8, as surrogateescape has it; and as patterns have it: \xff.
+_BYTE = re.compile(r"[\udc80-\udcff]")
+_WRITTEN_BYTE = re.compile(r"x([89a-f][0-9a-f])")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,12 @@ class Part:
 
 
 def escape(name: str) -> str:
-    """A path or name as a pattern for nothing else: a backslash before each ``*``, ``?``, ``[``, ``\\`` and ``$``."""
-    return _SPECIAL.sub(r"\\\1", name)
+    """A path or name as a pattern for nothing else: a backslash before each ``*``, ``?``, ``[``, ``\\`` and ``$``.
+
+    A byte that is not UTF-8 becomes ``\\xff``: policies are text.
+    """
+    text = _SPECIAL.sub(r"\\\1", name)
+    return text if text.isascii() else _BYTE.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", text)
 
 
 def in_bytes(name: str) -> str | None:
@@ -91,8 +99,9 @@ def part(text: str) -> tuple[Part, tuple[tuple[str, str], ...]]:
         return _variable(text)
     scan = _Scan(text)
     scan.run()
-    if in_bytes(text) is None:
-        scan.bad.append(("holds half of a surrogate pair, which no file name can", ""))
+    if _SURROGATE.search(text):
+        hint = "a byte that is not UTF-8 is written \\xff" if in_bytes(text) is not None else ""
+        scan.bad.append(("holds half of a surrogate pair, which no policy can", hint))
     if "\0" in text:
         scan.bad.append(("holds a zero byte, which no file name can", ""))
     if text == "**":
@@ -104,7 +113,10 @@ def part(text: str) -> tuple[Part, tuple[tuple[str, str], ...]]:
     if scan.bad:
         return Part(text, text), tuple(scan.bad)
     if not scan.wild:
-        return Part(text, "".join(scan.letters)), ()
+        name = "".join(scan.letters)
+        if name != name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"):
+            return Part(text, text), ((f"has a character in single bytes in {short(text)}", "write the character"),)
+        return Part(text, name), ()
     return _with_wildcards(text, tuple(scan.tokens)), ()
 
 
@@ -139,8 +151,11 @@ class _Scan:
             self.at += 1
             if letter == "\\":
                 letter = self.text[self.at : self.at + 1]
-                self.at += 1
-                if letter and letter in SPECIAL + "]":
+                byte = _WRITTEN_BYTE.match(self.text, self.at)
+                self.at = byte.end() if byte else self.at + 1
+                if byte:
+                    self._literal(chr(0xDC00 + int(byte[1], 16)))
+                elif letter and letter in SPECIAL + "]":
                     self._literal(letter)
                 else:
                     self.bad.append(("has a backslash that escapes nothing", f"it goes before {SPECIAL}"))

@@ -17,7 +17,7 @@ from scmm_oci.capture.model import Capture
 from scmm_oci.errors import Finding
 from scmm_oci.policy.decisions import Decisions
 from scmm_oci.policy.model import OnMissing
-from scmm_oci.policy.observe import programs_of
+from scmm_oci.policy.observe import program_paths, programs_of
 from scmm_oci.policy.proposals import Need
 from scmm_oci.tables import operations
 
@@ -125,7 +125,7 @@ class _Recording:
 
     def __init__(self, capture: Capture, number: int) -> None:
         self.number = number
-        self._paths = {program.number: program.path for program in capture.programs}
+        self._paths = program_paths(capture)
         self._programs: dict[tuple[int, ...], frozenset[str]] = {}
         self._access: dict[tuple[str, ...], frozenset[str]] = {}
         self.times: dict[str, int] = defaultdict(int)

@@ -16,6 +16,7 @@ from scmm_oci.capture.model import Capture
 from scmm_oci.errors import Finding, short
 from scmm_oci.policy.decisions import Addresses, Decisions
 from scmm_oci.policy.model import LandlockScope, Network, NetworkRule, Origin, PortRange, Protocol
+from scmm_oci.policy.observe import program_paths
 
 # net.ipv4.ip_local_port_range as the kernel sets it (Documentation/networking/ip-sysctl.rst).
 EPHEMERAL = PortRange(32768, 60999)
@@ -104,7 +105,7 @@ def _gather(captures: Sequence[Capture], findings: list[Finding]) -> dict[_Key, 
     gathered: dict[_Key, _Gathered] = defaultdict(_Gathered)
     strange: set[str] = set()
     for number, capture in enumerate(captures):
-        paths = {program.number: program.path for program in capture.programs}
+        paths = program_paths(capture)
         for use in capture.sockets:
             if not is_ip(use):
                 continue

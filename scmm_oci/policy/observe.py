@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from scmm_oci.capture.model import Call, Capture, Loss, LossKind, Phase, Session, SessionKind
-from scmm_oci.errors import BadInput, Finding, Problem
+from scmm_oci.errors import BadInput, Finding, Problem, printable
 from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch, from_machine
 
@@ -61,7 +61,7 @@ def tally(captures: Sequence[Capture], found: list[Problem], findings: list[Find
     """The calls of the phase app by name. What has no name is a problem where the program may need it."""
     tallies: dict[str, Tally] = {}
     for capture in captures:
-        paths = {program.number: program.path for program in capture.programs}
+        paths = program_paths(capture)
         for session, call in capture.calls(Phase.APP):
             name = name_of(call)
             if name is None:
@@ -126,7 +126,16 @@ def architectures(captures: Sequence[Capture], found: list[Problem]) -> tuple[Ar
 
 def programs_of(captures: Sequence[Capture]) -> frozenset[str]:
     """The files of all programs that were executed."""
-    return frozenset(program.path for capture in captures for program in capture.programs)
+    return frozenset(path for capture in captures for path in program_paths(capture).values())
+
+
+def program_paths(capture: Capture) -> dict[int, str]:
+    """The files of a capture's programs by number, as a policy can tell them: bytes that are not UTF-8 as escapes."""
+    return {one.number: one.path if _is_text(one.path) else printable(one.path) for one in capture.programs}
+
+
+def _is_text(path: str) -> bool:
+    return path.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
 def _way_out(loss: Loss) -> str:
