@@ -20,6 +20,8 @@ from scmm_oci.policy.patterns import Kind, Pattern, PatternSet
 from scmm_oci.tables import arguments
 from scmm_oci.tables.arch import Arch
 
+_NOWHERE = frozenset({PathState.INTERNAL, PathState.OUTSIDE})
+
 
 @dataclass(frozen=True, order=True)
 class Refusal:
@@ -143,10 +145,10 @@ class Files:
 
     def refused(self, capture: Capture) -> Iterator[Refusal]:
         """What of a capture's files the rules refuse."""
-        made = {use.path for use in capture.files if use.succeeded and (use.created or use.operation in MAKES_NAME)}
-        for use in capture.files:
-            if use.state in (PathState.INTERNAL, PathState.OUTSIDE) or not (use.access or use.parent_access):
-                continue
+        # Rights are those of uses that succeeded. What lies outside only has the name of a file in the container.
+        uses = [use for use in capture.files if use.succeeded and use.state not in _NOWHERE]
+        made = {use.path for use in uses if use.created or use.operation in MAKES_NAME}
+        for use in uses:
             yield from self._missing(use, use.path, use.access, made)
             yield from self._missing(use, use.path.rpartition("/")[0] or "/", use.parent_access, made)
 

@@ -132,7 +132,8 @@ class _Recording:
         self.removed: set[str] = set()
         self.special: set[str] = set()
         for use in capture.files:
-            if use.succeeded:
+            # What lies outside only has the name of a file in the container.
+            if use.succeeded and use.state not in (PathState.INTERNAL, PathState.OUTSIDE):
                 self._follow(use)
 
     def _follow(self, use: FileUse) -> None:

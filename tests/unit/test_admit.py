@@ -175,6 +175,17 @@ def test_wildcard_stands_for_files_that_are_there_at_the_start():
     assert refused(files("{path: /a/**, access: [write_file, make_reg]}"), capture(files=[made])) == []
 
 
+def test_damaged_and_foreign_uses_are_no_uses_of_the_path():
+    # Rights without a success, and a file outside that only has the name of one in the container.
+    damaged = file_use("/a/x", access=["read_file"], errnos=["EACCES"])
+    assert refused(files(""), capture(files=[damaged])) == []
+    outside = file_use("/a/x", state="outside", created=True, access=["read_file"], first=1)
+    there = file_use("/a/x", access=["read_file"])
+    rule = files("{path: /a/*, access: [read_file]}")
+    assert refused(rule, capture(files=[outside, there])) == []
+    assert refused(rule, capture(files=[{**outside, "state": "resolved"}, there])) != []
+
+
 def test_rule_with_parentdir_grants_the_directory():
     one = Files([PathRule("/a/b", ("read_file",), OnMissing.PARENTDIR)])
     assert one.rights("/a/c") == one.rights("/a") == {"read_file"}

@@ -73,6 +73,7 @@ def test_own_rules_replace_those_of_groups():
     grouped = rule("allow", name=group)
     assert action(answers(grouped).of(member, {})) == "allow"
     assert action(answers(grouped, rule("kill", name=member)).of(member, {})) == "kill"
+    assert action(answers(rule("kill", name=group), rule("log", name=member)).of(member, {})) == "log"
     # Where two groups hold a name, the more restrictive counts, whatever their order.
     both = [grouped, rule("trap", name=group)]
     assert [action(answers(*order).of(member, {})) for order in itertools.permutations(both)] == ["trap", "trap"]

@@ -168,6 +168,14 @@ def test_places_that_no_rule_is_for():
     result = extract(found)
     assert rules(result) == {}
     assert [one.message.split()[0] for one in result.findings if one.code == "outside-path"] == ["/host/x"]
+    assert codes(result) == ["outside-path"]
+
+
+def test_file_outside_is_not_the_one_of_the_same_name():
+    made_outside = made("/srv/app/x", state="outside", succeeded=2)
+    found = capture(made_outside, did("/srv/app/x", "open"))
+    assert rules(extract(found)) == {"/srv/app/x": (("read_file",), "skip")}
+    assert refusals(extract(found).policy, found) == ()
 
 
 def test_path_that_no_policy_can_hold_is_told():

@@ -76,6 +76,16 @@ def test_refused_in_one_and_made_in_another_capture_is_allowed():
     assert {rule.name for rule in infer([made, refused]).policy.syscalls} == {"keyctl"}
 
 
+def test_of_several_answers_of_the_engine_enosys_is_kept():
+    # After ENOSYS programs take an older call; after another error some give up.
+    refused = [
+        capture(call("read"), call("keyctl", 0, denied=1, denied_errno=errno), name=errno)
+        for errno in ("EACCES", "ENOSYS")
+    ]
+    assert answers(infer(refused))["keyctl"] == ("deny", "ENOSYS")
+    assert answers(infer(refused[:1]))["keyctl"] == ("deny", "EACCES")
+
+
 def test_portable_adds_what_does_the_same_job_and_says_so():
     found = capture(call("newfstatat"), call("getpid"))
     plain, wide = answers(extract(found)), extract(found, portable=True)
