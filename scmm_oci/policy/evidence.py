@@ -28,6 +28,7 @@ class Directory:
         "depth",
         "made",
         "mask",
+        "moved",
         "name",
         "need",
         "parent",
@@ -48,6 +49,8 @@ class Directory:
         # It was made while recording; then the nearest directory above that was not.
         self.made = False
         self.anchor: Directory = self
+        # It, or one above, only got its name anew: what is in it may be older than the program.
+        self.moved = False
         # The pattern for its name where that varies, and the one for its whole path ("" for the root).
         self.star: str | None = None
         self.template = ""
@@ -133,6 +136,7 @@ class Tree:
         directory.mask |= self._mask(need.recordings)
         directory.need = need
         directory.made = need.created
+        directory.moved = need.moved
 
     def _directory(self, path: str) -> Directory:
         steps = []
@@ -151,15 +155,18 @@ class Tree:
         for one in self.directories:
             if one.parent:
                 one.made = one.made or one.parent.made
+                one.moved = one.moved or one.parent.moved
                 one.anchor = one.parent.anchor if one.made else one
 
     def _find_secrets(self) -> None:
         for entry in self.files:
-            if entry.secret and not entry.need.created and not entry.directory.made:
+            need, directory = entry.need, entry.directory
+            made = (need.created and not need.moved) or (directory.made and not directory.moved)
+            if entry.secret and not made:
                 _least(entry.directory, entry.need.path)
                 entry.directory.secret_file = entry.directory.secret
         for one in reversed(self.directories):
-            if one.name in SECRET_NAMES and not one.made:
+            if one.name in SECRET_NAMES and (not one.made or one.moved):
                 _least(one, one.path)
             if one.secret and one.parent:
                 _least(one.parent, one.secret)

@@ -18,7 +18,7 @@ from scmm_oci.policy.names import look
 from scmm_oci.policy.observe import name_of
 from scmm_oci.policy.patterns import Kind, Pattern, PatternSet, escape, root
 from scmm_oci.policy.proposals import Need, Proposal
-from scmm_oci.policy.protected import ROOTS, is_secret, protected_root, within
+from scmm_oci.policy.protected import ROOTS, is_secret, is_shared, protected_root, within
 from scmm_oci.tables.vocabulary import ACCESS_RIGHTS
 
 _ORDER = {right: index for index, right in enumerate(ACCESS_RIGHTS)}
@@ -74,6 +74,18 @@ def chosen_patterns(proposals: Sequence[Proposal], decisions: Decisions) -> dict
     return chosen
 
 
+def limits(proposals: Sequence[Proposal], decisions: Decisions) -> dict[str, frozenset[str]]:
+    """The rights that was said that a pattern gives, by its text: none others come to it for the sake of other needs.
+
+    A pattern of a person's own, which was not proposed, is not here: it gives what is needed beneath it.
+    """
+    found: dict[str, frozenset[str]] = {}
+    for one in proposals:
+        if one.automatic or one.pattern.text in decisions.accept:
+            found[one.pattern.text] = found.get(one.pattern.text, frozenset()) | one.access
+    return found
+
+
 def file_rules(
     needs: Sequence[Need],
     chosen: Mapping[Pattern, str],
@@ -83,42 +95,75 @@ def file_rules(
     findings: list[Finding],
     *,
     recordings: int,
+    most: Mapping[str, frozenset[str]] | None = None,
 ) -> tuple[PathRule, ...]:
     """The rules, sorted by path.
 
     Args:
         programs: path → the files of the programs that used it; ``every``: the files of all programs.
         recordings: how many there are.
+        most: the rights that patterns give at most (:func:`limits`).
     """
     patterns = PatternSet(chosen)
     made = {need.path for need in needs if need.created}
+    holders = _secret_holders(needs) if made else {}
     rules: dict[str, _Rule] = {}
     for need in needs:
         if not need.access:
             continue
-        pattern = _best(patterns.granting(need.path), need) if chosen else None
+        pattern = _best(patterns.granting(need.path), need, most or {}) if chosen else None
         if pattern is not None:
             if pattern.text not in rules:
                 rules[pattern.text] = _Rule(base=_base(pattern), reason=chosen[pattern])
             rules[pattern.text].add(need)
         else:
-            _alone(need, made, rules, decisions, findings)
+            _alone(need, made, holders, rules, decisions, findings)
     kept = _without_doubles(rules)
     return tuple(_build(text, kept[text], programs, every, recordings) for text in sorted(kept))
 
 
-def _best(granting: Sequence[Pattern], need: Need) -> Pattern | None:
-    """The narrowest pattern that serves: a file that is not there at the start is in no wildcard's files."""
-    serving = [one for one in granting if not (one.kind is Kind.FILES and need.created)]
+def _best(granting: Sequence[Pattern], need: Need, most: Mapping[str, frozenset[str]]) -> Pattern | None:
+    """The narrowest pattern that serves: a file that is not there at the start is in no wildcard's files.
+
+    One that would have to give more than was said of it does not serve: a program that is executed beneath a
+    directory for temporary files must not make all of that executable.
+    """
+    serving = [
+        one
+        for one in granting
+        if not (one.kind is Kind.FILES and need.created) and need.access <= most.get(one.text, need.access)
+    ]
     return max(serving, key=lambda one: (len(one.parts), one.kind is Kind.FILES, one.text), default=None)
 
 
-def _alone(need: Need, made: set[str], rules: dict[str, _Rule], decisions: Decisions, findings: list[Finding]) -> None:
+def _secret_holders(needs: Sequence[Need]) -> dict[str, str]:
+    """Directories with credentials in or beneath them that were there before the program: directory → the first."""
+    own = {need.path for need in needs if need.created and not need.moved}
+    holders: dict[str, str] = {}
+    for need in needs:
+        if need.path not in own and is_secret(need.path):
+            above = [need.path]
+            while above[-1] != "/":
+                above.append(_parent(above[-1]))
+            if own.isdisjoint(above):
+                for directory in above:
+                    holders.setdefault(directory, need.path)
+    return holders
+
+
+def _alone(
+    need: Need,
+    made: set[str],
+    holders: Mapping[str, str],
+    rules: dict[str, _Rule],
+    decisions: Decisions,
+    findings: list[Finding],
+) -> None:
     on_missing, text = OnMissing.SKIP, escape(need.path)
     if need.missing:
         on_missing = decisions.missing_files
     elif need.created:
-        on_missing, text = _created(need, made, decisions, findings)
+        on_missing, text = _created(need, made, holders, decisions, findings)
     text = _home(text, decisions)
     rule = rules.get(text)
     if rule is None:
@@ -138,7 +183,9 @@ def _alone(need: Need, made: set[str], rules: dict[str, _Rule], decisions: Decis
         rule.on_missing = on_missing
 
 
-def _created(need: Need, made: set[str], decisions: Decisions, findings: list[Finding]) -> tuple[OnMissing, str]:
+def _created(
+    need: Need, made: set[str], holders: Mapping[str, str], decisions: Decisions, findings: list[Finding]
+) -> tuple[OnMissing, str]:
     """How what the program makes is granted: by the pattern for which path, and what to do where nothing is there."""
     way = decisions.created_files
     itself = escape(need.path)
@@ -151,21 +198,35 @@ def _created(need: Need, made: set[str], decisions: Decisions, findings: list[Fi
     directory = _parent(need.path)
     while directory in made and directory != "/":
         own, directory = directory, _parent(directory)
-    protected = protected_root(Pattern.parse(f"{escape(directory.rstrip('/'))}/**"))
-    if protected is None:
+    whole = f"{escape(directory.rstrip('/'))}/**"
+    # What is not taken as a pattern is not taken as a plain directory either, which reaches as far.
+    protected = _protected(whole) or holders.get(directory)
+    executed = way is CreatedFiles.AUTO and "execute" in need.access
+    if protected is None and not executed and whole not in decisions.reject:
         return OnMissing.SKIP, escape(directory)
-    if own is not None and way is CreatedFiles.AUTO and _is_programs_own(own):
-        return OnMissing.PRECREATE, f"{escape(own)}/**"
+    if own is not None and way is CreatedFiles.AUTO and not executed and own not in holders and _is_programs_own(own):
+        text = f"{escape(own)}/**"
+        if text not in decisions.reject:
+            return OnMissing.PRECREATE, text
     message = f"{need.path} is made anew by the program: only rights on all of {directory} would allow that"
-    hint = f"--accept '{escape(directory.rstrip('/'))}/**' if you want them; it opens {protected}"
+    opens = f"it opens {protected}" if protected else "what is written there may be executed" if executed else ""
+    hint = f"--accept '{whole}' if you want them{'; ' if opens else ''}{opens}"
     findings.append(Finding("needs-yes", message, hint))
     return OnMissing.PRECREATE if not need.directory else OnMissing.SKIP, itself
+
+
+def _protected(whole: str) -> str | None:
+    try:
+        return protected_root(Pattern.parse(whole))
+    except BadInput:
+        return "a directory that no policy can name"
 
 
 def _is_programs_own(directory: str) -> bool:
     """Whether a directory that the program makes can be made beforehand, and opened: in one that programs share."""
     name = directory.rpartition("/")[2]
-    reserved = is_secret(directory) or any(within(directory, one) for one in ROOTS)
+    # One of those that programs share was there before, whatever the program did to its name.
+    reserved = is_secret(directory) or is_shared(directory) or any(within(directory, one) for one in ROOTS)
     return not reserved and not look(name).random
 
 

@@ -14,7 +14,7 @@ from scmm_oci.capture.model import Capture
 from scmm_oci.errors import BadInput, Finding, Problem, printable
 from scmm_oci.policy import infer_calls, infer_identity, infer_network, infer_order, observe
 from scmm_oci.policy.decisions import Decisions, check
-from scmm_oci.policy.file_rules import chosen_patterns, file_rules, tell_own_processes
+from scmm_oci.policy.file_rules import chosen_patterns, file_rules, limits, tell_own_processes
 from scmm_oci.policy.generalise import propose
 from scmm_oci.policy.infer_arguments import argument_rules
 from scmm_oci.policy.infer_files import observe_files
@@ -115,7 +115,14 @@ def infer(
     if decided.files:
         patterns = chosen_patterns(shown.proposals, decided)
         files = file_rules(
-            shown.needs, patterns, shown.programs, every, decided, findings, recordings=len(shown.captures)
+            shown.needs,
+            patterns,
+            shown.programs,
+            every,
+            decided,
+            findings,
+            recordings=len(shown.captures),
+            most=limits(shown.proposals, decided),
         )
         tell_own_processes(files, shown.captures, findings)
     network = infer_network.infer_network(shown.captures, decided, every, findings) if decided.network else None

@@ -41,7 +41,7 @@ class _Gathered:
         recordings: a bit for each.
     """
 
-    __slots__ = ("access", "count", "created", "directory", "exclusive", "found", "programs", "recordings")
+    __slots__ = ("access", "count", "created", "directory", "exclusive", "found", "moved", "programs", "recordings")
 
     def __init__(self) -> None:
         self.access = _NOTHING
@@ -49,6 +49,7 @@ class _Gathered:
         self.created = False
         self.found = False
         self.exclusive = False
+        self.moved = False
         self.recordings = 0
         self.programs = _NOTHING
         self.count = 0
@@ -110,6 +111,7 @@ def observe_files(captures: Sequence[Capture], decisions: Decisions, findings: l
                 listed=_LISTS in one.access,
                 exclusive=one.exclusive,
                 programs=numbers[one.programs],
+                moved=one.moved,
             )
         )
     return Observed(tuple(needs), {path: one.programs for path, one in gathered.items() if one.access})
@@ -121,6 +123,7 @@ class _Recording:
     Attributes:
         times: path → how often it was made; ``removed``: paths that lost their names.
         special: what is made but no plain file, or must be new.
+        moved: what was renamed, and then or before got its name by renaming.
     """
 
     def __init__(self, capture: Capture, number: int) -> None:
@@ -131,10 +134,12 @@ class _Recording:
         self.times: dict[str, int] = defaultdict(int)
         self.removed: set[str] = set()
         self.special: set[str] = set()
+        self._names: dict[Operation, set[str]] = {Operation.RENAME_FROM: set(), Operation.RENAME_TO: set()}
         for use in capture.files:
             # What lies outside only has the name of a file in the container.
             if use.succeeded and use.state not in (PathState.INTERNAL, PathState.OUTSIDE):
                 self._follow(use)
+        self.moved = self._names[Operation.RENAME_FROM] & self._names[Operation.RENAME_TO]
 
     def _follow(self, use: FileUse) -> None:
         if use.created or use.operation in MAKES_NAME:
@@ -144,6 +149,8 @@ class _Recording:
                 self.special.add(use.path)
         if use.operation in _REMOVES_NAME:
             self.removed.add(use.path)
+        if use.operation in self._names:
+            self._names[use.operation].add(use.path)
 
     def programs(self, numbers: tuple[int, ...]) -> frozenset[str]:
         """The files of programs."""
@@ -178,6 +185,7 @@ def _gather(use: FileUse, recording: _Recording, gathered: dict[str, _Gathered],
         if use.path in recording.times:
             one.created = True
             one.exclusive = one.exclusive or recording.cannot_be_made(use.path)
+            one.moved = one.moved or use.path in recording.moved
     elif decisions.missing_files is not OnMissing.SKIP and _was_missing(use):
         wanted, _ = operations.access_of(use.operation.value, flags=use.flags & ~operations.O_TRUNC)
         one = gathered.setdefault(use.path, _Gathered())

@@ -23,6 +23,7 @@ class Need:
         access: rights on the path itself; of a directory also those to make and remove things in it.
         directory: it is known to be, or must be, a directory.
         created: the program made it, so it may not be there at the next start.
+        moved: the program gave away its name and gave it anew, so it may be what was there before.
         missing: it was only looked for and never found.
         recordings: indexes of the recordings that have it, from 0.
         count: how often it was used.
@@ -41,6 +42,7 @@ class Need:
     listed: bool = False
     exclusive: bool = False
     programs: frozenset[int] = frozenset()
+    moved: bool = False
 
 
 def merged(one: Need, other: Need) -> Need:
@@ -55,6 +57,7 @@ def merged(one: Need, other: Need) -> Need:
         listed=one.listed or other.listed,
         exclusive=one.exclusive or other.exclusive,
         programs=one.programs | other.programs,
+        moved=one.moved or other.moved,
     )
 
 
