@@ -93,7 +93,7 @@ def console() -> Console:
     """A rich console on stdout, for tables; colours only on a terminal, no markup in the text."""
     from rich.console import Console
 
-    terminal = sys.stdout.isatty()
+    terminal = sys.stdout is not None and sys.stdout.isatty()
     return Console(markup=False, highlight=False, emoji=False, width=None if terminal else 120, soft_wrap=not terminal)
 
 

@@ -56,7 +56,9 @@ _MOST_RULES = 128
 def file_findings(rules: Sequence[PathRule]) -> Iterator[LintFinding]:
     """Everything about rules for files."""
     patterns = {rule.path: Pattern.parse(rule.path) for rule in rules}
-    rights = {path: _rights(rules, path) for path in patterns}
+    rights: dict[str, frozenset[str]] = dict.fromkeys(patterns, frozenset())
+    for rule in rules:
+        rights[rule.path] |= files.rights_of(rule)
     writable = [path for path, has in sorted(rights.items()) if has & _WRITES]
     for path in sorted(rights):
         if "execute" not in rights[path]:
@@ -85,10 +87,6 @@ def file_findings(rules: Sequence[PathRule]) -> Iterator[LintFinding]:
     for rule in rules:
         yield from _one_file_rule(rule, patterns[rule.path])
     yield from _covered(rules, patterns)
-
-
-def _rights(rules: Sequence[PathRule], path: str) -> frozenset[str]:
-    return frozenset(right for rule in rules if rule.path == path for right in files.rights_of(rule))
 
 
 def _runs_loader(pattern: Pattern) -> bool:
