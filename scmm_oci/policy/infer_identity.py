@@ -23,13 +23,18 @@ _PRIVILEGED_PORTS = 1024
 
 def run_as(captures: Sequence[Capture], findings: list[Finding]) -> RunAs | None:
     """The ids of the container's first process; None where they are not known or not the same in all."""
-    seen = {(capture.container.uid, capture.container.gid) for capture in captures}
+    seen = {(_real(capture.container.uid), _real(capture.container.gid)) for capture in captures}
     if len(seen) != 1:
         kinds = ", ".join(f"{uid}:{gid}" for uid, gid in sorted(seen, key=str))
         findings.append(Finding("many-users", f"the captures ran as different users ({kinds}): none is written"))
         return None
     uid, gid = next(iter(seen))
     return None if uid is None and gid is None else RunAs(uid, gid)
+
+
+def _real(number: int | None) -> int | None:
+    # (uid_t) -1 is no id: setresuid(2) takes it for "as it is".
+    return None if number == 0xFFFF_FFFF else number
 
 
 def capabilities(captures: Sequence[Capture], tallies: Mapping[str, Tally]) -> tuple[str, ...] | None:

@@ -24,6 +24,9 @@ def test_run_as_is_what_all_recordings_have():
     assert policy(capture(), capture(name="b")).settings.run_as == RunAs(1000, 1000)
     assert policy(capture(uid=None, gid=None)).settings.run_as is None
     assert policy(capture(uid=None, gid=5)).settings.run_as == RunAs(None, 5)
+    # (uid_t) -1 stands for no id, and a policy cannot have it.
+    assert policy(capture(uid=2**32 - 1)).settings.run_as == RunAs(None, 1000)
+    assert policy(capture(uid=2**32 - 2)).settings.run_as == RunAs(2**32 - 2, 1000)
     result = infer([capture(), capture(uid=0, name="b")])
     assert result.policy.settings.run_as is None
     assert [one.message for one in result.findings if one.code == "many-users"] == [
