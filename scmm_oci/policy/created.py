@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from scmm_oci.policy.evidence import Directory, Tree
 from scmm_oci.policy.names import differ, look
 from scmm_oci.policy.proposals import Evidence, Need, Proposal, ProposalKind, counted, make, nameable
-from scmm_oci.policy.protected import is_shared
+from scmm_oci.policy.protected import is_shared, software_root
 
 _OWN = re.compile(r"(/proc/(?:self|thread-self)/(?:task|fd|fdinfo))/[0-9]+(?:/|\Z)")
 _OTHER = re.compile(r"/proc/[0-9]+(?:/|\Z)")
@@ -29,6 +29,9 @@ class _Group:
     anchors: dict[str, Directory] = field(default_factory=dict)
     made: list[tuple[str, Need, int]] = field(default_factory=list)
     """(path below the anchor, need, recordings)"""
+
+
+_READS = frozenset({"read_file", "read_dir"})
 
 
 def own_processes(needs: Sequence[Need]) -> tuple[list[Proposal], list[Need]]:
@@ -47,7 +50,9 @@ def own_processes(needs: Sequence[Need]) -> tuple[list[Proposal], list[Need]]:
     found = []
     for base, group in sorted(own.items()):
         words = f"{_paths(group)} with numbers of the program's own threads or descriptors"
-        found += _numbered(f"{base}/**", group, [Evidence(0.95, len(group), words)], automatic=True)
+        # Who may write to threads may write to task/TID/mem, and so to memory that is executed (proc(5)).
+        reads = all(need.access <= _READS for need in group)
+        found += _numbered(f"{base}/**", group, [Evidence(0.95, len(group), words)], automatic=reads)
     words = f"{_paths(others)} of other processes, whose numbers are others the next time"
     found += _numbered("/proc/**", others, [Evidence(0.8, len(others), words)], automatic=False)
     return found, left
@@ -109,6 +114,8 @@ def _proposals(base: str, group: _Group) -> Iterator[Proposal]:
         rest = [need for _, need, _ in group.made if need.path not in chosen]
         plain += [need for need in rest if need.access <= access]
     secret = min((anchor.secret for anchor in group.anchors.values() if anchor.secret), default=None)
+    # A base is a template; what is installed has no wildcards in its first components.
+    secret = secret or software_root(base)
     text = f"{base}/**"
     if plain and access:
         yield make(

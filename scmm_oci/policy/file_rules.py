@@ -10,21 +10,16 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from scmm_oci.capture.model import Capture, Phase
 from scmm_oci.errors import BadInput, Finding
 from scmm_oci.policy.decisions import CreatedFiles, Decisions, Generalise
 from scmm_oci.policy.model import OnMissing, Origin, PathRule
 from scmm_oci.policy.names import look
-from scmm_oci.policy.observe import name_of
 from scmm_oci.policy.patterns import Kind, Pattern, PatternSet, escape, root
 from scmm_oci.policy.proposals import Need, Proposal
-from scmm_oci.policy.protected import ROOTS, is_secret, is_shared, protected_root, within
+from scmm_oci.policy.protected import ROOTS, is_secret, is_shared, protected_root, software_root, within
 from scmm_oci.tables.vocabulary import ACCESS_RIGHTS
 
 _ORDER = {right: index for index, right in enumerate(ACCESS_RIGHTS)}
-
-# linux/sched.h
-_CLONE_THREAD = 0x10000
 
 # Paths that are patterns beyond doubt; asking policy.patterns about a hundred thousand takes a second.
 _PLAIN = re.compile(r"(?:/[a-zA-Z0-9_@%+=:,-][a-zA-Z0-9_@%+=:,.-]*){1,30}")
@@ -200,7 +195,7 @@ def _created(
         own, directory = directory, _parent(directory)
     whole = f"{escape(directory.rstrip('/'))}/**"
     # What is not taken as a pattern is not taken as a plain directory either, which reaches as far.
-    protected = _protected(whole) or holders.get(directory)
+    protected = _protected(whole) or holders.get(directory) or software_root(directory)
     executed = way is CreatedFiles.AUTO and "execute" in need.access
     if protected is None and not executed and whole not in decisions.reject:
         return OnMissing.SKIP, escape(directory)
@@ -239,29 +234,6 @@ def _home(text: str, decisions: Decisions) -> str:
     if home and (text == home or text.startswith(f"{home}/")):
         return "${HOME}" + text.removeprefix(home)
     return text
-
-
-def tell_own_processes(rules: Sequence[PathRule], captures: Sequence[Capture], findings: list[Finding]) -> None:
-    """Say so where a rule for a process's own directory in /proc serves the first process only.
-
-    A rule is opened before the program starts, when ``/proc/self`` is that one process; the directory of another is
-    another file (proc(5)).
-    """
-    own = [rule.path for rule in rules if rule.path.startswith(("/proc/self/", "/proc/thread-self/"))]
-    if own and _makes_processes(captures):
-        more = f" and {len(own) - 1} more" if len(own) > 1 else ""
-        message = f"the rule for {own[0]}{more} serves the program's first process, and others were made"
-        findings.append(Finding("own-process", message, "--accept '/proc/**' if those need it; it opens all of /proc"))
-
-
-def _makes_processes(captures: Sequence[Capture]) -> bool:
-    for capture in captures:
-        if any(call.entered and name_of(call) in ("fork", "vfork") for _, call in capture.calls(Phase.APP)):
-            return True
-        for one in capture.arguments:
-            if one.name in ("clone", "clone3") and any(not value & _CLONE_THREAD for value in one.values):
-                return True
-    return False
 
 
 def _without_doubles(rules: Mapping[str, _Rule]) -> dict[str, _Rule]:

@@ -14,10 +14,11 @@ from scmm_oci.capture.model import Capture
 from scmm_oci.errors import BadInput, Finding, Problem, printable
 from scmm_oci.policy import infer_calls, infer_identity, infer_network, infer_order, observe
 from scmm_oci.policy.decisions import Decisions, check
-from scmm_oci.policy.file_rules import chosen_patterns, file_rules, limits, tell_own_processes
+from scmm_oci.policy.file_rules import chosen_patterns, file_rules, limits
 from scmm_oci.policy.generalise import propose
 from scmm_oci.policy.infer_arguments import argument_rules
 from scmm_oci.policy.infer_files import observe_files
+from scmm_oci.policy.infer_processes import tell_own_processes
 from scmm_oci.policy.model import Metadata, Policy, Settings
 from scmm_oci.policy.observe import Tally, name_of, runtime_names
 from scmm_oci.policy.proposals import Need, Proposal

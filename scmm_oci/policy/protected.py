@@ -113,6 +113,16 @@ _OWN = re.compile(r"/proc/(?:self|thread-self)/(?:task|fd|fdinfo)(?:/|\Z)")
 _NAMED = re.compile(r"[^*?\[]")
 
 
+# Installed software: programs read it, and what writes there changes what runs the next time (hier(7)).
+_SOFTWARE = ("/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/nix", "/gnu", "/snap")
+_PACKAGES = ("/var/lib/dpkg", "/var/lib/rpm", "/var/lib/apt", "/var/lib/pacman", "/lib/apk", "/var/lib/apk")
+
+
+def software_root(directory: str) -> str | None:
+    """The tree of installed software, or of what knows about it, that a directory is in: written only with a yes."""
+    return next((one for one in (*_SOFTWARE, *_PACKAGES) if within(directory, one)), None)
+
+
 def is_secret_name(name: str) -> bool:
     """Whether a file of that name holds credentials, wherever it lies: a private key, a password file."""
     return name in SECRET_NAMES or _KEY_FILE.fullmatch(name) is not None

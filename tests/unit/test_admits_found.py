@@ -106,3 +106,26 @@ def test_rule_for_a_process_s_own_directory_serves_the_first_process_only():
     assert codes(call("clone"), arguments=[argument("clone", 0, 0x3D0F00)]) == []
     own[0]["path"] = "/etc/hosts"
     assert codes(call("vfork")) == []
+
+
+def test_installed_software_is_not_opened_for_writing_unasked():
+    def granted(directory):
+        files = [made(f"{directory}/tmp{name}", O_RDWR | O_CREAT | O_EXCL) for name in ("aX3kQ9", "Zr81Lm", "q7WwE2")]
+        inferred = infer([capture(files)])
+        codes = {finding.code for finding in inferred.findings}
+        return {path for path, rule in rules(inferred).items() if "write_file" in rule.access}, codes
+
+    for directory in ("/usr/lib/python3/dist-packages", "/nix/store", "/var/lib/dpkg/info"):
+        writable, codes = granted(directory)
+        assert not {directory, f"{directory}/**"} & writable
+        assert "needs-yes" in codes
+    assert granted("/srv/app/work")[0] == {"/srv/app/work/**"}
+
+
+def test_directories_of_threads_are_opened_for_reading_only():
+    def paths(right):
+        uses = [file_use(f"/proc/self/task/{number}/comm", access=(right,)) for number in (7, 8)]
+        return set(rules(infer([capture(uses)])))
+
+    assert paths("read_file") == {"/proc/self/task/**"}
+    assert paths("write_file") == {"/proc/self/task/7/comm", "/proc/self/task/8/comm"}
