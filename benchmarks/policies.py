@@ -30,7 +30,7 @@ from scmm_oci.policy.admit import Refusal, refusals
 from scmm_oci.policy.decisions import CreatedFiles, Decisions, Generalise
 from scmm_oci.policy.infer import Inference, infer
 from scmm_oci.policy.model import Policy
-from scmm_oci.policy.patterns import Kind, Pattern
+from scmm_oci.policy.paths.patterns import Kind, Pattern
 
 T = TypeVar("T")
 WIDTH = 180

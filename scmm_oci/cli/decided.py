@@ -202,7 +202,7 @@ class _Reader:
 
 
 def _plain(path: str) -> str:
-    from scmm_oci.policy.patterns import escape
+    from scmm_oci.policy.paths.patterns import escape
 
     return escape(path.rstrip("/") or "/")
 

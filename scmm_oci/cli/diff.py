@@ -11,7 +11,7 @@ from scmm_oci.cli.inputs import captures_in, policies_in, read_files
 from scmm_oci.cli.output import console, data, plain, say
 from scmm_oci.errors import BadInput, Problem
 from scmm_oci.policy.diff import Difference, Kind, differences
-from scmm_oci.policy.diff_captures import drift
+from scmm_oci.policy.diff.captures import drift
 
 _EXAMPLE = """\b
 Examples:

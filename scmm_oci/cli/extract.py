@@ -244,7 +244,7 @@ def _usual_session(run: _Run) -> bool:
 def _policy(policy: Policy, before: bytes | None, run: _Run) -> bytes:
     if before is None:
         return dump(policy, comments=comments(policy))
-    from scmm_oci.policy import edit
+    from scmm_oci.policy.yaml import edit
 
     return edit.update(before, to_document(policy), source=run.update or "")
 

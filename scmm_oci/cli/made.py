@@ -11,8 +11,8 @@ from scmm_oci.errors import printable
 from scmm_oci.policy.choices import Choices, taken
 from scmm_oci.policy.infer import Inference
 from scmm_oci.policy.model import NetworkRule, PathRule, Policy
-from scmm_oci.policy.patterns import Kind, Pattern
-from scmm_oci.policy.proposals import Proposal, counted
+from scmm_oci.policy.paths.patterns import Kind, Pattern
+from scmm_oci.policy.paths.proposals import Proposal, counted
 
 # Entries of each list that people are shown.
 MOST = 8

@@ -14,11 +14,12 @@ from scmm_oci.cli.options import check_outputs
 from scmm_oci.cli.output import data, plain, say, tell
 from scmm_oci.errors import BadInput, Failure, Finding, Problem
 from scmm_oci.files import atomic_write
-from scmm_oci.policy import document, edit
+from scmm_oci.policy import document
 from scmm_oci.policy import merge as policies
 from scmm_oci.policy.merge import Merged
 from scmm_oci.policy.model import Policy
 from scmm_oci.policy.render import to_document
+from scmm_oci.policy.yaml import edit
 
 _EXAMPLE = """\b
 Examples:

@@ -11,7 +11,7 @@ from scmm_oci.capture.merge import distinct
 from scmm_oci.capture.model import Call, Capture, Phase
 from scmm_oci.cli.meanings import meaning
 from scmm_oci.policy.infer import name_of
-from scmm_oci.policy.infer_network import direction_of, is_ip, protocol_of
+from scmm_oci.policy.infer.network import direction_of, is_ip, protocol_of
 from scmm_oci.tables.categories import Category, category_of
 
 TOP = 5

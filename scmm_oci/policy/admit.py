@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from scmm_oci.capture.facts import FileUse, PathState, SocketUse
 from scmm_oci.capture.model import Capture, Phase
 from scmm_oci.policy.answers import Answers
-from scmm_oci.policy.infer_files import MAKES_NAME
-from scmm_oci.policy.infer_network import direction_of, is_ip, protocol_of
+from scmm_oci.policy.infer.files import MAKES_NAME
+from scmm_oci.policy.infer.network import direction_of, is_ip, protocol_of
+from scmm_oci.policy.infer.observe import name_of
 from scmm_oci.policy.model import Network, NetworkRule, OnMissing, PathRule, Policy
-from scmm_oci.policy.observe import name_of
-from scmm_oci.policy.patterns import Kind, Pattern, PatternSet
+from scmm_oci.policy.paths.patterns import Kind, Pattern, PatternSet
 from scmm_oci.tables import arguments
 from scmm_oci.tables.arch import Arch
 

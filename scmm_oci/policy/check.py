@@ -13,7 +13,7 @@ from typing import Any
 from scmm_oci.errors import BadInput, Problem, short, unknown_value
 from scmm_oci.oci.richcheck import ARCHES as MACHINES
 from scmm_oci.policy.check_constraints import check_constraint
-from scmm_oci.policy.patterns import Pattern
+from scmm_oci.policy.paths.patterns import Pattern
 from scmm_oci.schema import Found, Steps
 from scmm_oci.tables import errnos, groups, syscalls
 from scmm_oci.tables.arch import Arch

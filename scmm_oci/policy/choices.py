@@ -12,11 +12,11 @@ from typing import Any
 from scmm_oci.errors import BadInput, Finding, Problem, short
 from scmm_oci.policy import decisions as decisions_form
 from scmm_oci.policy.decisions import Decisions, Generalise
-from scmm_oci.policy.file_rules import chosen_patterns
 from scmm_oci.policy.infer import Seen
-from scmm_oci.policy.infer_network import direction_of, protocol_of
-from scmm_oci.policy.patterns import Pattern, PatternSet
-from scmm_oci.policy.proposals import Proposal
+from scmm_oci.policy.infer.file_rules import chosen_patterns
+from scmm_oci.policy.infer.network import direction_of, protocol_of
+from scmm_oci.policy.paths.patterns import Pattern, PatternSet
+from scmm_oci.policy.paths.proposals import Proposal
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from scmm_oci.errors import BadInput, Problem, short, unknown_value
 from scmm_oci.policy.model import Action, OnMissing, Protocol
-from scmm_oci.policy.patterns import Pattern
+from scmm_oci.policy.paths.patterns import Pattern
 from scmm_oci.tables import errnos, syscalls
 from scmm_oci.tables.categories import Category
 

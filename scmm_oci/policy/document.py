@@ -39,7 +39,7 @@ from scmm_oci.policy.model import (
     Transition,
 )
 from scmm_oci.policy.render import dump
-from scmm_oci.policy.source import load
+from scmm_oci.policy.yaml.source import load
 from scmm_oci.schema import MOST, Found, problems, prune
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.vocabulary import capability

@@ -251,7 +251,7 @@ class SyscallRule:
 
 @dataclass(frozen=True)
 class PathRule:
-    """Access rights on what a pattern (policy.patterns) stands for, as words of tables.vocabulary."""
+    """Access rights on what a pattern (policy.paths.patterns) stands for, as words of tables.vocabulary."""
 
     path: str
     access: tuple[str, ...]

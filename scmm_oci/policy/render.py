@@ -1,6 +1,6 @@
 """Policy → the plain document that stands in its YAML text, in a fixed order of keys; what says nothing is left out.
 
-``build`` of policy.document is the way back. Called by policy.document, policy.edit's callers and tests.
+``build`` of policy.document is the way back. Called by policy.document, policy.yaml.edit's callers and tests.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from scmm_oci.policy.model import (
     Settings,
     SyscallRule,
 )
-from scmm_oci.policy.text import Flow, FlowList
-from scmm_oci.policy.text import dump as dump_text
+from scmm_oci.policy.yaml.text import Flow, FlowList
+from scmm_oci.policy.yaml.text import dump as dump_text
 from scmm_oci.schema import Steps
 
 _HEADER = """\

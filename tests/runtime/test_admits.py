@@ -25,8 +25,8 @@ from scmm_oci.policy.admit import refusals
 from scmm_oci.policy.decisions import Decisions
 from scmm_oci.policy.infer import infer, runtime_names
 from scmm_oci.policy.model import PathRule, Policy
-from scmm_oci.policy.patterns import Kind, Pattern, covers
-from scmm_oci.policy.protected import protected_root
+from scmm_oci.policy.paths.patterns import Kind, Pattern, covers
+from scmm_oci.policy.paths.protected import protected_root
 from scmm_oci.tables.floor import floor
 
 O_TRUNC = 0o1000

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from scmm_oci.capture.model import Phase, SessionKind
 from scmm_oci.policy import constraints, model
-from scmm_oci.policy.patterns import escape
+from scmm_oci.policy.paths.patterns import escape
 from scmm_oci.tables import errnos, groups, syscalls, vocabulary
 from scmm_oci.tables.arch import Arch
 

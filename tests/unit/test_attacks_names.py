@@ -11,7 +11,7 @@ from scmm_oci.errors import BadInput
 from scmm_oci.policy import document
 from scmm_oci.policy.admit import refusals
 from scmm_oci.policy.infer import infer
-from scmm_oci.policy.patterns import Pattern, PatternSet, escape
+from scmm_oci.policy.paths.patterns import Pattern, PatternSet, escape
 from scmm_oci.policy.render import dump
 
 _LATIN = "/srv/caf\udce9/\udcff*"

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scmm_oci.errors import BadInput
-from scmm_oci.policy import names
-from scmm_oci.policy.generalise import Need, ProposalKind, alternatives, propose
-from scmm_oci.policy.patterns import Pattern, PatternSet, covers
-from scmm_oci.policy.proposals import Evidence, confidence
-from scmm_oci.policy.protected import is_secret, protected_root
+from scmm_oci.policy.paths import names
+from scmm_oci.policy.paths.generalise import Need, ProposalKind, alternatives, propose
+from scmm_oci.policy.paths.patterns import Pattern, PatternSet, covers
+from scmm_oci.policy.paths.proposals import Evidence, confidence
+from scmm_oci.policy.paths.protected import is_secret, protected_root
 
 
 def need(path, *access, seen=(0,), **rest):

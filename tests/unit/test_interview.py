@@ -32,8 +32,8 @@ from scmm_oci.policy.decisions import (
     Unseen,
 )
 from scmm_oci.policy.model import Action, OnMissing
-from scmm_oci.policy.patterns import Pattern
-from scmm_oci.policy.protected import protected_root
+from scmm_oci.policy.paths.patterns import Pattern
+from scmm_oci.policy.paths.protected import protected_root
 from scmm_oci.policy.render import dump
 from scmm_oci.tables.categories import Category
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scmm_oci.errors import BadInput
-from scmm_oci.policy.patterns import Kind, Pattern, PatternSet, covers, escape, root
+from scmm_oci.policy.paths.patterns import Kind, Pattern, PatternSet, covers, escape, root
 
 NAMES = st.text("ab*?[]\\$.-é\udcff", min_size=1, max_size=4).filter(lambda name: name not in (".", ".."))
 PATHS = st.lists(NAMES, max_size=4).map(lambda names: "/" + "/".join(names))

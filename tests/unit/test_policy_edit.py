@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scmm_oci.errors import BadInput, Failure
-from scmm_oci.policy import edit, layout
-from scmm_oci.policy.edit import update
-from scmm_oci.policy.matching import canonical, normal, plan
-from scmm_oci.policy.source import load
-from scmm_oci.policy.text import Flow, FlowList, dump
+from scmm_oci.policy.yaml import edit, layout
+from scmm_oci.policy.yaml.edit import update
+from scmm_oci.policy.yaml.matching import canonical, normal, plan
+from scmm_oci.policy.yaml.source import load
+from scmm_oci.policy.yaml.text import Flow, FlowList, dump
 
 POLICY = """\
 # My policy, é

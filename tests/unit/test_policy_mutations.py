@@ -19,8 +19,9 @@ from samples import NGINX, as_bytes
 from scmm_oci.capture import file
 from scmm_oci.errors import BadInput
 from scmm_oci.oci import rich, seccomp
-from scmm_oci.policy import document, source
+from scmm_oci.policy import document
 from scmm_oci.policy.infer import infer
+from scmm_oci.policy.yaml import source
 from scmm_oci.schema import _validator
 from scmm_oci.tables import vocabulary
 from scmm_oci.tables.arch import Arch

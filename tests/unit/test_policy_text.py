@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from scmm_oci.errors import BadInput, Problem
-from scmm_oci.policy import events, source, text
-from scmm_oci.policy.source import load
-from scmm_oci.policy.text import Flow, FlowList, dump
+from scmm_oci.policy.yaml import events, source, text
+from scmm_oci.policy.yaml.source import load
+from scmm_oci.policy.yaml.text import Flow, FlowList, dump
 from scmm_oci.schema import Found, Kind
 
 # Words that one reader or another takes for something else than text, and characters that mean something.

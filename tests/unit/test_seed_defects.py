@@ -44,7 +44,7 @@ from scmm_oci.policy.model import (
     Protocol,
     RunAs,
 )
-from scmm_oci.policy.patterns import Kind, Pattern, covers
+from scmm_oci.policy.paths.patterns import Kind, Pattern, covers
 from scmm_oci.tables import groups, syscalls
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.floor import Floor

@@ -7,7 +7,7 @@ from scmm_oci.cli.interview.world import World
 from scmm_oci.policy.choices import Choices
 from scmm_oci.policy.decisions import CreatedFiles
 from scmm_oci.policy.model import OnMissing
-from scmm_oci.policy.proposals import counted
+from scmm_oci.policy.paths.proposals import counted
 
 _SHOWN = 8
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from scmm_oci.cli.interview.questions import Asking, Kind, Option, Part, Question
 from scmm_oci.cli.interview.world import World
-from scmm_oci.policy import infer_calls
 from scmm_oci.policy.choices import Choices
 from scmm_oci.policy.decisions import ArgumentRules, Unseen
-from scmm_oci.policy.infer_arguments import argument_rules
+from scmm_oci.policy.infer import calls as infer_calls
+from scmm_oci.policy.infer.arguments import argument_rules
 from scmm_oci.tables import families
 from scmm_oci.tables.sensitive import DANGEROUS, SENSITIVE
 

@@ -6,9 +6,9 @@ from scmm_oci.cli.interview.questions import Asking, Kind, Option, Part, Questio
 from scmm_oci.cli.interview.world import World
 from scmm_oci.policy.choices import Choices
 from scmm_oci.policy.decisions import CategoryChoice
+from scmm_oci.policy.infer.observe import Tally
 from scmm_oci.policy.model import Action
-from scmm_oci.policy.observe import Tally
-from scmm_oci.policy.proposals import counted
+from scmm_oci.policy.paths.proposals import counted
 from scmm_oci.tables.categories import Category, category_of
 from scmm_oci.tables.sensitive import DANGEROUS
 

@@ -11,11 +11,11 @@ from scmm_oci.cli.interview.world import Group, Reach, World, common_directories
 from scmm_oci.errors import BadInput
 from scmm_oci.policy.choices import Choices
 from scmm_oci.policy.decisions import Generalise
-from scmm_oci.policy.generalise import alternatives
-from scmm_oci.policy.patterns import Kind as PatternKind
-from scmm_oci.policy.patterns import Pattern, covers, escape
-from scmm_oci.policy.proposals import Proposal
-from scmm_oci.policy.protected import protected_root
+from scmm_oci.policy.paths.generalise import alternatives
+from scmm_oci.policy.paths.patterns import Kind as PatternKind
+from scmm_oci.policy.paths.patterns import Pattern, covers, escape
+from scmm_oci.policy.paths.proposals import Proposal
+from scmm_oci.policy.paths.protected import protected_root
 
 # Lines of a preview, and alternatives of one pattern.
 _LINES = 8

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from scmm_oci.cli.interview.questions import Asking, Kind, Option, Part, Question
 from scmm_oci.cli.interview.world import World
-from scmm_oci.policy import infer_network
 from scmm_oci.policy.choices import Choices
 from scmm_oci.policy.decisions import Addresses
-from scmm_oci.policy.infer_network import direction_of, is_ip, protocol_of
+from scmm_oci.policy.infer import network as infer_network
+from scmm_oci.policy.infer.network import direction_of, is_ip, protocol_of
 from scmm_oci.policy.model import NetworkRule
 
 _Port = tuple[str, str, int]

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from scmm_oci.capture.facts import Operation, PathState
 from scmm_oci.capture.merge import distinct
 from scmm_oci.capture.model import Capture
-from scmm_oci.policy import infer, observe
+from scmm_oci.policy import infer
 from scmm_oci.policy.choices import Choices, narrowed
 from scmm_oci.policy.decisions import Decisions
-from scmm_oci.policy.file_rules import sorted_rights
-from scmm_oci.policy.infer import Inference, Seen
-from scmm_oci.policy.patterns import Kind, Pattern, covers, escape, root
-from scmm_oci.policy.proposals import Need, Proposal
+from scmm_oci.policy.infer import Inference, Seen, observe
+from scmm_oci.policy.infer.file_rules import sorted_rights
+from scmm_oci.policy.paths.patterns import Kind, Pattern, covers, escape, root
+from scmm_oci.policy.paths.proposals import Need, Proposal
 
 _ABSENT = frozenset({"ENOENT", "ENOTDIR"})
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from scmm_oci.policy.merge.notes import join_origins
 from scmm_oci.policy.model import OnMissing, Origin, PathRule
-from scmm_oci.policy.patterns import Kind, Pattern, PatternSet, covers
+from scmm_oci.policy.paths.patterns import Kind, Pattern, PatternSet, covers
 from scmm_oci.tables.vocabulary import ACCESS_RIGHTS
 
 Rules = tuple[PathRule, ...]

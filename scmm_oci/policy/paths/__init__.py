@@ -1,0 +1,1 @@
+"""Patterns of paths, and which of them the evidence of recordings speaks for."""

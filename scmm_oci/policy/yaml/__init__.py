@@ -1,0 +1,1 @@
+"""The YAML of policies: read with places, written, and edited in place."""
