@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 
 
-def read_bounded(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+def read_bounded(path: str | os.PathLike[str], max_bytes: int, *, own: bool = False) -> bytes:
     """The content of a file that has at most ``max_bytes`` bytes.
+
+    Args:
+        own: it must be the user's own, and no symbolic link: what another user has put there is not read.
 
     Raises:
         BadInput: the file cannot be opened or read, or is larger. Nothing past the bound is read, whatever the
@@ -26,8 +29,10 @@ def read_bounded(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     """
     name = os.fspath(path)
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | (os.O_NOFOLLOW if own else 0))
         try:
+            if own and os.fstat(fd).st_uid != os.geteuid():
+                raise BadInput([Problem("", "is another user's", "remove it, or name another file")], source=name)
             chunks: list[bytes] = []
             left = max_bytes + 1
             while left > 0 and (chunk := os.read(fd, min(left, _CHUNK))):

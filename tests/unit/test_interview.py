@@ -581,6 +581,18 @@ def test_the_session_file(tmp_path):
         session.read(path, digest)
 
 
+def test_a_session_file_of_others_is_not_read(tmp_path, monkeypatch):
+    path, link = tmp_path / "p.interview", tmp_path / "link"
+    session.write(path, session.Kept(Choices(), (), "sha256:0"))
+    link.symlink_to(path)
+    assert session.read(path, "sha256:0").initial == Choices()
+    with pytest.raises(BadInput, match="cannot be read"):
+        session.read(link, "sha256:0")
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(BadInput, match="is another user's"):
+        session.read(path, "sha256:0")
+
+
 def test_the_digest_is_of_the_recordings_and_not_of_their_order():
     one, other = rich(), file.parse(as_bytes(nginx()))
     assert session.digest([one, other]) == session.digest([other, one, one])

@@ -59,13 +59,13 @@ def read(path: str | os.PathLike[str], captures: str) -> Kept:
         captures: their digest.
 
     Raises:
-        BadInput: there is no such file, it is none of ours, or it is about other captures.
+        BadInput: there is no such file, it is another user's or none of ours, or it is about other captures.
     """
     source = os.fspath(path)
     if not Path(path).exists():
         raise BadInput([Problem("", "there is no interview to resume", "leave --resume out to begin")], source=source)
     try:
-        document = json.loads(read_bounded(path, _MAX_BYTES))
+        document = json.loads(read_bounded(path, _MAX_BYTES, own=True))
     except (ValueError, RecursionError):
         raise BadInput([Problem("", "is no JSON")], source=source) from None
     if not isinstance(document, dict) or document.get("format") != _FORMAT or document.get("version") != _VERSION:
