@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product
 
 from scmm_oci.policy.merge.notes import join_origins
@@ -62,11 +63,17 @@ def joined(rules: Iterable[NetworkRule]) -> Rules:
     )
 
 
+@lru_cache(maxsize=1 << 16)
+def _network(word: str) -> Subnet:
+    return ipaddress.ip_network(word, strict=False)
+
+
+@lru_cache(maxsize=1 << 14)
 def addresses_of(rule: NetworkRule) -> tuple[str, ...]:
     """The rule's networks in one form and order, without those within others; nothing if it is for every peer."""
     if not rule.addresses or "any" in rule.addresses:
         return ()
-    return _written(ipaddress.ip_network(word, strict=False) for word in rule.addresses)
+    return _written(_network(word) for word in rule.addresses)
 
 
 def ranges(ports: Iterable[PortRange]) -> tuple[PortRange, ...]:
@@ -107,34 +114,35 @@ def within(narrow: tuple[str, ...], wide: tuple[str, ...]) -> bool:
         return True
     if not narrow:
         return False
-    others = [ipaddress.ip_network(word) for word in wide]
-    return all(any(_inside(ipaddress.ip_network(word), other) for other in others) for word in narrow)
+    others = [_network(word) for word in wide]
+    return all(any(_inside(_network(word), other) for other in others) for word in narrow)
 
 
 def _common(first: Rules, second: Rules) -> Rules:
     found = []
-    for one, other in product(first, second):
+    for one, other in product(joined(first), joined(second)):
         if one.protocol is not other.protocol:
+            continue
+        ports = [
+            PortRange(max(a.first, b.first), min(a.last, b.last))
+            for a, b in product(every(one), every(other))
+            if max(a.first, b.first) <= min(a.last, b.last)
+        ]
+        if not ports:
             continue
         mine, theirs = addresses_of(one), addresses_of(other)
         if mine and theirs:
-            networks = [ipaddress.ip_network(word) for word in mine]
-            others = [ipaddress.ip_network(word) for word in theirs]
+            networks = [_network(word) for word in mine]
+            others = [_network(word) for word in theirs]
             shared = [a if _inside(a, b) else b for a, b in product(networks, others) if _inside(a, b) or _inside(b, a)]
             if not shared:
                 continue
             addresses = _written(shared)
         else:
             addresses = mine or theirs
-        ports = [
-            PortRange(max(a.first, b.first), min(a.last, b.last))
-            for a, b in product(every(one), every(other))
-            if max(a.first, b.first) <= min(a.last, b.last)
-        ]
-        if ports:
-            origin = join_origins((one.origin, other.origin))
-            seen = (*one.observed_addresses, *other.observed_addresses)
-            found.append(NetworkRule(one.protocol, addresses, _short(ports), seen, origin))
+        origin = join_origins((one.origin, other.origin))
+        seen = (*one.observed_addresses, *other.observed_addresses)
+        found.append(NetworkRule(one.protocol, addresses, _short(ports), seen, origin))
     return _strongest(joined(found))
 
 
@@ -184,8 +192,15 @@ def _written(networks: Iterable[Subnet]) -> tuple[str, ...]:
             four.add(one)
         else:
             six.add(one)
-    kept4 = [one for one in sorted(four) if not any(other != one and one.subnet_of(other) for other in four)]
-    kept6 = [one for one in sorted(six) if not any(other != one and one.subnet_of(other) for other in six)]
+    # Networks lie in one another or apart, and a wider one sorts before those in it: looking at the last is enough.
+    kept4: list[ipaddress.IPv4Network] = []
+    for narrow in sorted(four):
+        if not kept4 or not narrow.subnet_of(kept4[-1]):
+            kept4.append(narrow)
+    kept6: list[ipaddress.IPv6Network] = []
+    for longer in sorted(six):
+        if not kept6 or not longer.subnet_of(kept6[-1]):
+            kept6.append(longer)
     return (*map(str, kept4), *map(str, kept6))
 
 
@@ -193,5 +208,5 @@ def _address_key(word: str) -> tuple[int, bytes, int, str]:
     """An order of addresses and networks; ``any`` comes first."""
     if word == "any":
         return (0, b"", 0, word)
-    one = ipaddress.ip_network(word, strict=False)
+    one = _network(word)
     return (one.version, one.network_address.packed, one.prefixlen, word)
