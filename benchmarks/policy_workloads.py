@@ -107,7 +107,9 @@ http {
     def drive(self, pid: int, variant: Variant) -> None:
         curl = partial(_there, pid, "curl", "--silent", "--fail", "--max-time", "20")
         home = "http://127.0.0.1:8080/"
-        wait_until(lambda: curl(home, check=False) == "served\n", deadline_s=15, what="nginx answers")
+        # An attempt that comes too early must not use up all of the time.
+        ready = partial(curl, "--max-time", "2", home, check=False)
+        wait_until(lambda: ready() == "served\n", deadline_s=60, what="nginx answers")
         for number in range(variant.times):
             for words in ([], ["--data-binary", "x" * 100_000]):
                 path = f"behind/{variant.name}/{number}"
@@ -136,17 +138,17 @@ class Redis(Workload):
             info = ask("INFO", "persistence").replace("\r", "").splitlines()
             return {"rdb_bgsave_in_progress:0", "aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"} <= {*info}
 
-        wait_until(lambda: ask("PING") == "PONG" and idle(), deadline_s=15, what="redis answers")
+        wait_until(lambda: ask("PING") == "PONG" and idle(), deadline_s=60, what="redis answers")
         _there(pid, "redis-benchmark", "-n", "500", "-c", "4", "-t", "set,get", "--csv")
         for number in range(variant.times):
             expected = {("SET", f"{variant.name}{number}", "x"): "OK", ("SAVE",): "OK"}
             expected |= {("BGSAVE",): "Background saving started"}
             expected |= {("BGREWRITEAOF",): "Background append only file rewriting started"}
             for words, answer in expected.items():
-                wait_until(idle, deadline_s=15, what=f"redis is idle before {words}")
+                wait_until(idle, deadline_s=60, what=f"redis is idle before {words}")
                 if ask(*words) != answer:
                     raise RigError(f"redis answers something else than {answer!r} to {words}")
-        wait_until(idle, deadline_s=15, what="redis has written everything")
+        wait_until(idle, deadline_s=60, what="redis has written everything")
 
     def said(self, output: str) -> bool:
         return "ready to exit" in output
