@@ -17,6 +17,14 @@ from rig.process import SEARCH_PATH
 os.environ["PATH"] = SEARCH_PATH
 
 
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    """The umask that files have elsewhere. `scmm record` sets a stricter one, and runs in this process in tests."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def inside() -> namespace.Entered:
     """In the private mount namespace: cgroup2 only, a BPF file system of our own."""
