@@ -1,0 +1,166 @@
+"""A compiled policy as values: what is in a .scmm-pol file, in the kernel's terms.
+
+Numbers stand as the kernel takes them: return values in filters, raw 64-bit masks of rights (linux/landlock.h), bits
+of capabilities, ids. Nothing depends on the machine that reads it but what the file says: the launcher takes the
+filter for its own architecture, masks rights by the ABI that it finds, and opens the paths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from scmm_oci.compiled.bpf import Program
+from scmm_oci.tables.arch import Arch
+
+
+class ComponentKind(IntEnum):
+    """What one component of a path stands for."""
+
+    NAME = 0
+    GLOB = 1
+    HOME = 2
+    USER = 3
+
+
+class PathKind(IntEnum):
+    """What a path's rule is for (policy.paths.patterns.Kind)."""
+
+    EXACT = 0
+    FILES = 1
+    BENEATH = 2
+
+
+class Missing(IntEnum):
+    """What becomes of a path that is not there (policy.model.OnMissing)."""
+
+    SKIP = 0
+    PRECREATE = 1
+    PARENTDIR = 2
+
+
+# What stands for bytes of a name: None any number of any bytes, else one byte of these.
+Glob = tuple[frozenset[int] | None, ...]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component: a name's bytes, or what its bytes match; ``${HOME}`` and ``${USER}`` have neither."""
+
+    kind: ComponentKind
+    name: bytes = b""
+    glob: Glob = ()
+
+
+@dataclass(frozen=True)
+class PathRule:
+    """Rights on paths.
+
+    Attributes:
+        access: bits LANDLOCK_ACCESS_FS_*.
+        abi: the least Landlock ABI that holds all of them.
+    """
+
+    components: tuple[Component, ...]
+    kind: PathKind
+    access: int
+    on_missing: Missing
+    abi: int
+
+
+@dataclass(frozen=True, order=True)
+class PortRule:
+    """Rights on the ports from first to last, both included: bits LANDLOCK_ACCESS_NET_*."""
+
+    first: int
+    last: int
+    access: int
+    abi: int
+
+
+@dataclass(frozen=True)
+class Ruleset:
+    """One Landlock ruleset. What is handled is refused but for the rules.
+
+    Attributes:
+        handled_fs, handled_net, scoped: members of struct landlock_ruleset_attr, all that some ABI has.
+        abi: the least ABI that holds all of it.
+    """
+
+    handled_fs: int
+    handled_net: int
+    scoped: int
+    abi: int
+    paths: tuple[PathRule, ...] = ()
+    ports: tuple[PortRule, ...] = ()
+
+
+@dataclass(frozen=True)
+class Filter:
+    """The filter for kernels of one architecture, and its twin that refuses nothing.
+
+    Attributes:
+        arch: the kernel's own; the filter also answers the ABIs that it runs beside (Arch.beside).
+        flags: bits SECCOMP_FILTER_FLAG_* for seccomp(2); None leaves them to the launcher.
+        permissive: the twin: what would be refused returns SECCOMP_RET_LOG with data 1.
+    """
+
+    arch: Arch
+    flags: int | None
+    program: Program
+    permissive: Program
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who runs the program. None leaves it as it is.
+
+    Attributes:
+        capabilities: bits 1 << CAP_*, all that the program keeps.
+    """
+
+    uid: int | None = None
+    gid: int | None = None
+    capabilities: int | None = None
+
+
+# States of transitions beside numbers of calls.
+START = 0xFFFF
+SIGNAL = 0xFFFE
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Which call may follow which in a thread, on one ABI: pairs of numbers (x32's without its bit), sorted."""
+
+    arch: Arch
+    edges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What the policy is about, for people. Empty where the policy does not say.
+
+    Attributes:
+        policy_digest: SHA-256 of the policy's text, 64 hexadecimal digits.
+        compiler: the version of scmm-oci that wrote the file.
+    """
+
+    name: str = ""
+    description: str = ""
+    target_executable: str = ""
+    generated_from: str = ""
+    generated_at: str = ""
+    policy_digest: str = ""
+    compiler: str = ""
+
+
+@dataclass(frozen=True)
+class PolicyFile:
+    """All of a .scmm-pol file. A layer that is None, or a tuple that is empty, is not asked for."""
+
+    filters: tuple[Filter, ...]
+    ruleset: Ruleset | None
+    identity: Identity
+    transitions: tuple[Transitions, ...]
+    metadata: Metadata
