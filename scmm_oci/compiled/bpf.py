@@ -135,6 +135,37 @@ def problems(program: Sequence[Instruction], *, place: str = "") -> list[Problem
     ]
     if program[-1].code not in (RET, 0x16):
         found.append(Problem(f"{place}[{size - 1}]", "is the last instruction and does not return"))
+    if not found:
+        found = [
+            Problem(
+                f"{place}[{index}]", f"loads memory word {program[index].k}, which nothing stored on some way there"
+            )
+            for index in _unstored(program)
+        ]
+    return found
+
+
+def _unstored(program: Sequence[Instruction]) -> list[int]:
+    """The instructions that load a memory word that may not be stored (check_load_and_stores of net/core/filter.c).
+
+    As there, what stands behind a return counts as reached from it.
+    """
+    if not any(one.code in (0x60, 0x61) for one in program):
+        return []
+    every = (1 << 16) - 1
+    arriving = [every] * len(program)
+    found, stored = [], 0
+    for index, one in enumerate(program):
+        stored &= arriving[index]
+        if one.code in (0x02, 0x03):
+            stored |= 1 << one.k
+        elif one.code in (0x60, 0x61):
+            if not stored >> one.k & 1:
+                found.append(index)
+        elif one.code == JA or one.code in _JUMPS:
+            for distance in {one.k} if one.code == JA else {one.jt, one.jf}:
+                arriving[index + 1 + distance] &= stored
+            stored = every
     return found
 
 

@@ -22,8 +22,8 @@ _ALU: dict[int, Callable[[int, int], int]] = {
     0x40: operator.or_,
     0x50: operator.and_,
     0xA0: operator.xor,
-    0x60: lambda a, b: a << b if b < 32 else 0,
-    0x70: lambda a, b: a >> b if b < 32 else 0,
+    0x60: lambda a, b: a << (b & 31),  # by X as the machine shifts: the kernel's interpreter masks, too
+    0x70: lambda a, b: a >> (b & 31),
 }
 
 
