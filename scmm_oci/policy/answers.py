@@ -1,6 +1,7 @@
 """What a policy answers to a call: its rules by name, groups taken apart, and which of them wins.
 
 - A name's own rules replace those of the groups that it is in.
+- On ABIs with multiplexers (tables.multiplexed) what is said of a call holds for it there too.
 - Of rules with constraints that hold, one that is more restrictive than the rule without constraints (or, where there
   is none, the default) wins, the most restrictive first; else one that is less restrictive, the least restrictive
   first. Else it is the rule without constraints, or the default.
@@ -10,14 +11,15 @@ So the order of rules in a document does not matter. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scmm_oci.policy import constraints
 from scmm_oci.policy.constraints import Alternative
 from scmm_oci.policy.model import Action, ArgType, Constraint, Policy, Settings, SyscallRule
-from scmm_oci.tables import errnos, groups
+from scmm_oci.tables import errnos, groups, syscalls
 from scmm_oci.tables.arch import Arch
+from scmm_oci.tables.multiplexed import SELECTOR, multiplexers
 
 
 @dataclass(frozen=True, order=True)
@@ -79,17 +81,66 @@ def expanded(rules: Iterable[SyscallRule], arch: Arch) -> tuple[SyscallRule, ...
 
 
 def entries(policy: Policy, arch: Arch | None = None) -> dict[str, Entry]:
-    """What the policy says about each name on one ABI (its own), of the rules that hold for every container."""
+    """What the policy says about each name, of the rules that hold for every container.
+
+    Args:
+        arch: the ABI that a filter is for; then multiplexers of that ABI have entries too (`_through`). Without it,
+            only what the policy itself says, on its own ABI: runtimes and libseccomp see to multiplexers themselves.
+    """
+    rules = applying(policy.syscalls)
+    found = _by_name(expanded(rules, arch if arch is not None else policy.settings.arch), policy.settings)
+    if arch is None or not multiplexers(arch):
+        return found
+    members = {**_by_name(_without_number(rules, arch), policy.settings), **found}
+    for multiplexer, numbers in multiplexers(arch).items():
+        entry = _through(multiplexer, numbers, members, policy.settings)
+        if multiplexer not in found and entry is not None:
+            found[multiplexer] = entry
+    return found
+
+
+def _by_name(rules: Iterable[SyscallRule], settings: Settings) -> dict[str, Entry]:
     by_name: dict[str, list[SyscallRule]] = {}
-    for rule in expanded(applying(policy.syscalls), arch if arch is not None else policy.settings.arch):
+    for rule in rules:
         by_name.setdefault(rule.name, []).append(rule)
     found = {}
-    for name, rules in by_name.items():
-        plain = [rule for rule in rules if not rule.constraints]
+    for name, these in by_name.items():
+        plain = [rule for rule in these if not rule.constraints]
         # Two only where two groups hold the name.
-        worst = max(plain, key=lambda rule: Answer.of(rule, policy.settings), default=None)
-        found[name] = Entry(worst, tuple(rule for rule in rules if rule.constraints))
+        worst = max(plain, key=lambda rule: Answer.of(rule, settings), default=None)
+        found[name] = Entry(worst, tuple(rule for rule in these if rule.constraints))
     return found
+
+
+def _without_number(rules: Sequence[SyscallRule], arch: Arch) -> Iterator[SyscallRule]:
+    """What groups say of calls that the ABI has through a multiplexer only (accept on x86), for `_through`."""
+    named = {name for members in multiplexers(arch).values() for name in members} - set(syscalls.numbers(arch))
+    for rule in rules:
+        if rule.is_group:
+            for member in groups.expand(rule.name):
+                if member.name in named:
+                    yield replace(rule, name=member.name, constraints=(*rule.constraints, *_conditions(member)))
+
+
+def _through(
+    multiplexer: str, numbers: Mapping[str, int], members: Mapping[str, Entry], settings: Settings
+) -> Entry | None:
+    """The entry of a multiplexer that the policy has no rule of its own for, or None.
+
+    A member's arguments are not to be seen there. So it gets the most restrictive answer that the policy has for it,
+    whatever its constraints.
+    """
+    default = Answer.of(None, settings)
+    rules = []
+    for name, number in sorted(numbers.items(), key=lambda item: item[1]):
+        entry = members.get(name)
+        if entry is None:
+            continue
+        worst = max((entry.plain, *entry.constrained), key=lambda rule: Answer.of(rule, settings))
+        if worst is not None and Answer.of(worst, settings) != default:
+            selected = Constraint(SELECTOR, ArgType.INTEGER, allowed=(str(number),))
+            rules.append(replace(worst, name=multiplexer, constraints=(selected,)))
+    return Entry(None, tuple(rules)) if rules else None
 
 
 class Answers:
