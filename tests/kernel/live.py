@@ -1,4 +1,4 @@
-"""Asks the kernel what filters make of calls, by tests/payload/filters.c, and says what a filter's value comes to there.
+"""Asks the kernel what filters make of calls, by tests/payload/filters.c; says what a filter's value comes to there.
 
 No call is executed. What the kernel never has filtered is left out: see UNFILTERED.
 """
@@ -16,6 +16,7 @@ from random import Random
 
 from support import ROOT
 
+from rig.process import missing_programs
 from scmm_oci.compiled import bpf
 from scmm_oci.compiled.bpf import Call, Program
 from scmm_oci.compiled.simulate import simulate
@@ -78,17 +79,27 @@ def expected(value: int, call: Call) -> Verdict:
     return Verdict(Kind.PROCESS_KILLED)
 
 
+def unavailable() -> str | None:
+    """Why calls of x86_64, x32 and i386 cannot be made here, or None."""
+    if os.uname().machine != "x86_64":
+        return "the program that asks the kernel about filters is for x86_64"
+    return missing_programs("gcc")
+
+
+def compiled(source: str, directory: Path) -> Path:
+    """A program of tests/payload, compiled into a directory."""
+    target = directory / Path(source).stem
+    words = ("gcc", "-O2", "-static", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", target)
+    subprocess.run([*words, ROOT / "tests/payload" / source], check=True)
+    return target
+
+
 class Live:
     """filters.c, compiled into a directory. Makes calls of x86_64 (also with the bit of x32) and of i386."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._program = directory / "filters"
-        source = ROOT / "tests/payload/filters.c"
-        subprocess.run(
-            ["gcc", "-O2", "-static", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", self._program, source],
-            check=True,
-        )
+        self._program = compiled("filters.c", directory)
 
     def verdicts(self, program: Program, calls: Sequence[Call]) -> list[Verdict]:
         """What becomes of each call. None of them may be UNFILTERED."""
