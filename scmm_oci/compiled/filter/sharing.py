@@ -1,0 +1,87 @@
+"""Lines of numbers that have much in common share tests.
+
+- From 424 on (Linux 5.1) calls have the same numbers on all architectures: what is answered alike there is one tree.
+- x32's numbers are x86_64's with a bit set, but for some. So x32 asks for those, clears the bit, and goes on as x86_64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scmm_oci.compiled.bpf import NR_OFFSET, WORD
+from scmm_oci.compiled.filter.nodes import Node, Nodes, Op
+from scmm_oci.compiled.filter.numbers import Segment, tree
+from scmm_oci.tables.probes import UNIFIED_FROM
+from scmm_oci.tables.syscalls import X32_SYSCALL_BIT
+
+# Numbers with this bit are negative ones.
+_SIGN = 1 << 31
+
+
+class Lines:
+    """Builds the trees of all machines of a filter."""
+
+    def __init__(self, nodes: Nodes, *, alone: bool) -> None:
+        """``alone``: no other machine's line comes to share anything."""
+        self._nodes = nodes
+        self._alone = alone
+        self._tails: dict[tuple[tuple[int, int], ...], Node] = {}
+
+    def node(self, line: Sequence[Segment]) -> Node:
+        """The first test of a machine's number."""
+        low, high = _halves(line)
+        if not _are_alike(low, high):
+            return tree(line, self._nodes) if self._alone else self._split(line)
+        head, tail = _cut(low, UNIFIED_FROM)
+        lower, upper = tree(head, self._nodes), self._tail(tail)
+        rest = tree(_differences(low, high, lower, upper), self._nodes)
+        x32 = self._nodes.clear(NR_OFFSET, WORD & ~X32_SYSCALL_BIT, rest)
+        above = self._nodes.test(NR_OFFSET, Op.GE, X32_SYSCALL_BIT, x32, upper)
+        return self._nodes.test(NR_OFFSET, Op.GE, UNIFIED_FROM, above, lower)
+
+    def _split(self, line: Sequence[Segment]) -> Node:
+        head, tail = _cut(line, UNIFIED_FROM)
+        return self._nodes.test(NR_OFFSET, Op.GE, UNIFIED_FROM, self._tail(tail), tree(head, self._nodes))
+
+    def _tail(self, tail: Sequence[Segment]) -> Node:
+        # Weights may differ from machine to machine; the first one's serve.
+        key = tuple((one.first, id(one.node)) for one in tail)
+        if key not in self._tails:
+            self._tails[key] = tree(tail, self._nodes)
+        return self._tails[key]
+
+
+def _halves(line: Sequence[Segment]) -> tuple[list[Segment], list[Segment]]:
+    """What is below the bit of x32, and what has it or is above: the latter less that bit."""
+    low, high = _cut(line, X32_SYSCALL_BIT)
+    shifted = [one._replace(first=one.first - X32_SYSCALL_BIT, last=one.last - X32_SYSCALL_BIT) for one in high]
+    return low, shifted
+
+
+def _cut(line: Sequence[Segment], at: int) -> tuple[list[Segment], list[Segment]]:
+    below = [one._replace(last=min(one.last, at - 1)) for one in line if one.first < at]
+    above = [one._replace(first=max(one.first, at)) for one in line if one.last >= at]
+    return below, above
+
+
+def _are_alike(low: Sequence[Segment], high: Sequence[Segment]) -> bool:
+    """Whether x32 is a variety of x86_64 here, and nothing is lost with the bit: negative numbers go where both end."""
+    rest = {id(one.node) for one in high if one.last >= _SIGN - X32_SYSCALL_BIT}
+    return len(low) > 1 and len(high) > 1 and rest == {id(low[-1].node)}
+
+
+def _differences(low: Sequence[Segment], high: Sequence[Segment], lower: Node, upper: Node) -> list[Segment]:
+    """x32's line, with x86_64's trees where both answer alike."""
+    bounds = sorted({one.first for one in (*low, *high)} | {UNIFIED_FROM})
+    found = []
+    for first, following in zip(bounds, [*bounds[1:], WORD + 1], strict=True):
+        one = _at(high, first)
+        size = min(following, one.last + 1) - first
+        weight = one.weight * size / (one.last - one.first + 1)
+        node = (lower if first < UNIFIED_FROM else upper) if one.node is _at(low, first).node else one.node
+        found.append(Segment(first, following - 1, node, weight))
+    return found
+
+
+def _at(line: Sequence[Segment], number: int) -> Segment:
+    return next((one for one in line if one.first <= number <= one.last), line[-1])
