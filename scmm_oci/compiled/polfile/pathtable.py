@@ -1,0 +1,166 @@
+"""The table of paths in a compiled policy: bytes that a launcher goes through once, without a parser and a memory.
+
+Called by `writer` and `reader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scmm_oci.compiled.polfile.layout import (
+    ANY_NUMBER,
+    COMPONENT_HEAD,
+    MAX_PATHS,
+    ONE,
+    ONE_OF,
+    PATH_HEAD,
+    PATHS_HEAD,
+    SET_BYTES,
+    padding,
+)
+from scmm_oci.compiled.polfile.model import Component, ComponentKind, Glob, PathKind
+from scmm_oci.compiled.polfile.paths import path_problems
+from scmm_oci.errors import Problem
+
+Path = tuple[tuple[Component, ...], PathKind]
+
+_OFFSET = 4
+
+
+def encode_path(components: Sequence[Component], kind: PathKind) -> bytes:
+    """One path. Paths that are the same have the same bytes, and their order is that of their bytes."""
+    parts = [PATH_HEAD.pack(kind, len(components))]
+    for one in components:
+        data = one.name if one.kind is not ComponentKind.GLOB else _encode_glob(one.glob)
+        parts += [COMPONENT_HEAD.pack(one.kind, 0, len(data)), data, bytes(padding(len(data), 4))]
+    return b"".join(parts)
+
+
+def encode_table(paths: Sequence[bytes]) -> bytes:
+    """The section with paths that `encode_path` made, in their order."""
+    at = PATHS_HEAD.size + _OFFSET * len(paths)
+    offsets = []
+    for one in paths:
+        offsets.append(at.to_bytes(_OFFSET, "little"))
+        at += len(one)
+    return b"".join([PATHS_HEAD.pack(len(paths), 0), *offsets, *paths])
+
+
+def decode_table(data: bytes, place: str, found: list[Problem]) -> list[Path | None]:
+    """The paths of a section.
+
+    Args:
+        place: where the section stands, for the messages.
+        found: gets what is wrong with them.
+
+    Returns:
+        The paths by their numbers; None for one that is bad.
+    """
+    if len(data) < PATHS_HEAD.size:
+        found.append(Problem(place, f"has {len(data)} bytes, too few for a table of paths"))
+        return []
+    count, reserved = PATHS_HEAD.unpack_from(data)
+    if reserved:
+        found.append(Problem(f"{place}.reserved", f"is {reserved:#x}, and must be 0"))
+    at = PATHS_HEAD.size + _OFFSET * count
+    if not 1 <= count <= MAX_PATHS or at > len(data):
+        message = f"is {count} in a section of {len(data)} bytes"
+        found.append(Problem(f"{place}.count", message, f"1 to {MAX_PATHS}, as many as fit"))
+        return []
+    offsets = [int.from_bytes(data[start : start + _OFFSET], "little") for start in range(PATHS_HEAD.size, at, _OFFSET)]
+    for index, (offset, end) in enumerate(zip(offsets, [*offsets[1:], len(data)], strict=True)):
+        if offset != at or end <= offset or end > len(data) or end % 4:
+            message = (
+                f"is from {offset} to {end}; it begins at {at}, where the one before ends, and ends in the section"
+            )
+            found.append(Problem(f"{place}.paths[{index}]", message))
+            return []
+        at = end
+    encoded = [data[start:end] for start, end in zip(offsets, [*offsets[1:], len(data)], strict=True)]
+    for index in range(1, count):
+        if encoded[index - 1] >= encoded[index]:
+            found.append(Problem(f"{place}.paths[{index}]", "is not after the one before it in the order of bytes"))
+            break
+    return [_decode_path(one, f"{place}.paths[{index}]", found) for index, one in enumerate(encoded)]
+
+
+def _encode_glob(glob: Glob) -> bytes:
+    parts = []
+    for token in glob:
+        if token is None:
+            parts.append(bytes([ANY_NUMBER]))
+        elif len(token) == 1:
+            parts.append(bytes([ONE, *token]))
+        else:
+            bits = sum(1 << byte for byte in token)
+            parts.append(bytes([ONE_OF]) + bits.to_bytes(SET_BYTES, "little"))
+    return b"".join(parts)
+
+
+def _decode_path(data: bytes, place: str, found: list[Problem]) -> Path | None:
+    kind, count = PATH_HEAD.unpack_from(data)
+    bad: list[Problem] = []
+    if kind not in list(PathKind):
+        bad.append(Problem(f"{place}.kind", f"is {kind}, and none of 0, 1 and 2"))
+    components: list[Component] = []
+    at = PATH_HEAD.size
+    for index in range(count):
+        here = f"{place}.components[{index}]"
+        if at + COMPONENT_HEAD.size > len(data):
+            bad.append(Problem(here, "is beyond the path's end"))
+            break
+        number, reserved, length = COMPONENT_HEAD.unpack_from(data, at)
+        start = at + COMPONENT_HEAD.size
+        at = start + length + padding(length, 4)
+        if at > len(data):
+            bad.append(Problem(f"{here}.length", f"is {length}, which goes beyond the path's end"))
+            break
+        if reserved or any(data[start + length : at]):
+            bad.append(Problem(here, "has other bytes than zeros where zeros must be"))
+        one = _decode_component(number, data[start : start + length], here, bad)
+        components += [] if one is None else [one]
+    else:
+        if at != len(data):
+            bad.append(Problem(place, f"has {len(data) - at} bytes after its components"))
+    if not bad:
+        bad = path_problems(components, PathKind(kind), place=place)
+    found += bad
+    return None if bad else (tuple(components), PathKind(kind))
+
+
+def _decode_component(kind: int, data: bytes, place: str, bad: list[Problem]) -> Component | None:
+    if kind == ComponentKind.NAME:
+        return Component(ComponentKind.NAME, data)
+    if kind == ComponentKind.GLOB:
+        glob = _decode_glob(data, place, bad)
+        return None if glob is None else Component(ComponentKind.GLOB, glob=glob)
+    if kind not in list(ComponentKind):
+        bad.append(Problem(f"{place}.kind", f"is {kind}, and none of 0, 1, 2 and 3"))
+        return None
+    if data:
+        bad.append(Problem(f"{place}.length", f"is {len(data)}, and a variable has no bytes"))
+        return None
+    return Component(ComponentKind(kind))
+
+
+def _decode_glob(data: bytes, place: str, bad: list[Problem]) -> Glob | None:
+    tokens: list[frozenset[int] | None] = []
+    at = 0
+    while at < len(data):
+        code, start = data[at], at + 1
+        size = {ANY_NUMBER: 0, ONE: 1, ONE_OF: SET_BYTES}.get(code)
+        if size is None or start + size > len(data):
+            bad.append(Problem(place, f"has at {at} no token of a glob: {data[at : at + 2].hex()}"))
+            return None
+        at = start + size
+        if code == ANY_NUMBER:
+            tokens.append(None)
+        elif code == ONE:
+            tokens.append(frozenset(data[start:at]))
+        else:
+            token = frozenset(byte for byte in range(256) if data[start + byte // 8] >> byte % 8 & 1)
+            if len(token) < 2:
+                bad.append(Problem(place, f"has at {start - 1} a set of {len(token)} bytes; it has 2 at least"))
+                return None
+            tokens.append(token)
+    return tuple(tokens)
