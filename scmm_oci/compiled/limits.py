@@ -11,6 +11,12 @@ from scmm_oci.oci.seccomp import MAX_RULES, OciAction, Profile
 
 CANNOT_HOLD = frozenset(
     {
+        "addresses-not-held",
+        "loopback-not-held",
+        "not-precreated",
+        "no-right-on-files",
+        "transitions-left-out",
+        "default-wider",  # another architecture has calls that the policy does not know
         "action-not-held",  # another action stands in for one that the target does not have
         "arguments-not-held",  # the target sees no arguments
         "bad-arch-not-held",  # calls of other ABIs are answered otherwise
