@@ -43,6 +43,10 @@ def policy_file(
     filters: list[Filter] = []
     following: list[Transitions] = []
     flags = _flags(policy, findings)
+    try:
+        needed.check(policy)
+    except BadInput as error:
+        problems += error.problems
     for arch in chosen if not problems else ():
         try:
             there, told = _for(policy, arch)
@@ -79,7 +83,8 @@ def policy_file(
 def _for(policy: Policy, arch: Arch) -> tuple[Policy, list[Finding]]:
     """The policy for kernels of one architecture, with all that every program needs there."""
     there, findings = retarget(policy, arch)
-    needed.check(there)
+    if arch is not policy.settings.arch:
+        needed.check(there)
     complete, added = needed.completed(there)
     return complete, [*findings, *added]
 

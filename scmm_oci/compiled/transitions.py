@@ -38,8 +38,9 @@ def _edges(given: Iterable[Transition], arch: Arch) -> tuple[set[tuple[int, int]
     edges: set[tuple[int, int]] = set()
     beyond: set[str] = set()
     for one in given:
-        first = [_STATES[one.call]] if one.call in _STATES else []
-        first += _held(_names((one.call,)), known, beyond)
+        # Some ABIs have a call of the name signal: what begins is the handler all the same.
+        state = _STATES.get(one.call)
+        first = [state] if state is not None else _held(_names((one.call,)), known, beyond)
         after = _held(_names(one.to), known, beyond)
         edges.update((before, following) for before in first for following in after)
     return edges, beyond
