@@ -1,4 +1,4 @@
-"""The generator of filters: what a filter returns is what the policy answers, for every number and at every boundary."""
+"""The generator: what a filter returns is what the policy answers, for every number and at every boundary."""
 
 import os
 import random
