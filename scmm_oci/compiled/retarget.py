@@ -47,7 +47,12 @@ def retarget(policy: Policy, arch: Arch) -> tuple[Policy, list[Finding]]:
     for index, rule in enumerate(policy.syscalls):
         steps: Steps = ("syscalls", index)
         if rule.is_group:
-            bad += _group(rule, policy, own, arch, steps)
+            unseen = _unseen(rule.name, own, arch)
+            message = f"{rule.name} cannot tell {_listed(unseen)} by its arguments on {arch}"
+            if unseen and rule.action.rank > policy.settings.default_action.rank:
+                bad.append(_bad((*steps, "name"), message, "give it a rule of its own"))
+            elif unseen:
+                findings.append(Finding("calls-left-out", f"{message}: left out there", "give it a rule of its own"))
             rules.append(rule)
         elif rule.name not in known:
             gone[rule.name] = None
@@ -93,15 +98,17 @@ def _tell_new(policy: Policy, known: frozenset[str], findings: list[Finding]) ->
         findings.append(Finding("default-wider", message, "give rules for them, or refuse by default"))
 
 
-def _group(rule: SyscallRule, policy: Policy, own: Arch, arch: Arch, steps: Steps) -> Iterator[Found]:
-    """Calls that a group refuses and that would no longer be, as their arguments are not to be seen there."""
-    if rule.action.rank <= policy.settings.default_action.rank:
-        return
-    for member in groups.expand(rule.name):
-        here = groups.on_arch(member, own) is not None
-        if here and member.name in syscalls.numbers(arch) and groups.on_arch(member, arch) is None:
-            message = f"{rule.name} cannot tell {member.name} by its arguments on {arch}"
-            yield _bad((*steps, "name"), message, f"give {member.name} a rule of its own")
+def _unseen(name: str, own: Arch, arch: Arch) -> list[str]:
+    """The calls of a group that it tells by arguments, which a filter sees on the one architecture and not there."""
+    return sorted(
+        {
+            member.name
+            for member in groups.expand(name)
+            if member.name in syscalls.numbers(arch)
+            and groups.on_arch(member, own) is not None
+            and any(groups.argument_of(member.name, one, arch=arch) is None for one in member.conditions)
+        }
+    )
 
 
 class _Mover:

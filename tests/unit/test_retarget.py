@@ -216,6 +216,20 @@ def test_a_constraint_that_no_filter_sees_there_is_refused():
         assert retarget(policy(rule), Arch.PPC64LE)[1] == []
 
 
+def test_what_a_group_cannot_tell_there():
+    group = SyscallRule("@memory-data", Action.ALLOW)
+    there, findings = retarget(policy(group), Arch.S390X)
+    assert there.syscalls == (group,)
+    assert codes(findings) == ["calls-left-out"]
+    assert "@memory-data cannot tell mmap by its arguments on s390x" in findings[0].message
+    assert retarget(policy(group), Arch.AARCH64)[1] == []
+    denied = policy(allow("read"), SyscallRule("@memory-data", Action.DENY), default_action=Action.ALLOW)
+    assert [place for place, _ in refused(denied, Arch.S390X)] == [".syscalls[1].name"]
+    assert retarget(denied, Arch.AARCH64)[1] == []
+    # Words that are not there are no loss: nobody can give them.
+    assert retarget(policy(SyscallRule("@terminal", Action.ALLOW)), Arch.PPC64LE)[1] == []
+
+
 def test_a_default_that_lets_new_calls_pass_is_told():
     listed = policy(deny("openat"), default_action=Action.ALLOW, arch=Arch.AARCH64, architectures=(Arch.AARCH64,))
     _, findings = retarget(listed, Arch.X86_64)
