@@ -2,8 +2,26 @@
 
 from hypothesis import strategies as st
 
-from scmm_oci.compiled.polfile.model import Component, ComponentKind, PathKind
+from scmm_oci.compiled import bpf
+from scmm_oci.compiled.polfile.model import (
+    SIGNAL,
+    START,
+    Component,
+    ComponentKind,
+    Filter,
+    Identity,
+    Metadata,
+    Missing,
+    PathKind,
+    PathRule,
+    PolicyFile,
+    PortRule,
+    Ruleset,
+    Transitions,
+)
 from scmm_oci.compiled.polfile.paths import ANY_BYTE
+from scmm_oci.tables import landlock
+from scmm_oci.tables.arch import Arch
 
 # Small names, so that paths collide; and bytes that mean something in patterns.
 NAMES = st.binary(min_size=1, max_size=4) | st.sampled_from([b"etc", b"usr", b"\xc3\xa9", b"a*", b"$x", b"\\x80"])
@@ -39,3 +57,109 @@ def paths(draw):
     wild = bool(components) and components[-1].kind is ComponentKind.GLOB
     kinds = [PathKind.BENEATH, PathKind.FILES if wild else PathKind.EXACT]
     return tuple(components), draw(st.sampled_from(kinds))
+
+
+@st.composite
+def programs(draw, *, permissive=False):
+    """A program that the kernel takes."""
+    words = st.integers(0, bpf.WORD)
+    values = [bpf.RET_ALLOW, bpf.RET_LOG | 1, bpf.RET_TRACE | 7]
+    values += [] if permissive else [bpf.RET_ERRNO | 1, bpf.RET_KILL_PROCESS, bpf.RET_TRAP]
+    body = []
+    for _ in range(draw(st.integers(0, 5))):
+        code = draw(st.sampled_from([bpf.LOAD, bpf.AND, bpf.JEQ, bpf.JGE, bpf.JSET]))
+        body.append(bpf.Instruction(code, draw(st.integers(0, 15)) * 4 if code == bpf.LOAD else draw(words)))
+    returns = [bpf.Instruction(bpf.RET, draw(st.sampled_from(values))) for _ in range(draw(st.integers(1, 3)))]
+    size = len(body) + len(returns)
+    for index, one in enumerate(body):
+        if one.code in (bpf.JEQ, bpf.JGE, bpf.JSET):
+            far = st.integers(0, size - index - 2)
+            body[index] = bpf.Instruction(one.code, one.k, draw(far), draw(far))
+    return (*body, *returns)
+
+
+NATIVE = [arch for arch in Arch if arch is not Arch.X32]
+
+
+@st.composite
+def filters(draw, arch):
+    flags = draw(st.none() | st.sampled_from([0, 1, 2, 4, 32, 39]))
+    return Filter(arch, flags, draw(programs()), draw(programs(permissive=True)))
+
+
+def _subset(mask, *, least=0):
+    """Masks of some of a mask's bits."""
+    bits = [1 << bit for bit in range(64) if mask >> bit & 1]
+    return st.lists(st.sampled_from(bits), unique=True, min_size=least).map(sum) if bits else st.just(0)
+
+
+def abi(fs=0, net=0, scopes=0):
+    return max(landlock.abi_of_fs(fs), landlock.abi_of_net(net), landlock.abi_of_scopes(scopes))
+
+
+@st.composite
+def rulesets(draw):
+    fs, net = draw(st.sampled_from([0, landlock.ALL_FS, 7])), draw(st.sampled_from([0, landlock.ALL_NET, 3]))
+    scopes = draw(_subset(landlock.ALL_SCOPES, least=0 if fs or net else 1))
+    rules, ports = [], []
+    for components, kind in draw(st.lists(paths(), max_size=5)) if fs else []:
+        access = draw(_subset(fs, least=1))
+        rules.append(PathRule(components, kind, access, draw(st.sampled_from(Missing)), abi(access)))
+    for _ in range(draw(st.integers(0, 4)) if net else 0):
+        first, last = sorted(draw(st.tuples(st.integers(0, 65535), st.integers(0, 65535))))
+        access = draw(_subset(net, least=1))
+        ports.append(PortRule(first, last, access, abi(net=access)))
+    return Ruleset(fs, net, scopes, abi(fs, net, scopes), tuple(rules), tuple(ports))
+
+
+IDS = st.none() | st.integers(0, 0xFFFFFFFE)
+IDENTITIES = st.builds(Identity, uid=IDS, gid=IDS, capabilities=st.none() | st.integers(0, (1 << 41) - 1))
+EDGES = st.lists(st.tuples(st.integers(0, 600) | st.sampled_from([START, SIGNAL]), st.integers(0, 0xFFFD)), max_size=6)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+METADATA = st.builds(
+    Metadata,
+    name=TEXTS,
+    description=TEXTS,
+    target_executable=TEXTS,
+    generated_from=TEXTS,
+    generated_at=TEXTS,
+    policy_digest=st.sampled_from(["", "0123456789abcdef" * 4]),
+    compiler=TEXTS,
+)
+
+
+@st.composite
+def policy_files(draw):
+    """A compiled policy, in no order."""
+    chosen = draw(st.lists(st.sampled_from(NATIVE), unique=True, max_size=2))
+    ordered = draw(st.lists(st.sampled_from(list(Arch)), unique=True, max_size=2))
+    return PolicyFile(
+        filters=tuple(draw(filters(arch)) for arch in chosen),
+        ruleset=draw(st.none() | rulesets()),
+        identity=draw(IDENTITIES),
+        transitions=tuple(Transitions(arch, tuple(draw(EDGES))) for arch in ordered),
+        metadata=draw(METADATA),
+    )
+
+
+def small():
+    """A compiled policy that has all kinds of sections, as canonical has it."""
+    allow, refuse = bpf.Instruction(bpf.RET, bpf.RET_ALLOW), bpf.Instruction(bpf.RET, bpf.RET_ERRNO | 1)
+    log = bpf.Instruction(bpf.RET, bpf.RET_LOG | 1)
+    test = (bpf.Instruction(bpf.LOAD, 0), bpf.Instruction(bpf.JEQ, 39, 1, 0))
+    glob = (frozenset(b"a"), None, frozenset(b"bc"))
+    srv = Component(ComponentKind.NAME, b"srv")
+    rules = (
+        PathRule((srv,), PathKind.EXACT, 4, Missing.SKIP, 1),
+        PathRule((srv,), PathKind.EXACT, 0x4002, Missing.PARENTDIR, 3),
+        PathRule((srv, Component(ComponentKind.GLOB, glob=glob)), PathKind.FILES, 12, Missing.SKIP, 1),
+        PathRule((Component(ComponentKind.HOME),), PathKind.BENEATH, 0x1FFFF, Missing.PRECREATE, 9),
+    )
+    ports = (PortRule(0, 0, 1, 4), PortRule(80, 443, 11, 10))
+    return PolicyFile(
+        filters=(Filter(Arch.X86_64, 4, (*test, refuse, allow), (*test, log, allow)),),
+        ruleset=Ruleset(0x1FFFF, 0xF, 1, 10, rules, ports),
+        identity=Identity(uid=33, gid=None, capabilities=1 << 10),
+        transitions=(Transitions(Arch.X32, ((0, 1), (START, 0))),),
+        metadata=Metadata(name="web é", compiler="1"),
+    )
