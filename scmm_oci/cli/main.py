@@ -28,6 +28,9 @@ VERBS = {
     "diff": ("scmm_oci.cli.diff", "Tell what one policy does differently from another."),
     "lint": ("scmm_oci.cli.lint", "Find what is dangerous, useless or impossible in policies."),
     "compile": ("scmm_oci.cli.compile", "Make a seccomp profile from a policy that you edited."),
+    "explain": ("scmm_oci.cli.explain", "Tell what would happen to a system call, and which rule says so."),
+    "disasm": ("scmm_oci.cli.disasm", "Print the instructions of filters, with names."),
+    "verify": ("scmm_oci.cli.verify", "Prove a policy against captures: what it refuses, what is left over, the cost."),
 }
 
 
@@ -116,6 +119,21 @@ def import_strace(argv: Sequence[str] | None = None) -> int:
 def import_profile(argv: Sequence[str] | None = None) -> int:
     """Run ``scmm-import-profile``."""
     return _verb("import-profile", argv)
+
+
+def explain(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-explain``."""
+    return _verb("explain", argv)
+
+
+def disasm(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-disasm``."""
+    return _verb("disasm", argv)
+
+
+def verify(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-verify``."""
+    return _verb("verify", argv)
 
 
 def _verb(verb: str, argv: Sequence[str] | None) -> int:
