@@ -43,14 +43,20 @@ def policy_file(
     filters: list[Filter] = []
     following: list[Transitions] = []
     flags = _flags(policy, findings)
+    added: dict[Finding, list[Arch]] = {}
     try:
         needed.check(policy)
     except BadInput as error:
         problems += error.problems
     for arch in chosen if not problems else ():
         try:
-            there, told = _for(policy, arch)
+            there, told = retarget(policy, arch)
             findings += told
+            if arch is not policy.settings.arch:
+                needed.check(there)
+            there, told = needed.completed(there)
+            for one in told:
+                added.setdefault(one, []).append(arch)
             made, told = transitions(there)
             following += made
             findings += told
@@ -77,16 +83,17 @@ def policy_file(
         tuple(sorted(following, key=lambda one: _order(one.arch))),
         _metadata(policy, policy_digest),
     )
-    return file, list(dict.fromkeys(findings))
+    return file, list(dict.fromkeys([*_where(added, chosen), *findings]))
 
 
-def _for(policy: Policy, arch: Arch) -> tuple[Policy, list[Finding]]:
-    """The policy for kernels of one architecture, with all that every program needs there."""
-    there, findings = retarget(policy, arch)
-    if arch is not policy.settings.arch:
-        needed.check(there)
-    complete, added = needed.completed(there)
-    return complete, [*findings, *added]
+def _where(found: dict[Finding, list[Arch]], chosen: Sequence[Arch]) -> list[Finding]:
+    """The findings, with the architectures that they are about where they are not about all."""
+    return [
+        Finding(
+            one.code, one.message if len(arches) == len(chosen) else f"for {', '.join(arches)}: {one.message}", one.hint
+        )
+        for one, arches in found.items()
+    ]
 
 
 def _filters(policy: Policy, flags: int | None, findings: list[Finding]) -> list[Filter]:
