@@ -9,7 +9,7 @@ from typing import Any
 from scmm_oci.cli.compile_targets import Made
 from scmm_oci.cli.output import plain
 from scmm_oci.errors import Finding
-from scmm_oci.policy.lint import LintFinding, Severity
+from scmm_oci.policy.lint import RULES, LintFinding, Severity
 from scmm_oci.policy.model import Policy
 
 _PLACES = 4
@@ -26,10 +26,8 @@ def short_lint(found: Sequence[LintFinding]) -> list[Finding]:
         first = these[0]
         places = list(dict.fromkeys(one.place for one in these))
         listed = ", ".join(places[:_PLACES]) + (f" and {len(places) - _PLACES} more" if len(places) > _PLACES else "")
-        message = (
-            f"{first.severity}: {first.message}" if len(these) == 1 else f"{first.severity}: found {len(these)} times"
-        )
-        findings.append(Finding(name, f"{message}; at {listed}", first.remedy))
+        what = first.message if len(these) == 1 else RULES[name].meaning
+        findings.append(Finding(name, f"{first.severity}: {listed}: {what}", first.remedy))
     return findings
 
 
