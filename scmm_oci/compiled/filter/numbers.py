@@ -30,7 +30,7 @@ class Segment(NamedTuple):
 
 
 # What one more test costs beside what is executed, as a share of all weight: filters are to be small as well.
-_SIZE = 0.004
+_SIZE = 0.1
 
 
 def tree(segments: Sequence[Segment], nodes: Nodes) -> Node:

@@ -27,6 +27,8 @@ class Literal(NamedTuple):
 
 # All must hold.
 Conjunction = tuple[Literal, ...]
+# One must hold: what one comparison of an argument comes to.
+Clause = tuple[Conjunction, ...]
 
 
 def offsets(arg: int, byte_order: ByteOrder) -> tuple[int, int]:
@@ -35,7 +37,7 @@ def offsets(arg: int, byte_order: ByteOrder) -> tuple[int, int]:
     return (first, first + 4) if byte_order == "little" else (first + 4, first)
 
 
-def expand(test: Test, byte_order: ByteOrder) -> list[Conjunction]:
+def clause(test: Test, byte_order: ByteOrder) -> Clause:
     """The ways in which a comparison can hold. No way: it never does; an empty one: it always does."""
     low, high = offsets(test.arg, byte_order)
     value = test.value
@@ -47,10 +49,10 @@ def expand(test: Test, byte_order: ByteOrder) -> list[Conjunction]:
         case Operator.GT:
             return _greater(low, high, value)
         case Operator.GE:
-            return _greater(low, high, value - 1) if value else [()]
+            return _greater(low, high, value - 1) if value else ((),)
         case Operator.LE:
             return _at_most(low, high, value)
-    return _at_most(low, high, value - 1) if value else []
+    return _at_most(low, high, value - 1) if value else ()
 
 
 def _words(low: int, high: int, value: int, mask: int) -> list[Atom]:
@@ -62,30 +64,28 @@ def _words(low: int, high: int, value: int, mask: int) -> list[Atom]:
     return atoms
 
 
-def _equal(low: int, high: int, value: int, mask: int) -> list[Conjunction]:
+def _equal(low: int, high: int, value: int, mask: int) -> Clause:
     if value & ~mask:
-        return []
-    return [tuple(Literal(atom, True) for atom in _words(low, high, value, mask))]
+        return ()
+    return (tuple(Literal(atom, True) for atom in _words(low, high, value, mask)),)
 
 
-def _unequal(low: int, high: int, value: int, mask: int) -> list[Conjunction]:
+def _unequal(low: int, high: int, value: int, mask: int) -> Clause:
     if value & ~mask:
-        return [()]
+        return ((),)
     atoms = _words(low, high, value, mask)
     before = [Literal(atom, True) for atom in atoms]
-    return [(*before[:index], Literal(atom, False)) for index, atom in enumerate(atoms)]
+    return tuple((*before[:index], Literal(atom, False)) for index, atom in enumerate(atoms))
 
 
-def _greater(low: int, high: int, value: int) -> list[Conjunction]:
+def _greater(low: int, high: int, value: int) -> Clause:
     top, rest = value >> 32, value & WORD
     same = Literal(Atom(high, False, WORD, top), True)
-    return [(Literal(Atom(high, True, WORD, top), True),), (same, Literal(Atom(low, True, WORD, rest), True))]
+    return ((Literal(Atom(high, True, WORD, top), True),), (same, Literal(Atom(low, True, WORD, rest), True)))
 
 
-def _at_most(low: int, high: int, value: int) -> list[Conjunction]:
+def _at_most(low: int, high: int, value: int) -> Clause:
     top, rest = value >> 32, value & WORD
     same = Literal(Atom(high, False, WORD, top), True)
-    ways: list[Conjunction] = [(same, Literal(Atom(low, True, WORD, rest), False))]
-    if top:
-        ways.insert(0, (Literal(Atom(high, True, WORD, top - 1), False),))
-    return ways
+    equal = (same, Literal(Atom(low, True, WORD, rest), False))
+    return ((Literal(Atom(high, True, WORD, top - 1), False),), equal) if top else (equal,)
