@@ -18,6 +18,7 @@ from scmm_oci.policy.container import depends
 from scmm_oci.policy.model import Action, Operator, Policy, Settings
 from scmm_oci.tables import errnos, syscalls
 from scmm_oci.tables.arch import Arch
+from scmm_oci.tables.multiplexed import SELECTOR, multiplexers
 
 
 def of_policy(policy: Policy) -> Plan:
@@ -107,22 +108,34 @@ def of_profile(
                     limited.setdefault(name, []).append(Case(_tests(way), value))
                 else:
                     plain.setdefault(name, value)
+    said = {name: (*cases, Case((), default)) for name, cases in limited.items()}
+    said |= {name: constant(value) for name, value in plain.items()}
     abis = []
     for one in arches:
         decisions: dict[int, Decision] = {}
         seen: dict[int, int] = {}
-        for name in sorted(plain.keys() | limited.keys()):
+        for name, decision in sorted({**_through(plain, one, default), **said}.items()):
             number = syscalls.number_of(one, name)
-            if number is None:
-                continue
-            if name in plain:
-                decisions[number] = constant(plain[name])
-            else:
-                decisions[number] = (*limited[name], Case((), default))
-            seen[number] = (counts or {}).get(name, 0)
+            if number is not None:
+                decisions[number] = decision
+                seen[number] = (counts or {}).get(name, 0)
         abis.append(Abi(one, decisions, constant(default), seen))
     refused = bpf.RET_KILL_THREAD if bad_arch is None else bad_arch
     return Plan(machines(abis, refused), refused)
+
+
+def _through(plain: Mapping[str, int], arch: Arch, default: int) -> dict[str, Decision]:
+    """What libseccomp lets through a multiplexer, of the calls that it stands for; those with conditions stay out."""
+    found: dict[str, Decision] = {}
+    for multiplexer, members in multiplexers(arch).items():
+        cases = [
+            Case((Test(SELECTOR, Operator.EQ, number),), plain[name])
+            for name, number in members.items()
+            if name in plain
+        ]
+        if cases:
+            found[multiplexer] = (*cases, Case((), default))
+    return found
 
 
 _OPERATORS = {
