@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
+FUZZ_SECONDS ?= 1800
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -35,8 +36,12 @@ bench: setup  ## what recording costs, side by side with what there was before
 	$(BIN)/python -m benchmarks.policies
 	$(BIN)/python -m benchmarks.extract
 
-soak: setup  ## the long proofs
+soak: setup fuzz  ## the long proofs
 	SCMM_SOAK=1 $(BIN)/python -m pytest
+
+fuzz: setup  ## the readers and the filter compiler against mutated input, for FUZZ_SECONDS
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python tests/fuzz/run.py all $(FUZZ_SECONDS)
 
 tables: setup  ## regenerate scmm_oci/tables/data from the pinned source
 	$(BIN)/python tools/make_tables.py
@@ -47,4 +52,4 @@ clean:  ## remove what was built, not what was recorded
 	rm -rf $(VENV) build dist out .cache scmm_oci/data/*.bpf.o
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test lint bench soak tables clean
+.PHONY: help setup demo test lint bench soak fuzz tables clean

@@ -1,0 +1,62 @@
+"""Coverage-guided fuzzing with atheris (make fuzz).
+
+    run.py all SECONDS          every target in turn, each in a process of its own, in that time altogether
+    run.py NAME SECONDS         one target
+    run.py merge NAME           what was found beside the corpus in the tree, as far as it reaches something new
+    run.py NAME FILE            one input, for looking at what failed
+
+What is found lies in .cache/fuzz/NAME; an input that fails is kept there as well, and ends the run with an error.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+NAMES = ("polfile", "policy", "rules", "profile", "conditions", "program")
+LONGEST = 4096
+MEGABYTES = 2048
+SLOWEST_S = 20
+
+
+def fuzz(name, arguments):
+    import atheris
+
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests/unit")]
+    with atheris.instrument_imports(include=["scmm_oci"]):
+        from fuzz_targets import TARGETS
+    atheris.Setup([sys.argv[0], *arguments], TARGETS[name])
+    atheris.Fuzz()
+
+
+def arguments_of(words):
+    """The target, and what libFuzzer is told."""
+    if words[0] == "merge":
+        name = words[1]
+        return name, ["-set_cover_merge=1", str(HERE / "corpus" / name), str(ROOT / ".cache/fuzz" / name)]
+    name, what = words
+    if not what.isdigit():
+        return name, [what]
+    found = ROOT / ".cache/fuzz" / name
+    found.mkdir(parents=True, exist_ok=True)
+    told = [
+        str(found),
+        str(HERE / "corpus" / name),
+        f"-dict={HERE / 'words.dict'}",
+        f"-artifact_prefix={found}-failed-",
+    ]
+    limits = [f"-max_len={LONGEST}", f"-timeout={SLOWEST_S}", f"-rss_limit_mb={MEGABYTES}"]
+    return name, [*told, *limits, f"-max_total_time={what}", "-print_final_stats=1", "-verbosity=1"]
+
+
+def main(words):
+    if words[0] == "all":
+        each = str(max(1, int(words[1]) // len(NAMES)))
+        return max(subprocess.run([sys.executable, __file__, name, each], check=False).returncode for name in NAMES)
+    fuzz(*arguments_of(words))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

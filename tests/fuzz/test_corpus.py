@@ -1,0 +1,53 @@
+"""What the fuzzer has found to reach something, once more: only BadInput comes out, and what is taken is right."""
+
+from pathlib import Path
+
+import pytest
+from fuzz_targets import TARGETS
+from run import NAMES, arguments_of
+
+from scmm_oci.compiled import bpf
+
+CORPUS = Path(__file__).with_name("corpus")
+INPUTS = [path for name in NAMES for path in sorted((CORPUS / name).iterdir())]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_corpus_of_a_target(name):
+    inputs = sorted((CORPUS / name).iterdir())
+    assert inputs
+    for path in inputs:
+        try:
+            TARGETS[name](path.read_bytes())
+        except Exception as error:
+            pytest.fail(f"{path.name}: {error!r}")
+
+
+def test_every_target_is_run_and_has_a_corpus():
+    assert tuple(TARGETS) == NAMES
+    assert sorted(path.name for path in CORPUS.iterdir()) == sorted(NAMES)
+    assert all(path.stat().st_size <= 8192 for path in INPUTS)
+
+
+def test_arguments_for_the_fuzzer():
+    name, told = arguments_of(["polfile", "10"])
+    assert name == "polfile"
+    assert "-max_total_time=10" in told
+    assert arguments_of(["policy", "some/file"]) == ("policy", ["some/file"])
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "broken"),
+    [
+        ("polfile", "polfile.write", lambda file: b""),
+        ("policy", "build", lambda plan: (bpf.Instruction(bpf.RET, bpf.RET_ALLOW),)),
+        ("profile", "build", lambda plan: (bpf.Instruction(bpf.RET, bpf.RET_ALLOW),)),
+        ("program", "lines", lambda program, arch: []),
+    ],
+)
+def test_what_is_wrong_is_found(monkeypatch, name, function, broken):
+    """Control: with something broken, the corpus fails."""
+    monkeypatch.setattr(f"fuzz_targets.{function}", broken)
+    with pytest.raises(AssertionError):
+        for path in sorted((CORPUS / name).iterdir()):
+            TARGETS[name](path.read_bytes())
