@@ -83,10 +83,12 @@ def drop_in(policy: Policy) -> DropIn:
         named = [_family(number) for number in sorted(families.numbers)]
         lines += _setting("RestrictAddressFamilies", [name for name in named if name is not None])
     if needed:
-        message = (
-            f"systemd itself needs {', '.join(sorted(needed))} before it starts the program: the drop-in allows them"
-        )
+        message = f"the drop-in allows {', '.join(sorted(needed))}, which systemd needs to start the program"
         findings.append(Finding("launcher-needs", message))
+    refused = sorted(name for name in steps - needed if not calls.answers[name].passes)
+    if refused:
+        message = f"the policy refuses {', '.join(refused)}, which systemd needs to start the program"
+        findings.append(Finding("floor-denied", message, "if the service does not start, take these rules out"))
     text = "".join(f"{line}\n" for line in lines).encode("ascii")
     return DropIn(text, len(calls.passing), len(needed), tuple(findings))
 

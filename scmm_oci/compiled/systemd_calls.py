@@ -176,8 +176,6 @@ def _arguments(opened: list[str], dropped: list[str]) -> list[Finding]:
         message = f"systemd sees no arguments: the drop-in allows {', '.join(opened)} with any"
         findings.append(Finding("arguments-not-held", message))
     if dropped:
-        message = (
-            f"systemd sees no arguments: the drop-in leaves out the rules with constraints for {', '.join(dropped)}"
-        )
+        message = f"systemd sees no arguments: the drop-in has no rules with constraints for {', '.join(dropped)}"
         findings.append(Finding("arguments-not-held", message))
     return findings
