@@ -13,6 +13,7 @@ from scmm_oci.cli.filters import read_subject
 from scmm_oci.cli.output import console, data, plain, say, tell
 from scmm_oci.cli.recordings import read_captures
 from scmm_oci.compiled import enforced
+from scmm_oci.compiled.needed import NEEDED
 from scmm_oci.compiled.verify import Cost, Report
 from scmm_oci.compiled.verify import verify as prove
 from scmm_oci.errors import BadInput, Problem
@@ -33,9 +34,7 @@ _NAMES = 12
 @click.command(epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("path", metavar="POLICY")
 @click.argument("more", nargs=-1, metavar="[CAPTURE]...")
-@click.option(
-    "--against", multiple=True, metavar="CAPTURE...", help="Captures, or sets of them."
-)
+@click.option("--against", multiple=True, metavar="CAPTURE...", help="Captures, or sets of them.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON on stdout.")
 @click.pass_context
 def verify(context: click.Context, *, path: str, more: Sequence[str], against: Sequence[str], as_json: bool) -> None:
@@ -83,7 +82,8 @@ def _print(report: Report) -> None:
     if rows:
         _table(out, "recorded, and refused", ["section", "what", "detail", "#times"], rows, limit=None)
     beyond = report.beyond
-    _list(out, "calls allowed, and never recorded", beyond.calls)
+    _list(out, "calls allowed, and never recorded", [name for name in beyond.calls if name not in NEEDED])
+    _list(out, "… and because every program needs them", [name for name in beyond.calls if name in NEEDED])
     opened = [f"{one.call}:{'/'.join(map(str, one.indexes))}" for one in beyond.arguments]
     _list(out, "arguments recorded, and not checked", list(dict.fromkeys(opened)))
     unused = [one.path for one in beyond.files if one.unused]

@@ -134,7 +134,7 @@ def verify(enforced: Enforced, captures: Sequence[Capture]) -> Report:
         for detail in _refusals(enforced, call, found):
             refused["syscalls", call.title, detail] += call.count
     for key, count in _admitted(enforced, chosen).items():
-        refused[key] = max(refused[key], count)
+        refused.setdefault(key, count)
     opened = [one for call, found in asked if found.allowed for one in _opened(call, found)]
     made = {call.title for call in calls}
     unmade = sorted({name for machine in machines for name in _unmade(filters[machine], machine) if name not in made})
@@ -159,14 +159,21 @@ def _ask(program: Program, call: RecordedCall) -> _Asked:
         taken.update(passing or found)
         if passing:
             good.update(combination)
-    if any(passes(way.value) for way in taken):
-        taken = {way for way in taken if passes(way.value)}
-    return _Asked(tuple(taken), frozenset(values - good), looks)
+    passing = [way for way in taken if passes(way.value)]
+    if passing:
+        return _Asked(tuple(passing), frozenset(values - good), looks)
+    # Every combination is refused. To blame are the values that are so whatever stands beside them.
+    alone = {one for one in values if not _can_pass(program, call, [one])}
+    return _Asked(tuple(taken), frozenset(alone), looks)
+
+
+def _can_pass(program: Program, call: RecordedCall, values: Sequence[tuple[Place, int]]) -> bool:
+    return any(passes(way.value) for way in ways(program, call.call, call.known(values)))
 
 
 def _refusals(enforced: Enforced, call: RecordedCall, found: _Asked) -> Iterator[str]:
     """What of a call the filter refuses, in the words of policy.admit."""
-    if found.allowed:
+    if found.allowed or found.refused:
         yield from (call.described(place, value) for place, value in sorted(found.refused))
     elif enforced.answers and call.arch not in enforced.policy.settings.architectures:
         yield f"a call of {call.arch}"
@@ -216,7 +223,7 @@ def _unmade(program: Program, machine: Arch) -> Iterator[str]:
     """The names of all calls that the filter can allow."""
     for arch in (machine, *machine.beside):
         for call in names_on(arch):
-            if any(passes(way.value) for way in ways(program, call.call, call.known(()))):
+            if _can_pass(program, call, ()):
                 yield call.title
 
 

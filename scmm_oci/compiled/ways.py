@@ -17,7 +17,6 @@ from scmm_oci.errors import BadInput, Failure, Problem
 MOST = 20_000
 
 _JUMPS = frozenset({bpf.JEQ, bpf.JGT, bpf.JGE, bpf.JSET})
-_KNOWN = frozenset({bpf.LOAD, bpf.AND, bpf.JA, bpf.RET}) | _JUMPS
 _FIRST_ARGUMENT = bpf.ARGS_OFFSET // 4
 
 # Argument → (value, mask): the bits in the mask are known.
@@ -125,7 +124,6 @@ def ways(program: Sequence[Instruction], call: Call, known: Known) -> list[Way]:
         BadInput: the filter has instructions that are not followed (ours have none).
         Failure: there are more than MOST ways.
     """
-    _check(program)
     found: list[Way] = []
     words = _words(call, known)
     # Places to go on from: the instruction, executed so far, words by index, which of them were loaded, word and mask.
@@ -141,6 +139,8 @@ def ways(program: Sequence[Instruction], call: Call, known: Known) -> list[Way]:
                 mask &= one.k
             elif one.code == bpf.JA:
                 at += one.k
+            elif one.code not in _JUMPS:
+                raise _strange(at - 1, one.code)
             else:
                 yes, no = (words[word].tested(_Test(one.code, mask, one.k, holds)) for holds in (True, False))
                 if yes is not None and no is not None:
@@ -168,14 +168,9 @@ def runs_never(program: Sequence[Instruction], call: Call) -> bool:
     return len(found) == 1 and found[0].value == bpf.RET_ALLOW and not found[0].looks
 
 
-def _check(program: Sequence[Instruction]) -> None:
-    found = [
-        Problem(f"[{index}]", f"has the code {one.code:#04x}, which is not followed", "ours have no such instruction")
-        for index, one in enumerate(program)
-        if one.code not in _KNOWN
-    ]
-    if found:
-        raise BadInput(found)
+def _strange(index: int, code: int) -> BadInput:
+    message = f"has the code {code:#04x}, which is not followed"
+    return BadInput([Problem(f"[{index}]", message, "ours have no such instruction")])
 
 
 def _words(call: Call, known: Known) -> dict[int, _Word]:
