@@ -85,7 +85,17 @@ def plain_calls(policy):
         numbers = {number + by for number in table for by in (-1, 0, 1, 2)} - {-1}
         if arch is Arch.X32:
             numbers = {number | X32_BIT for number in numbers} | {0x7FFFFFFF}
-        far = {0x3FFFFFFF, X32_BIT, X32_BIT + 1, X32_BIT + 547, 0x7FFFFFFF, 0x80000000, 0xC0000000, MINUS_ONE - 1}
+        far = {
+            0x3FFFFFFF,
+            X32_BIT,
+            X32_BIT + 1,
+            X32_BIT + 547,
+            0x7FFFFFFF,
+            0x80000000,
+            0xBFFFFFFF,
+            0xC0000000,
+            MINUS_ONE - 1,
+        }
         for number in sorted(numbers | far | {MINUS_ONE}):
             yield Call(number, arch.audit, byte_order=byte_order(arch))
 
