@@ -14,6 +14,7 @@ from filter_calls import (
     differences,
     every_call,
     policies_for,
+    value_of,
 )
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -21,13 +22,16 @@ from hypothesis import strategies as st
 from scmm_oci.compiled import bpf
 from scmm_oci.compiled.bpf import Call
 from scmm_oci.compiled.filter import build, of_policy
+from scmm_oci.compiled.retarget import retarget
 from scmm_oci.compiled.simulate import simulate
 from scmm_oci.errors import BadInput
+from scmm_oci.policy.answers import Answers, entries
 from scmm_oci.policy.model import Action, ArgType, Constraint, Operator, Policy, Settings, SyscallRule
 from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch
 
 SOAK = bool(os.environ.get("SCMM_SOAK"))
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 # Every kernel's ABIs, alone and together.
 KERNELS = [
@@ -86,7 +90,7 @@ def test_every_call_of_the_architecture_is_answered_by_its_name(arches):
 
 
 @every_kernel
-@settings(max_examples=150 if SOAK else 12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=150 if SOAK else 12, suppress_health_check=SLOW)
 @given(st.data(), st.randoms())
 def test_any_policy(arches, data, chosen):
     policy = data.draw(policies_for(*arches, most=6))
@@ -146,3 +150,23 @@ def test_wrong_byte_order_is_found():
     assert list(differences(program, policy, calls)) == []
     assert list(differences(swapped, policy, calls)) != []
     assert Reference(policy).value(calls[0]) == bpf.RET_KILL_PROCESS
+
+
+@pytest.mark.parametrize("arch", [Arch.AARCH64, Arch.RISCV64, Arch.S390X, Arch.PPC64LE, Arch.X86])
+@settings(max_examples=150 if SOAK else 10, suppress_health_check=SLOW)
+@given(st.data(), st.randoms())
+def test_policy_for_another_architecture(arch, data, chosen):
+    policy = data.draw(policies_for(Arch.X86_64, Arch.X86))
+    try:
+        there, _ = retarget(policy, arch)
+        program = build(of_policy(there))
+    except BadInput:
+        assume(False)
+    assert there.settings.arch is arch
+    assert list(differences(program, there, every_call(there, chosen, most=20))) == []
+    # What is answered whatever the arguments is answered by name as before.
+    before, found = Answers(policy, Arch.X86_64), entries(policy)
+    for name, number in sorted(syscalls.numbers(arch).items()):
+        if name in syscalls.numbers(Arch.X86_64) and (name not in found or not found[name].constrained):
+            call = Call(number, arch.audit, byte_order=byte_order(arch))
+            assert simulate(program, call).value == value_of(before.of(name, {})), name
