@@ -24,10 +24,13 @@ def short_lint(found: Sequence[LintFinding]) -> list[Finding]:
     findings = []
     for name, these in by_id.items():
         first = these[0]
-        places = list(dict.fromkeys(one.place for one in these))
+        # "syscalls: bpf", or a section as a whole.
+        section = first.place.partition(": ")[0]
+        places = list(dict.fromkeys(one.place.partition(": ")[2] or section for one in these))
         listed = ", ".join(places[:_PLACES]) + (f" and {len(places) - _PLACES} more" if len(places) > _PLACES else "")
+        where = listed if places == [section] else f"{section}: {listed}"
         what = first.message if len(these) == 1 else RULES[name].meaning
-        findings.append(Finding(name, f"{first.severity}: {listed}: {what}", first.remedy))
+        findings.append(Finding(name, f"{first.severity}: {where}: {what}", first.remedy))
     return findings
 
 

@@ -99,12 +99,13 @@ def test_runtimes_load_the_profile_and_the_operators(runtime: str, payload_bundl
 
 
 def test_crun_loads_our_filter(payload_bundle: Any, tmp_path: Path) -> None:
-    """In the place of the bundle's own profile, which would refuse nothing."""
+    """In the place of the bundle's own profile, which would refuse nothing, and where there is none."""
     need("CRUN", bundles.available("crun"))
     value = compiled(tmp_path, "crun-bpf", words=("--runtime", "crun"))["crun-bpf"].read_text().strip()
     nothing = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["reboot"], "action": "SCMP_ACT_ERRNO"}]}
-    with payload_bundle("crun", nothing, {ANNOTATION: value}) as made:
-        assert answers(made.run().stdout) == CALLS
+    for profile in (nothing, None):
+        with payload_bundle("crun", profile, {ANNOTATION: value}) as made:
+            assert answers(made.run().stdout) == CALLS
     # Control: without the annotation it is that profile.
     with payload_bundle("crun", nothing, {}) as made:
         assert answers(made.run().stdout)["getsid"] not in (0, EPROTO)

@@ -2,12 +2,14 @@
 
 import base64
 import json
+import re
 
 import pytest
 import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from policy_samples import NAMES, rules
+from support import ROOT
 
 from scmm_oci.compiled import bpf, limits
 from scmm_oci.compiled.crun import annotation
@@ -520,3 +522,10 @@ def test_what_kubelets_refuse():
     many = tuple(Rule((name,), OciAction.ERRNO, index + 2) for index, name in enumerate(NAMES[:129]))
     with pytest.raises(BadInput, match="128 is the most"):
         to_json(Profile(OciAction.ERRNO, syscalls=many))
+
+
+def test_the_documentation_lists_what_is_not_held():
+    text = (ROOT / "docs/formats.md").read_text()
+    section = text.split("### What a target cannot hold\n")[1].split("`kep-6061`")[0]
+    listed = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", section))
+    assert listed == limits.CANNOT_HOLD
