@@ -1,15 +1,25 @@
 """What the fuzzer has found to reach something, once more: only BadInput comes out, and what is taken is right."""
 
+import os
 from pathlib import Path
 
 import pytest
 from fuzz_targets import TARGETS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from run import NAMES, arguments_of
 
 from scmm_oci.compiled import bpf
 
 CORPUS = Path(__file__).with_name("corpus")
 INPUTS = [path for name in NAMES for path in sorted((CORPUS / name).iterdir())]
+
+
+@pytest.mark.parametrize("name", ["rules", "conditions"])
+@settings(max_examples=1000 if os.environ.get("SCMM_SOAK") else 60, derandomize=True, database=None, deadline=None)
+@given(st.data())
+def test_documents_made_of_any_bytes(name, data):
+    TARGETS[name](data.draw(st.binary(min_size=20, max_size=300)))
 
 
 @pytest.mark.parametrize("name", NAMES)
