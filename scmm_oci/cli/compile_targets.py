@@ -20,7 +20,8 @@ from scmm_oci.errors import BadInput, Finding, Problem
 from scmm_oci.oci.resolve import Engine
 from scmm_oci.policy.answers import Answer, entries
 from scmm_oci.policy.container import DEFAULT_CAPABILITIES, depends, for_container
-from scmm_oci.policy.model import Policy
+from scmm_oci.policy.model import Action, Policy
+from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.floor import Floor
 from scmm_oci.tables.vocabulary import CAPABILITIES
@@ -198,9 +199,11 @@ def _step(
 def _allowed(policy: Policy) -> int:
     """How many names the policy allows, with some arguments at least."""
     complete, _ = needed.completed(policy)
+    known: set[str] = set().union(*(syscalls.numbers(arch) for arch in complete.settings.architectures))
     return sum(
-        any(rule.action.passes for rule in (*([entry.plain] if entry.plain else []), *entry.constrained))
-        for entry in entries(complete).values()
+        any(rule is not None and rule.action is Action.ALLOW for rule in (entry.plain, *entry.constrained))
+        for name, entry in entries(complete).items()
+        if name in known
     )
 
 
