@@ -31,6 +31,9 @@ Examples:
 # More bytes than the longest filter has: what is longer is told, not cut.
 _RAW_BYTES = (bpf.MAX_INSTRUCTIONS + 1) * bpf.INSTRUCTION_SIZE
 
+# Where labels begin, unless a line is longer than this.
+_WIDTH = 60
+
 
 @dataclass(frozen=True)
 class _Filter:
@@ -114,7 +117,7 @@ def _built(plan: Plan, arch: Arch, *, twin: bool) -> _Filter:
 
 
 def _text(told: Sequence[Line]) -> Iterator[str]:
-    width = max(len(line.text) for line in told)
+    width = min(max(len(line.text) for line in told), _WIDTH)
     for line in told:
         one = line.instruction
         label = f"  ; {line.label}" if line.label else ""

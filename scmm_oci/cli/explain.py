@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -13,8 +14,10 @@ from scmm_oci.compiled.deciders import Decider
 from scmm_oci.compiled.disassemble import returned
 from scmm_oci.compiled.explain import Explanation, Outcome, of_a_filter, of_a_policy, of_a_profile
 from scmm_oci.compiled.filter import passes
+from scmm_oci.compiled.profiles import oci_profile
 from scmm_oci.compiled.question import Question, question
 from scmm_oci.compiled.rule_words import came_from, decided, verdict
+from scmm_oci.errors import BadInput
 from scmm_oci.policy.constraints import argument_of
 from scmm_oci.tables import arguments, syscalls
 from scmm_oci.tables.arch import Arch
@@ -58,7 +61,7 @@ def explain(*, word: str, args: Sequence[str], path: str, arch: str | None, as_j
         return
     _print(found, places)
     if _needs_floor(subject, found):
-        click.echo("  floor    `--oci`, `--docker` and `--podman` profiles allow it all the same: runtimes need it")
+        click.echo("  floor    `--oci`, `--docker` and `--podman` profiles allow this all the same: runtimes need it")
 
 
 def _explanation(subject: Subject, asked: Question) -> Explanation:
@@ -101,11 +104,17 @@ def _place(decider: Decider, places: Sequence[str]) -> str:
 
 
 def _needs_floor(subject: Subject, found: Explanation) -> bool:
-    """Whether the policy refuses the call with some arguments, and a runtime makes it before it starts the program."""
-    if subject.policy is None or found.question.arch is not subject.policy.settings.arch:
+    """Whether a profile for runtimes allows what the policy refuses, as runtimes need it."""
+    asked, policy, needs = found.question, subject.policy, floor(None, None, None)
+    refused = [outcome for outcome in found.outcomes if not passes(outcome.value)]
+    if policy is None or not refused or asked.arch is not policy.settings.arch or asked.name not in needs.names:
         return False
-    refused = any(not passes(outcome.value) for outcome in found.outcomes)
-    return refused and found.question.name in floor(None, None, None).names
+    try:
+        profile = oci_profile(policy, needs).profile
+    except BadInput:
+        return False  # there is no such profile
+    there = [of_a_profile(profile, replace(asked, args=outcome.args)).outcomes for outcome in refused]
+    return any(passes(outcome.value) for outcomes in there for outcome in outcomes)
 
 
 def _written(asked: Question, outcome: Outcome) -> str:

@@ -71,8 +71,8 @@ def verify(context: click.Context, *, path: str, more: Sequence[str], against: S
 
 def _summary(report: Report) -> str:
     if report.refused:
-        many = "1 thing" if len(report.refused) == 1 else f"{len(report.refused)} things"
-        return f"{many} that was recorded would be refused"
+        many = len(report.refused)
+        return f"{'1 thing that was' if many == 1 else f'{many} things that were'} recorded would be refused"
     return "allows all that was recorded"
 
 

@@ -159,6 +159,13 @@ def test_refusals_that_a_profile_for_runtimes_does_not_have(files, capsys):
     assert "\n  floor    " in told(["prctl", "-p", "web.scmm.yaml"], capsys)
     assert "\n  floor    " not in told(["reboot", "-p", "web.scmm.yaml"], capsys)
     assert "\n  floor    " not in told(["prctl", "-p", "web.scmm-pol"], capsys)
+    # Runtimes map memory, but none to be executed, once a policy says which; and what it refuses by a rule stays so.
+    mmap = '  - {name: mmap, action: allow, constraints: [{arg: "2", type: flags, allowed: [PROT_READ]}]}\n'
+    rules = f"{mmap}  - {{name: prctl, action: deny}}\n  - {{name: getpid"
+    (files / "mmap.scmm.yaml").write_text(POLICY.replace("  - {name: getpid", rules))
+    assert "\n  floor    " in told(["mmap", "0", "1", "PROT_WRITE", "-p", "mmap.scmm.yaml"], capsys)
+    assert "\n  floor    " not in told(["mmap", "0", "1", "PROT_WRITE|PROT_EXEC", "-p", "mmap.scmm.yaml"], capsys)
+    assert "\n  floor    " not in told(["prctl", "-p", "mmap.scmm.yaml"], capsys)
 
 
 def test_negative_arguments_are_no_options(files, capsys):
