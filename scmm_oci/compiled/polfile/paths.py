@@ -7,6 +7,7 @@ shows them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from scmm_oci.compiled.polfile.globtext import ANY_BYTE, glob_text
@@ -56,7 +57,12 @@ def path_problems(components: Sequence[Component], kind: PathKind, *, place: str
     found = [
         Problem(f"{place}.components[{index}]", message)
         for index, one in enumerate(components)
-        for message in _wrong(one, first=index == 0)
+        for message in _wrong(one)
+    ]
+    found += [
+        Problem(f"{place}.components[{index}]", "is ${HOME} after the path's beginning")
+        for index, one in enumerate(components)
+        if index and one.kind is ComponentKind.HOME
     ]
     if len(components) > MAX_COMPONENTS:
         found.append(Problem(place, f"has {len(components)} components; {MAX_COMPONENTS} are the most"))
@@ -80,7 +86,9 @@ def _component(part: Part) -> Component:
     return Component(ComponentKind.GLOB, glob=glob)
 
 
-def _wrong(one: Component, *, first: bool) -> list[str]:
+# Many paths have the same directories.
+@lru_cache(maxsize=1 << 16)
+def _wrong(one: Component) -> tuple[str, ...]:
     found = []
     if one.kind is not ComponentKind.NAME and one.name:
         found.append("has a name, and is none")
@@ -90,9 +98,7 @@ def _wrong(one: Component, *, first: bool) -> list[str]:
         found += _wrong_name(one.name)
     elif one.kind is ComponentKind.GLOB:
         found += _wrong_glob(one.glob)
-    elif one.kind is ComponentKind.HOME and not first:
-        found.append("is ${HOME} after the path's beginning")
-    return found
+    return tuple(found)
 
 
 def _wrong_name(name: bytes) -> list[str]:

@@ -6,6 +6,7 @@ Called by `writer` and `reader`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from scmm_oci.compiled.polfile.layout import (
     ANY_NUMBER,
@@ -25,15 +26,14 @@ from scmm_oci.errors import Problem
 Path = tuple[tuple[Component, ...], PathKind]
 
 _OFFSET = 4
+# How many bytes follow the code of a token.
+_SIZES = {ANY_NUMBER: 0, ONE: 1, ONE_OF: SET_BYTES}
+_BYTES = tuple(frozenset({byte}) for byte in range(256))
 
 
 def encode_path(components: Sequence[Component], kind: PathKind) -> bytes:
     """One path. Paths that are the same have the same bytes, and their order is that of their bytes."""
-    parts = [PATH_HEAD.pack(kind, len(components))]
-    for one in components:
-        data = one.name if one.kind is not ComponentKind.GLOB else _encode_glob(one.glob)
-        parts += [COMPONENT_HEAD.pack(one.kind, 0, len(data)), data, bytes(padding(len(data), 4))]
-    return b"".join(parts)
+    return b"".join([PATH_HEAD.pack(kind, len(components)), *map(_encode_component, components)])
 
 
 def encode_table(paths: Sequence[bytes]) -> bytes:
@@ -84,6 +84,13 @@ def decode_table(data: bytes, place: str, found: list[Problem]) -> list[Path | N
     return [_decode_path(one, f"{place}.paths[{index}]", found) for index, one in enumerate(encoded)]
 
 
+# Many paths have the same directories.
+@lru_cache(maxsize=1 << 16)
+def _encode_component(one: Component) -> bytes:
+    data = one.name if one.kind is not ComponentKind.GLOB else _encode_glob(one.glob)
+    return COMPONENT_HEAD.pack(one.kind, 0, len(data)) + data + bytes(padding(len(data), 4))
+
+
 def _encode_glob(glob: Glob) -> bytes:
     parts = []
     for token in glob:
@@ -117,7 +124,8 @@ def _decode_path(data: bytes, place: str, found: list[Problem]) -> Path | None:
             break
         if reserved or any(data[start + length : at]):
             bad.append(Problem(here, "has other bytes than zeros where zeros must be"))
-        one = _decode_component(number, data[start : start + length], here, bad)
+        one, wrong = _decode_component(number, data[start : start + length])
+        bad += [Problem(f"{here}{below}", message) for below, message in wrong]
         components += [] if one is None else [one]
     else:
         if at != len(data):
@@ -128,39 +136,41 @@ def _decode_path(data: bytes, place: str, found: list[Problem]) -> Path | None:
     return None if bad else (tuple(components), PathKind(kind))
 
 
-def _decode_component(kind: int, data: bytes, place: str, bad: list[Problem]) -> Component | None:
+Wrong = tuple[tuple[str, str], ...]
+
+
+@lru_cache(maxsize=1 << 16)
+def _decode_component(kind: int, data: bytes) -> tuple[Component | None, Wrong]:
+    """The component, or what is wrong with it: places below it, and messages."""
     if kind == ComponentKind.NAME:
-        return Component(ComponentKind.NAME, data)
+        return Component(ComponentKind.NAME, data), ()
     if kind == ComponentKind.GLOB:
-        glob = _decode_glob(data, place, bad)
-        return None if glob is None else Component(ComponentKind.GLOB, glob=glob)
+        glob = _decode_glob(data)
+        return (None, (("", glob),)) if isinstance(glob, str) else (Component(ComponentKind.GLOB, glob=glob), ())
     if kind not in list(ComponentKind):
-        bad.append(Problem(f"{place}.kind", f"is {kind}, and none of 0, 1, 2 and 3"))
-        return None
+        return None, ((".kind", f"is {kind}, and none of 0, 1, 2 and 3"),)
     if data:
-        bad.append(Problem(f"{place}.length", f"is {len(data)}, and a variable has no bytes"))
-        return None
-    return Component(ComponentKind(kind))
+        return None, ((".length", f"is {len(data)}, and a variable has no bytes"),)
+    return Component(ComponentKind(kind)), ()
 
 
-def _decode_glob(data: bytes, place: str, bad: list[Problem]) -> Glob | None:
+def _decode_glob(data: bytes) -> Glob | str:
+    """The glob, or what is wrong with it."""
     tokens: list[frozenset[int] | None] = []
     at = 0
     while at < len(data):
         code, start = data[at], at + 1
-        size = {ANY_NUMBER: 0, ONE: 1, ONE_OF: SET_BYTES}.get(code)
+        size = _SIZES.get(code)
         if size is None or start + size > len(data):
-            bad.append(Problem(place, f"has at {at} no token of a glob: {data[at : at + 2].hex()}"))
-            return None
+            return f"has at {at} no token of a glob: {data[at : at + 2].hex()}"
         at = start + size
         if code == ANY_NUMBER:
             tokens.append(None)
         elif code == ONE:
-            tokens.append(frozenset(data[start:at]))
+            tokens.append(_BYTES[data[start]])
         else:
             token = frozenset(byte for byte in range(256) if data[start + byte // 8] >> byte % 8 & 1)
             if len(token) < 2:
-                bad.append(Problem(place, f"has at {start - 1} a set of {len(token)} bytes; it has 2 at least"))
-                return None
+                return f"has at {start - 1} a set of {len(token)} bytes; it has 2 at least"
             tokens.append(token)
     return tuple(tokens)
