@@ -48,6 +48,20 @@ def _read(data):
 
 def fuzz_policy(data):
     """A policy as text → a filter, its twin, and a compiled policy."""
+    policy = _filtered(data)
+    if policy is None:
+        return
+    try:
+        file, _ = policy_file(policy)
+        written = polfile.write(file)
+    except BadInput as error:
+        assert error.problems
+        return
+    assert polfile.write(polfile.read(written)) == written
+
+
+def _filtered(data):
+    """A policy as text → its filter and the twin, which are looked at; and the policy, if it has some."""
     try:
         policy = document.parse(data)
         if depends(policy):
@@ -56,7 +70,7 @@ def fuzz_policy(data):
         program, twin = build(plan), build(permissive(plan))
     except BadInput as error:
         assert error.problems
-        return
+        return None
     _sound(program)
     _sound(twin)
     try:
@@ -67,13 +81,7 @@ def fuzz_policy(data):
         for call in _calls(policy):
             assert simulate(program, call).value == reference.value(call), call
             assert simulate(twin, call).value in (bpf.RET_ALLOW, bpf.RET_LOG, bpf.RET_LOG | 1), call
-    try:
-        file, _ = policy_file(policy)
-        written = polfile.write(file)
-    except BadInput as error:
-        assert error.problems
-        return
-    assert polfile.write(polfile.read(written)) == written
+    return policy
 
 
 def _sound(program):
@@ -231,7 +239,7 @@ _ABIS = (["x86_64"], ["x86_64", "x86", "x32"], ["aarch64", "arm"], ["s390x", "s3
 
 
 def fuzz_rules(data):
-    """`fuzz_policy`, of a document made by the bytes: rules that hold at once, on every machine."""
+    """Policies → filters, of a document made by the bytes: rules that hold at once, on every machine."""
     choices = _Choices(data)
     arches = choices.one_of(_ABIS)
     settings = {
@@ -251,7 +259,7 @@ def fuzz_rules(data):
             del rule["constraints"]
         rules[json.dumps([rule["name"], rule.get("constraints")])] = rule
     made = {"version": "1.0", "settings": settings, "syscalls": list(rules.values())}
-    fuzz_policy(json.dumps(made).encode())
+    _filtered(json.dumps(made).encode())
 
 
 def _constraint(choices):
