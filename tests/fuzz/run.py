@@ -17,7 +17,7 @@ ROOT = HERE.parents[1]
 NAMES = ("polfile", "policy", "rules", "profile", "conditions", "program")
 LONGEST = 4096
 MEGABYTES = 2048
-SLOWEST_S = 20
+SLOWEST_S = 60
 
 
 def fuzz(name, arguments):
