@@ -15,6 +15,7 @@ from support import need
 
 from rig import images, namespace
 from rig import runc as bundles
+from rig.cgroup import child_cgroup
 from rig.process import RigError, missing_programs, run
 from rig.runc import Bundle
 from scmm_oci.cli.main import main
@@ -23,7 +24,7 @@ from scmm_oci.tables import errnos, syscalls
 from scmm_oci.tables.arch import from_machine
 
 ARCH = from_machine(os.uname().machine)
-EPERM, ENOSYS, EPROTO = (errnos.ERRNOS[name] for name in ("EPERM", "ENOSYS", "EPROTO"))
+EPERM, ESRCH, ENOSYS, EPROTO = (errnos.ERRNOS[name] for name in ("EPERM", "ESRCH", "ENOSYS", "EPROTO"))
 # What busybox needs, and answers that nobody else gives. getpgid is refused for one process only.
 POLICY = """\
 version: "1.0"
@@ -44,13 +45,13 @@ syscalls:
 CALLS = {"getsid": EPROTO, "vhangup": ENOSYS, "getpgid": EPROTO, "getpid": 0, "quotactl": EPERM}
 
 
-def compiled(directory: Path, *forms: str, words: tuple[str, ...] = ()) -> dict[str, Path]:
+def compiled(directory: Path, *forms: str, words: tuple[str, ...] = (), policy: str = POLICY) -> dict[str, Path]:
     """The outputs of one policy, by form."""
-    policy = directory / "targets.scmm.yaml"
-    policy.write_text(POLICY)
+    source = directory / "targets.scmm.yaml"
+    source.write_text(policy)
     paths = {form: directory / f"targets.{form}" for form in forms}
     options = [word for form, path in paths.items() for word in (f"--{form}", str(path))]
-    assert main(["compile", "-i", str(policy), *options, *words]) == 0
+    assert main(["compile", "-i", str(source), *options, *words]) == 0
     return paths
 
 
@@ -191,3 +192,71 @@ def test_systemd_reads_the_list_as_it_is_meant(tmp_path: Path) -> None:
     assert within == {"swap", "privileged"}
     assert complaints(tmp_path, "[Service]\nUser=1000\n") == []
     assert all(groups_within(tmp_path).values())
+
+
+SYSTEMD = "/lib/systemd/systemd"
+# The manager needs its targets; what ends ends it too.
+MANAGER = f"""\
+mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system /run/user && cd / &&
+XDG_RUNTIME_DIR=/run/user SYSTEMD_UNIT_PATH="$1" SYSTEMD_LOG_TARGET=console exec {SYSTEMD} --user --unit=target.service
+"""
+
+
+def in_service(directory: Path, drop_in: str, payload: Path) -> str:
+    """What CALLS end with in a service with that drop-in, started by a systemd of the test's own.
+
+    It is a manager of a user, root, so it cannot be given `User=` and `Group=`.
+    """
+    units, printed = directory / "units", directory / "printed"
+    (units / "target.service.d").mkdir(parents=True, exist_ok=True)
+    printed.unlink(missing_ok=True)
+    for name in ("exit", "shutdown"):
+        (units / f"{name}.target").write_text("[Unit]\nDefaultDependencies=no\n")
+    starts = [f"ExecStart=-{payload} try {syscalls.number_of(ARCH, name)}" for name in CALLS]
+    body = ["[Unit]", "DefaultDependencies=no", "SuccessAction=exit-force", "FailureAction=exit-force"]
+    body += ["[Service]", "Type=oneshot", *starts, f"StandardOutput=append:{printed}", "StandardError=null"]
+    (units / "target.service").write_text("".join(f"{line}\n" for line in body))
+    lines = [line for line in drop_in.splitlines() if not line.startswith(("User=", "Group="))]
+    (units / "target.service.d/50-scmm.conf").write_text("".join(f"{line}\n" for line in lines))
+    with child_cgroup("systemd", empty_s=5) as group:
+        words = ["unshare", "--mount", "sh", "-c", MANAGER, "sh", units]
+        run(words, cgroup=group, timeout=60, check=False)
+    return printed.read_text() if printed.exists() else ""
+
+
+LEAST = """\
+version: "1.0"
+syscalls:
+  - {names: [arch_prctl, set_tid_address, set_robust_list, rseq, prlimit64, readlink, readlinkat], action: allow}
+  - {names: [getrandom, mprotect, newfstatat, fstat, getpid, getpgid], action: allow}
+  - {name: getsid, action: deny, errno: EPROTO}
+"""
+OPEN = """\
+version: "1.0"
+settings: {default_action: allow}
+syscalls:
+  - {name: getsid, action: deny, errno: EPROTO}
+  - {names: [vhangup, quotactl], action: deny, errno: ENOSYS}
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        # Rules with constraints are not held, and that is told: the kernel answers getpgid of no process.
+        (POLICY, CALLS | {"getpgid": ESRCH}),
+        # systemd gets as far as the program without a word of the policy about its own calls.
+        (LEAST, CALLS | {"getpgid": ESRCH, "vhangup": EPERM}),
+        (OPEN, CALLS | {"getpgid": ESRCH, "quotactl": ENOSYS}),
+    ],
+    ids=["list of allowed calls", "least", "list of refused calls"],
+)
+def test_systemd_starts_services_under_it(
+    policy: str, expected: dict[str, int], inside: namespace.Entered, payload: Path, tmp_path: Path
+) -> None:
+    need("KERNEL", missing_programs("unshare", "systemd-analyze") or (None if Path(SYSTEMD).exists() else SYSTEMD))
+    text = compiled(tmp_path, "systemd", policy=policy)["systemd"].read_text()
+    assert answers(in_service(tmp_path, text, payload)) == expected
+    # Controls: without it the kernel answers, and where the list refuses write there is no output.
+    assert answers(in_service(tmp_path, "", payload))["getsid"] not in (0, EPROTO)
+    assert in_service(tmp_path, f"{text}SystemCallFilter=~write\n", payload) == ""
