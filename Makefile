@@ -29,12 +29,13 @@ test: setup  ## every test, linters and types among them
 lint: setup  ## linters and types only
 	$(BIN)/python -m pytest tests/lint
 
-bench: setup  ## what recording costs, side by side with what there was before
+bench: setup  ## what recording costs and filters take, side by side with what there was before
 	tools/setup-debian bench
 	$(BIN)/python -m benchmarks.percall
 	$(BIN)/python -m benchmarks.start --install-incumbent
 	$(BIN)/python -m benchmarks.policies
 	$(BIN)/python -m benchmarks.extract
+	$(BIN)/python -m benchmarks.filters
 
 soak: setup fuzz  ## the long proofs
 	SCMM_SOAK=1 $(BIN)/python -m pytest
