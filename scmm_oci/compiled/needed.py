@@ -6,7 +6,6 @@ the seed system's example policy relies on it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from scmm_oci.errors import BadInput, Finding, Problem
@@ -56,20 +55,13 @@ def _empty(policy: Policy) -> list[Problem]:
 
 def _refused(policy: Policy) -> list[Problem]:
     found = []
-    places = {rule: index for index, rule in reversed(list(enumerate(policy.syscalls)))}
     for name, entry in sorted(entries(policy).items()):
         if name in _ALWAYS and not _can_pass(entry, policy):
             rules = [*([entry.plain] if entry.plain is not None else []), *entry.constrained]
-            index = next((places[rule] for rule in rules if rule in places), None)
-            place = ".syscalls" if index is None else f".syscalls[{index}]"
-            refusal = _described(rules)
-            found.append(Problem(place, f"{name} is {refusal}: {NEEDED[name]}", "take the rule out"))
+            actions = " or ".join(sorted({rule.action.value for rule in rules}))
+            message = f"{name} is answered {actions}: {NEEDED[name]}"
+            found.append(Problem(".syscalls", message, "take the rule out"))
     return found
-
-
-def _described(rules: Sequence[SyscallRule]) -> str:
-    actions = sorted({rule.action.value for rule in rules})
-    return "refused" if not actions else f"answered {' or '.join(actions)}"
 
 
 def _can_pass(entry: Entry, policy: Policy) -> bool:
