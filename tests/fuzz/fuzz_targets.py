@@ -120,7 +120,7 @@ def fuzz_profile(data):
             found.append(resolve.resolve(engines, **arguments))
     except BadInput as error:
         assert error.problems
-    for profile in found:
+    for profile in dict.fromkeys(found):
         try:
             program = build(of_profile(profile))
         except BadInput as error:

@@ -2,10 +2,10 @@
 
     run.py all SECONDS          every target in turn, each in a process of its own, in that time altogether
     run.py NAME SECONDS         one target
-    run.py merge NAME           what was found beside the corpus in the tree, as far as it reaches something new
     run.py NAME FILE            one input, for looking at what failed
 
-What is found lies in .cache/fuzz/NAME; an input that fails is kept there as well, and ends the run with an error.
+What is found lies in .cache/fuzz/NAME, from where tests/fuzz/keep.py takes it. An input that fails is kept beside it,
+and ends the run with an error.
 """
 
 import subprocess
@@ -32,9 +32,6 @@ def fuzz(name, arguments):
 
 def arguments_of(words):
     """The target, and what libFuzzer is told."""
-    if words[0] == "merge":
-        name = words[1]
-        return name, ["-set_cover_merge=1", str(HERE / "corpus" / name), str(ROOT / ".cache/fuzz" / name)]
     name, what = words
     if not what.isdigit():
         return name, [what]

@@ -7,6 +7,7 @@ import pytest
 from fuzz_targets import TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keep import kept
 from run import NAMES, arguments_of
 
 from scmm_oci.compiled import bpf
@@ -61,3 +62,11 @@ def test_what_is_wrong_is_found(monkeypatch, name, function, broken):
     with pytest.raises(AssertionError):
         for path in sorted((CORPUS / name).iterdir()):
             TARGETS[name](path.read_bytes())
+
+
+def test_inputs_that_reach_nothing_new_are_not_kept():
+    head = bytes(64)
+    allow, division = bytes.fromhex("06000000 0000ff7f"), bytes.fromhex("34000000 00000000")
+    inputs = [head + allow, b"\1" * 64 + allow, head + division + allow]
+    assert list(kept(TARGETS["program"], inputs)) == [head + allow, head + division + allow]
+    assert list(kept(TARGETS["program"], reversed(inputs))) == [head + allow, head + division + allow]
