@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scmm_oci.errors import BadInput
-from scmm_oci.policy.paths.patterns import Kind, Pattern, PatternSet, covers, escape, root
+from scmm_oci.policy.paths.patterns import Kind, Pattern, PatternSet, covers, escape, is_plain, root
 
 NAMES = st.text("ab*?[]\\$.-é\udcff", min_size=1, max_size=4).filter(lambda name: name not in (".", ".."))
 PATHS = st.lists(NAMES, max_size=4).map(lambda names: "/" + "/".join(names))
-PARTS = st.sampled_from(["a", "b", "ab", "*", "a*", "*b", "a*b", "?", "??", "[ab]", "[!a]", "a[ab]*", "${USER}"])
+PARTS = st.sampled_from(
+    ["a", "b", "ab", "*", "a*", "*b", "a*b", "?", "??", "[ab]", "[!a]", "a[ab]*", "[a]b", "${USER}"]
+)
 SIMPLE = st.lists(st.sampled_from(["a", "b", "ab", "aab", "bb", "c", "é"]), max_size=4).map(
     lambda names: "/" + "/".join(names)
 )
@@ -196,6 +198,59 @@ def test_a_set_finds_what_each_pattern_says(chosen, paths):
         assert list(found.matching(path)) == [one for one in distinct if one.matches(path)]
 
 
+@given(st.lists(patterns(), max_size=12), patterns())
+def test_a_set_finds_what_covers_a_pattern(chosen, narrow):
+    distinct = sorted(set(chosen), key=lambda one: one.text)
+    assert list(PatternSet(chosen).covering(narrow)) == [one for one in distinct if covers(one, narrow)]
+
+
+def test_an_empty_component_is_no_root():
+    found = PatternSet([Pattern.parse("/"), Pattern.parse("/a")])
+    assert [one.text for one in found.granting("//a")] == ["/"]
+    assert [one.text for one in found.granting("/a//b")] == ["/", "/a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("/usr/lib/x.so", True),
+        ("/.../..a/é\n", True),
+        ("/", False),
+        ("usr", False),
+        ("/usr/", False),
+        ("/usr//x", False),
+        ("/usr/./x", False),
+        ("/usr/..", False),
+        ("/usr/a*", False),
+        (r"/usr/\$x", False),
+        ("/usr/\ud800", False),
+        ("/usr/\0", False),
+        ("/" + "a/" * 2047 + "a", True),
+        ("/" + "a/" * 2047 + "ab", False),
+    ],
+)
+def test_plain_paths(text, plain):
+    assert is_plain(text) is plain
+
+
+@given(st.text("/ab.*\\$[é\0\udcff", max_size=8))
+def test_a_plain_path_is_read_as_the_path_that_it_names(text):
+    if is_plain(text):
+        pattern = Pattern.parse(text)
+        assert (pattern.kind, pattern.literal, root(pattern)) == (Kind.EXACT, text, text)
+        assert [one.name for one in pattern.parts] == text[1:].split("/")
+        assert Pattern.exact(text) == pattern
+
+
+@given(patterns())
+def test_the_literal_path_is_that_of_patterns_without_wildcards(pattern):
+    names = [one.name for one in pattern.parts]
+    assert (pattern.literal is None) is (None in names)
+    if pattern.literal is not None:
+        assert pattern.literal == "/" + "/".join(names)
+        assert pattern.matches(pattern.literal)
+
+
 @given(PATHS, PATHS)
 def test_an_escaped_path_is_itself_only(path, other):
     pattern = Pattern.exact(path)
@@ -257,5 +312,21 @@ def test_a_set_is_asked_in_time_that_does_not_grow_with_it():
         assert [one.text for one in found.granting("/srv/e/8-z")] == ["/srv/e/8-*"]
         assert [one.text for one in found.granting("/srv/a-9/z")] == ["/srv/*-9/**"]
         return calls(lambda: [found.granting(f"/srv/d{number}/x") for number in range(10)])
+
+    assert questions(4000) < 1.5 * questions(40)
+
+
+def test_what_covers_is_found_in_time_that_does_not_grow_with_the_set():
+    def questions(size):
+        texts = [f"/srv/d{number}" for number in range(size)]
+        texts += [f"/srv/e/{number}-*" for number in range(size)]
+        found = PatternSet(map(Pattern.parse, texts))
+        asked = [Pattern.parse(text) for text in ("/srv/d7/*.x", "/srv/d8/y", "/srv/e/9-a*")]
+        assert [[one.text for one in found.covering(pattern)] for pattern in asked] == [
+            ["/srv/d7"],
+            ["/srv/d8"],
+            ["/srv/e/9-*"],
+        ]
+        return calls(lambda: [found.covering(pattern) for pattern in asked])
 
     assert questions(4000) < 1.5 * questions(40)

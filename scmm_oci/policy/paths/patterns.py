@@ -1,167 +1,13 @@
-"""Path patterns: what stands in a policy's `path`, what of the file system it grants, and sets of many of them.
-
-Nothing here looks at a file system: a pattern is compared with paths and with patterns. Landlock takes a rule for a
-file or, with all beneath it, for a directory (landlock(7)), and rules are opened when the launcher starts: wildcards
-stand for what is there at that time.
-"""
+"""Path patterns, and sets of many of them: which reach a path, and which cover another pattern."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
 
-from scmm_oci.errors import BadInput, Problem
-from scmm_oci.policy.paths.globs import Part, escape, in_bytes, part
+from scmm_oci.policy.paths.globs import Part, escape, in_bytes
+from scmm_oci.policy.paths.pattern import MAX_LENGTH, Kind, Pattern, covers, is_plain, names_of, root
 
-__all__ = ["MAX_LENGTH", "Kind", "Part", "Pattern", "PatternSet", "covers", "escape", "root"]
-
-# PATH_MAX of linux/limits.h.
-MAX_LENGTH = 4096
-
-
-class Kind(StrEnum):
-    """What of the files with matching paths a pattern grants."""
-
-    EXACT = "exact"
-    """A last component without wildcards: the file, or the directory and everything beneath."""
-    FILES = "files"
-    """A last component with wildcards: files of that directory, and no directories."""
-    BENEATH = "beneath"
-    """`BASE/**`: the directory BASE and everything beneath."""
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """A pattern, made by `parse`.
-
-    Attributes:
-        text: as it is written; the same text is the same pattern.
-        parts: its components, of `BASE/**` those of BASE; none for the root directory.
-    """
-
-    text: str
-    parts: tuple[Part, ...] = field(compare=False, repr=False)
-    kind: Kind = field(compare=False)
-
-    @staticmethod
-    def parse(text: str, *, place: str = "") -> Pattern:
-        """The pattern that a text means.
-
-        Args:
-            place: where it stands, for the messages.
-
-        Raises:
-            BadInput: it is no pattern; with everything that is wrong with it.
-        """
-        if len(text) > MAX_LENGTH:
-            raise BadInput([Problem(place, f"has {len(text)} characters", f"{MAX_LENGTH} are the most")])
-        words = text.split("/")
-        found: list[tuple[str, str]] = []
-        if text.startswith("/"):
-            words = words[1:]
-        elif not text.startswith("${") or words[0] == "${USER}":
-            found.append(("is not an absolute path", "it begins with / or ${HOME}"))
-        beneath = words[-1] == "**"
-        if beneath:
-            words = words[:-1]
-        if words == [""]:
-            words = []
-        elif words and words[-1] == "" and len(words) > 1 and not beneath:
-            found.append(
-                ("ends in '/'", "leave it out; a directory and all beneath is written without it, or with /**")
-            )
-            words = words[:-1]
-        made = [part(word) for word in words]
-        found += [problem for _, problems in made for problem in problems]
-        parts = tuple(one for one, _ in made)
-        if any(one.variable == "HOME" for one in (parts if text.startswith("/") else parts[1:])):
-            found.append(("has ${HOME} after its beginning", "it is a whole path: write it first, without / before it"))
-        if found:
-            raise BadInput([Problem(place, message, hint) for message, hint in dict.fromkeys(found)])
-        wild = bool(parts) and parts[-1].name is None and parts[-1].variable is None
-        return Pattern(text, parts, Kind.BENEATH if beneath else Kind.FILES if wild else Kind.EXACT)
-
-    @staticmethod
-    def exact(path: str) -> Pattern:
-        """The pattern for one path, whatever characters its names have.
-
-        Raises:
-            BadInput: it is not absolute, has empty components, ``.`` or ``..``, or is too long.
-        """
-        return Pattern.parse(escape(path))
-
-    @property
-    def variables(self) -> frozenset[str]:
-        """The variables in it: without values it matches and grants nothing."""
-        return frozenset(one.variable for one in self.parts if one.variable)
-
-    def matches(self, path: str) -> bool:
-        """Whether the absolute path is one that the pattern names, not only beneath one. BASE is one of `BASE/**`."""
-        names = _names(path)
-        return names is not None and len(names) == len(self.parts) and self._fits(names)
-
-    def grants(self, path: str) -> bool:
-        """Whether a rule with this pattern reaches the absolute path, itself or as something beneath a directory."""
-        names = _names(path)
-        if names is None or len(names) < len(self.parts):
-            return False
-        return (self.kind is not Kind.FILES or len(names) == len(self.parts)) and self._fits(names)
-
-    def _fits(self, names: list[str]) -> bool:
-        return all(one.matches(name) for one, name in zip(self.parts, names, strict=False))
-
-    def resolve(self, *, home: str | None = None, user: str | None = None) -> Pattern:
-        """The pattern with its variables replaced, as far as their values are given.
-
-        Raises:
-            BadInput: a value is no absolute path, or no name.
-        """
-        texts = [one.text for one in self.parts]
-        for index, one in enumerate(self.parts):
-            if one.variable == "USER" and user is not None:
-                if "/" in user:
-                    raise BadInput([Problem("", "the user's name holds '/'")])
-                texts[index] = escape(user)
-        if "HOME" in self.variables and home is not None:
-            base = Pattern.exact(home if home == "/" else home.rstrip("/"))
-            texts[:1] = [one.text for one in base.parts]
-        beneath = ["**"] if self.kind is Kind.BENEATH else []
-        still = bool(texts) and texts[0] == "${HOME}"
-        return Pattern.parse(("" if still else "/") + "/".join([*texts, *beneath]))
-
-
-def _names(path: str) -> list[str] | None:
-    if not path.startswith("/"):
-        return None
-    return path[1:].split("/") if path != "/" else []
-
-
-def covers(wide: Pattern, narrow: Pattern) -> bool:
-    """Whether `wide` grants every path that `narrow` does. A yes is always right; it may say no where it is unsure.
-
-    Compared component by component: /usr does not cover /usr2.
-    """
-    if wide.kind is Kind.FILES:
-        # What is not of that kind may be a directory, and reach beneath.
-        if narrow.kind is not Kind.FILES or len(wide.parts) != len(narrow.parts):
-            return False
-    elif len(wide.parts) > len(narrow.parts):
-        return False
-    return all(one.covers(other) for one, other in zip(wide.parts, narrow.parts, strict=False))
-
-
-def root(pattern: Pattern) -> str:
-    """The longest path at its beginning that has no wildcards and no variables, as a path (not escaped).
-
-    Of a pattern without wildcards it is the path itself, as that may be a directory.
-    """
-    names = []
-    for one in pattern.parts:
-        if one.name is None:
-            break
-        names.append(one.name)
-    return "/" + "/".join(names)
+__all__ = ["MAX_LENGTH", "Kind", "Part", "Pattern", "PatternSet", "covers", "escape", "is_plain", "root"]
 
 
 class _Node:
@@ -185,27 +31,44 @@ class _Node:
         return self.wild.setdefault((one.head, one.tail), {}).setdefault(one, _Node())
 
     def children(self, name: str) -> Iterator[_Node]:
+        """Those of components that stand for the name."""
         if name in self.names:
             yield self.names[name]
         data = in_bytes(name) if self.shapes else None
         if data is not None:
-            for head, tail in self.shapes:
-                if head + tail <= len(data):
-                    for one, node in self.wild.get((data[:head], data[len(data) - tail :]), {}).items():
-                        if one.matches(name):
-                            yield node
+            for one, node in self._shaped(data, data):
+                if one.matches(name):
+                    yield node
+
+    def wider(self, other: Part) -> Iterator[_Node]:
+        """Those of components that stand for all that the other does."""
+        if other.name is not None:
+            yield from self.children(other.name)
+            return
+        for one, node in self._shaped(other.head, other.tail):
+            if one.covers(other):
+                yield node
+
+    def _shaped(self, head: str, tail: str) -> Iterator[tuple[Part, _Node]]:
+        """The components with wildcards of which the one text can be the beginning and the other the end."""
+        for before, after in self.shapes:
+            if before <= len(head) and after <= len(tail):
+                yield from self.wild.get((head[:before], tail[len(tail) - after :]), {}).items()
 
 
 class PatternSet:
     """Many patterns, and which of them reach a path.
 
-    A question takes time by the path's components and the patterns that match them, not by how many there are: a tree
-    by components, in which those with wildcards are found by their literal beginning and end.
+    A question takes time by the path's components and the patterns that match them, not by how many there are: paths
+    are looked up, and patterns that are none are in a tree by components, in which those with wildcards are found by
+    their literal beginning and end.
     """
 
     def __init__(self, patterns: Iterable[Pattern] = ()) -> None:
         self._root = _Node()
         self._all: dict[str, Pattern] = {}
+        # Those without wildcards and variables, by their path. One path can be written in several ways.
+        self._literal: dict[str, list[Pattern]] = {}
         for pattern in patterns:
             self.add(pattern)
 
@@ -223,7 +86,8 @@ class PatternSet:
         if pattern.text in self._all:
             return
         self._all[pattern.text] = pattern
-        if pattern.variables:
+        if pattern.literal is not None:
+            self._literal.setdefault(pattern.literal, []).append(pattern)
             return
         node = self._root
         for one in pattern.parts:
@@ -238,12 +102,30 @@ class PatternSet:
         """The patterns that match the absolute path (`Pattern.matches`), by their text."""
         return self._find(path, beneath=False)
 
+    def covering(self, narrow: Pattern) -> tuple[Pattern, ...]:
+        """The patterns that cover another (`covers`), by their text; itself too, if it is in the set."""
+        if narrow.literal is not None:
+            # That may be a directory, which no pattern for files covers.
+            return tuple(one for one in self.granting(narrow.literal) if one.kind is not Kind.FILES)
+        found = self._above(root(narrow))
+        nodes = [self._root]
+        for one in narrow.parts:
+            found += [pattern for node in nodes for pattern in node.below]
+            nodes = [child for node in nodes for child in node.wider(one)]
+            if not nodes:
+                break
+        for node in nodes:
+            found += node.below
+            if narrow.kind is Kind.FILES:
+                found += node.here
+        return _in_order(found)
+
     def _find(self, path: str, *, beneath: bool) -> tuple[Pattern, ...]:
-        names = _names(path)
+        names = names_of(path)
         if names is None:
             return ()
+        found = self._above(path) if beneath else list(self._literal.get(path, ()))
         nodes = [self._root]
-        found: list[Pattern] = []
         for name in names:
             if beneath:
                 found += [pattern for node in nodes for pattern in node.below]
@@ -251,4 +133,25 @@ class PatternSet:
             if not nodes:
                 break
         found += [pattern for node in nodes for pattern in (*node.below, *node.here)]
-        return tuple(sorted(found, key=lambda pattern: pattern.text))
+        return _in_order(found)
+
+    def _above(self, path: str) -> list[Pattern]:
+        """The patterns for the absolute path itself, and for directories above it, without wildcards."""
+        known = self._literal
+        return [pattern for one in _above(path) if one in known for pattern in known[one]]
+
+
+def _in_order(found: list[Pattern]) -> tuple[Pattern, ...]:
+    return tuple(sorted(found, key=lambda pattern: pattern.text)) if len(found) > 1 else tuple(found)
+
+
+def _above(path: str) -> list[str]:
+    """The absolute path and the directories that it is beneath: /, /a and /a/b of /a/b."""
+    found = ["/"]
+    end = path.find("/", 2)
+    while end >= 0:
+        found.append(path[:end])
+        end = path.find("/", end + 1)
+    if path != "/":
+        found.append(path)
+    return found
