@@ -25,6 +25,9 @@ from scmm_oci.tables.arch import Arch
 
 _PROFILE = re.compile(rb'\s*\{.*"defaultAction"', re.DOTALL)
 
+# Keys that only engines' own form of profiles has.
+_RICH = re.compile(rb'"(?:archMap|includes|excludes|comment|defaultErrno)"\s*:')
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -67,6 +70,9 @@ def read_subject(path: str) -> Subject:
     if is_compiled(given.data):
         return Subject(path, given.data, compiled=read_compiled(given.data, source=path))
     if _PROFILE.match(given.data):
+        if _RICH.search(given.data):
+            hint = "make a policy of it first: `scmm import-profile`"
+            raise BadInput([Problem(path, "is a profile in Docker's or podman's form", hint)])
         return Subject(path, given.data, profile=seccomp.parse(given.data, source=path))
     return _policy(given)
 

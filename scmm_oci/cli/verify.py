@@ -28,6 +28,7 @@ Example:
 
 # Rows of a table, and names in a line; --json has all.
 _ROWS = 12
+_REFUSED = 200
 _NAMES = 12
 
 
@@ -80,7 +81,7 @@ def _print(report: Report) -> None:
     out = console()
     rows: list[list[object]] = [[one.section, one.what, one.detail, one.count] for one in report.refused]
     if rows:
-        _table(out, "recorded, and refused", ["section", "what", "detail", "#times"], rows, limit=None)
+        _table(out, "recorded, and refused", ["section", "what", "detail", "#times"], rows, limit=_REFUSED)
     beyond = report.beyond
     _list(out, "calls allowed, and never recorded", [name for name in beyond.calls if name not in NEEDED])
     _list(out, "… and because every program needs them", [name for name in beyond.calls if name in NEEDED])
@@ -124,9 +125,7 @@ def _list(out: Console, title: str, words: Sequence[str]) -> None:
         out.print(Text(f"  {shown}{more}"))
 
 
-def _table(
-    out: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, limit: int | None
-) -> None:
+def _table(out: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, limit: int) -> None:
     """Print a table; columns of numbers, which stand at the right, have "#" before their name."""
     from rich.table import Table
     from rich.text import Text
@@ -140,7 +139,7 @@ def _table(
     for row in rows[:limit]:
         table.add_row(*(Text(plain(cell)) for cell in row))
     out.print(table)
-    if limit is not None and len(rows) > limit:
+    if len(rows) > limit:
         out.print(Text(f"… and {len(rows) - limit} more (--json has all)"))
 
 

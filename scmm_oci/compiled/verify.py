@@ -22,7 +22,7 @@ from scmm_oci.compiled.enforced import Enforced
 from scmm_oci.compiled.filter import passes
 from scmm_oci.compiled.recorded import Place, RecordedCall, machines_of, names_on, recorded_calls
 from scmm_oci.compiled.ways import Way, runs_never, ways
-from scmm_oci.policy.admit import Refusal, refusals
+from scmm_oci.policy.admit import refusals
 from scmm_oci.policy.infer.network import direction_of, protocol_of
 from scmm_oci.policy.infer.observe import name_of
 from scmm_oci.policy.model import PathRule
@@ -190,26 +190,28 @@ def _admitted(enforced: Enforced, captures: Sequence[Capture]) -> Counter[tuple[
     if policy.filesystem is not None and enforced.unhandled:
         policy = replace(policy, filesystem=(*policy.filesystem, PathRule("/**", enforced.unhandled)))
     for capture in captures:
+        times = _times(capture)
         for one in refusals(policy, capture):
             if one.section != "syscalls" or enforced.answers:
-                found[one.section, one.what, one.detail] += _times(one, capture)
+                # A path's detail is the rights that lack and, in brackets, the operation.
+                detail = one.detail.rpartition("(")[2] if one.section == "filesystem" else one.detail
+                key = (one.section, one.what, "" if one.section == "syscalls" else detail)
+                found[one.section, one.what, one.detail] += times[key]
     return found
 
 
-def _times(one: Refusal, capture: Capture) -> int:
-    if one.section == "syscalls":
-        return sum(call.entered for _, call in capture.calls(Phase.APP) if one.what in (name_of(call), str(call.nr)))
-    if one.section == "filesystem":
-        return sum(
-            use.succeeded
-            for use in capture.files
-            if one.detail.endswith(f"({use.operation})") and one.what in (use.path, use.path.rpartition("/")[0] or "/")
-        )
-    return sum(
-        use.succeeded + use.failed
-        for use in capture.sockets
-        if one.what == f"{direction_of(use)} {protocol_of(use)} {use.port}" and one.detail == (use.address or "")
-    )
+def _times(capture: Capture) -> Counter[tuple[str, str, str]]:
+    """How often what a refusal names was recorded: by section, name, and operation or address."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for _, call in capture.calls(Phase.APP):
+        found["syscalls", name_of(call) or str(call.nr), ""] += call.entered
+    for use in capture.files:
+        for path in {use.path, use.path.rpartition("/")[0] or "/"}:
+            found["filesystem", path, f"{use.operation})"] += use.succeeded
+    for peer in capture.sockets:
+        what = f"{direction_of(peer)} {protocol_of(peer)} {peer.port}"
+        found["network", what, peer.address or ""] += peer.succeeded + peer.failed
+    return found
 
 
 def _opened(call: RecordedCall, found: _Asked) -> Iterator[Open]:

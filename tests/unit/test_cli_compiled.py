@@ -193,6 +193,9 @@ def test_profiles_and_compiled_policies_are_asked(files, capsys):
     assert "number 198 of aarch64" in told(["socket", "AF_UNIX", "-p", "web.scmm-pol", "--arch", "aarch64"], capsys)
     assert "ends the process" in told(["read", "-p", "web.scmm-pol", "--arch", "x32"], capsys)
     assert explain(["read", "-p", "web.scmm-pol", "--arch", "s390x"]) == 2
+    (files / "rich.json").write_text(json.dumps({**PROFILE, "archMap": []}))
+    assert explain(["read", "-p", "rich.json"]) == 2
+    assert "in Docker's or podman's form (make a policy of it first: `scmm import-profile`)" in capsys.readouterr().err
 
 
 def test_rules_that_depend_on_the_container(files, capsys):
