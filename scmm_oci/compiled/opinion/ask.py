@@ -23,6 +23,10 @@ from scmm_oci.tables.arch import Arch
 # What kernels take of the argument that selects what a multiplexer does; the library compares all of it.
 _SELECTED = {"socketcall": WORD, "ipc": 0xFFFF}
 
+# Ways in one filter, of one test and of several. 2.5.4 joins a rule's conditions with those of all rules before it in
+# time that multiplies with each: a handful of comparisons of two arguments can take it minutes.
+_MOST_WAYS, _MOST_WIDE_WAYS = 6, 2
+
 _Key = tuple[Arch, str]
 
 
@@ -134,18 +138,18 @@ class Library:
     ) -> bool:
         """Whether the library is to answer to a multiplexer as we do."""
         reading = self._reading
+        said = reading.names[arch].get(name, Said((), reading.default))
+        if name in reading.own[arch] and not said.ways and said.fallback != reading.default:
+            return True  # to the library too, a rule without conditions is all
         told: dict[int, int] = {}
-        if (arch, name) in self._beside or (arch, name) in self._levels:
-            return True  # asked without its members
         for member, number in members.items():
             rules = shared.get(member, [])
             if any(rule.tests for rule in rules) or (arch, member) in self._levels or (arch, member) in self._beside:
                 return False
             if rules:
                 told[number] = rules[0].value
-        said = reading.names[arch].get(name, Said((), reading.default))
         if name in reading.own[arch]:
-            return not told or (not said.ways and said.fallback != reading.default)
+            return not told
         return told == {way[0].value: value for value, way in said.ways}
 
 
@@ -166,7 +170,7 @@ def _rules(name: str, reading: Reading, arch: Arch) -> list[LibraryRule] | None:
         return [LibraryRule(name, said.fallback)] if said.fallback != reading.default else []
     values = {value for value, _ in ways}
     always = not all(way for _, way in ways)
-    if said.fallback != reading.default or not all(_is_one_rule(way) for _, way in ways):
+    if said.fallback != reading.default or not _are_few(ways) or not all(_is_one_rule(way) for _, way in ways):
         return None
     if len(values) > 1 and (reading.ordered or always):
         return None
@@ -183,6 +187,11 @@ def _ways(said: Said, arch: Arch) -> list[tuple[int, Alternative]]:
     return list(dict.fromkeys(way for way in ways if way[0] != said.fallback))
 
 
+def _are_few(ways: Sequence[tuple[int, Alternative]]) -> bool:
+    most = _MOST_WIDE_WAYS if any(len(way) > 1 for _, way in ways) else _MOST_WAYS
+    return len(ways) <= most
+
+
 def _is_one_rule(way: Alternative) -> bool:
     return len({test.arg for test in way}) == len(way)
 
@@ -192,11 +201,12 @@ def _levels(arch: Arch, name: str, said: Said, *, joined: bool) -> tuple[_Level,
     for value, group in groupby(_ways(said, arch), key=lambda way: way[0]):
         ways = [way for _, way in group]
         sets: list[tuple[Program, ...]] = []
-        together = [way for way in ways if _is_one_rule(way)] if joined else []
-        if together:
-            sets.append((_marked(arch, name, value, together),))
+        together = [way for way in ways if len(way) < 2] if joined else []
+        for at in range(0, len(together), _MOST_WAYS):
+            sets.append((_marked(arch, name, value, together[at : at + _MOST_WAYS]),))
+        rest = set(ways).difference(together)
         for way in ways:
-            if way not in together:
+            if way in rest:
                 sets.append(tuple(_marked(arch, name, value, [part]) for part in _split(way)))
         found.append(_Level(value, tuple(sets)))
     return tuple(found)

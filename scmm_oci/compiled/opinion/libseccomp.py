@@ -103,7 +103,8 @@ def knows(arch: Arch, name: str) -> bool:
         return False
     if number is None or any(name in members for members in multiplexers(arch).values()):
         return True  # of these it tells a number of its own, and knows both ways to the call
-    return library.resolve_syscall(_token(arch), name) & WORD == number
+    found: int = library.resolve_syscall(_token(arch), name)
+    return found & WORD == number
 
 
 def make(arches: Sequence[Arch], rules: Iterable[LibraryRule], *, default: int, bad_arch: int) -> Program:
