@@ -67,7 +67,8 @@ def _cut(line: Sequence[Segment], at: int) -> tuple[list[Segment], list[Segment]
 def _are_alike(low: Sequence[Segment], high: Sequence[Segment]) -> bool:
     """Whether x32 is a variety of x86_64 here, and nothing is lost with the bit: negative numbers go where both end."""
     rest = {id(one.node) for one in high if one.last >= _SIGN - X32_SYSCALL_BIT}
-    return len(low) > 1 and len(high) > 1 and rest == {id(low[-1].node)}
+    is_some = len({id(one.node) for one in low}) > 1 and len({id(one.node) for one in high}) > 1
+    return is_some and rest == {id(low[-1].node)}
 
 
 def _differences(low: Sequence[Segment], high: Sequence[Segment], lower: Node, upper: Node) -> list[Segment]:
