@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -82,7 +83,7 @@ def parse(data: bytes, *, source: str = "") -> Policy:
         raise BadInput([Problem(f"byte {error.start}", "is not UTF-8")], source=source) from error
     loaded = load(text, source=source)
     # The compiled schema takes 5.0 for a whole number. No key of ours holds a fraction.
-    bad = [] if fastschema.accepts(loaded.value, "policy") and not _fractions(loaded.value) else _schema(loaded.value)
+    bad = [] if fastschema.accepts(loaded.value, "policy") and not loaded.fractions else _schema(loaded.value)
     found = [*bad, *islice(check(prune(loaded.value, bad)), MOST)]
     if found:
         raise BadInput(loaded.problems(found), source=source)
@@ -91,14 +92,6 @@ def parse(data: bytes, *, source: str = "") -> Policy:
 
 def _schema(value: Any) -> list[Found]:
     return problems(value, "policy")
-
-
-def _fractions(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(_fractions(item) for item in value.values())
-    if isinstance(value, list):
-        return any(_fractions(item) for item in value)
-    return isinstance(value, float)
 
 
 def build(document: dict[str, Any]) -> Policy:
@@ -167,6 +160,8 @@ def _origin(document: dict[str, Any]) -> Origin | None:
     origin = document.get("origin")
     if origin is None:
         return None
+    if len(origin) == 1 and "count" in origin:
+        return _counted(origin["count"])
     return Origin(
         count=origin.get("count", 0),
         denied=origin.get("denied", 0),
@@ -177,6 +172,12 @@ def _origin(document: dict[str, Any]) -> Origin | None:
         recordings=origin.get("recordings", 0),
         reason=origin.get("reason", ""),
     )
+
+
+# Of most rules for files: there are few different counts.
+@lru_cache(maxsize=1 << 12)
+def _counted(count: int) -> Origin:
+    return Origin(count)
 
 
 def _applies(document: dict[str, Any], key: str) -> Applies | None:
@@ -207,7 +208,7 @@ def _constraint(document: dict[str, Any]) -> Constraint:
 
 
 def _path(document: dict[str, Any]) -> PathRule:
-    on_missing = OnMissing(document.get("on_missing", OnMissing.SKIP))
+    on_missing = OnMissing(document["on_missing"]) if "on_missing" in document else OnMissing.SKIP
     return PathRule(document["path"], tuple(document["access"]), on_missing, _origin(document))
 
 

@@ -72,9 +72,14 @@ class _Enough(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """A document's values, the text that they stand in (without a BOM), and what makes events of that."""
+    """A document's values, the text that they stand in (without a BOM), and what makes events of that.
+
+    Attributes:
+        fractions: some of the values are floats.
+    """
 
     value: Any
+    fractions: bool
     text: str
     parser: Parser
 
@@ -107,25 +112,25 @@ def load(text: str, *, source: str) -> Source:
     if found:
         raise BadInput(_ordered(found), source=source)
     text, found = without_directives(text)
-    value, parser = _read(text, found)
+    value, reader, parser = _read(text, found)
     if found:
         raise BadInput(_ordered(found), source=source)
-    return Source(value, text, parser)
+    return Source(value, reader.fractions, text, parser)
 
 
-def _read(text: str, found: list[Told]) -> tuple[Any, Parser]:
+def _read(text: str, found: list[Told]) -> tuple[Any, _Reader, Parser]:
     known = len(found)
     for parser in (quick, slow):
         reader = _Reader(parser(text), found)
         try:
-            return reader.document(), parser
+            return reader.document(), reader, parser
         except (_Enough, TooDeep, yaml.YAMLError) as error:
             at_colon = isinstance(error, yaml.MarkedYAMLError) and after(text, error).startswith(":")
             if parser is slow or not at_colon:
                 _tell_end(text, error, reader)
                 break
             del found[known:]
-    return None, slow
+    return None, reader, slow
 
 
 def _tell_end(text: str, error: Exception, reader: _Reader) -> None:
@@ -157,6 +162,7 @@ class _Reader:
     def __init__(self, get: Events, found: list[Told]) -> None:
         self._get = get
         self.found = found
+        self.fractions = False
         self._path: list[str | int | None] = []
         self._words: dict[str, Any] = dict(_WORDS)
 
@@ -268,6 +274,7 @@ class _Reader:
         value: Any = text
         if text[0] in _FIRST:
             value = _number(text)
+            self.fractions = self.fractions or isinstance(value, float)
         if len(words) < _REMEMBERED:
             words[text] = value
         return value
