@@ -3,6 +3,7 @@
 Facts of 2.5.4, measured here:
 
 - A rule that does what the default does is refused (EACCES).
+- It has no errno 4095, which the kernel has (MAX_ERRNO); another number stands for that.
 - It has one condition for an argument in a rule.
 - A name that the table of the machine we run on lacks cannot be had for another machine either (EFAULT).
 - In list form it does not load the number of the call before an ABI's first rule where that is for a call that the
@@ -31,6 +32,7 @@ from scmm_oci.tables.multiplexed import multiplexers
 
 # SCMP_FLTATR_CTL_OPTIMIZE, and the value for a binary tree (seccomp_attr_set(3)).
 _OPTIMIZE, _TREE = 8, 2
+_LAST_ERRNO = bpf.RET_ERRNO | 4095
 # The API level with all actions (seccomp_api_get(3)); else it would be what the running kernel has.
 _API = 6
 
@@ -119,21 +121,31 @@ def make(arches: Sequence[Arch], rules: Iterable[LibraryRule], *, default: int, 
     """
     library = _library()
     order: bpf.ByteOrder = "big" if arches[0] in BIG_ENDIAN else "little"
+    given = list(rules)
+    used = {default, bad_arch, *(rule.value for rule in given)}
+    stand_in = next(one for one in range(_LAST_ERRNO - 1, 0, -1) if one not in used)
+    values = {_LAST_ERRNO: stand_in} if _LAST_ERRNO in used else {}
     step = "made a filter"
     try:
-        made = library.SyscallFilter(default)
-        made.set_attr(library.Attr.ACT_BADARCH, bad_arch)
+        made = library.SyscallFilter(values.get(default, default))
+        made.set_attr(library.Attr.ACT_BADARCH, values.get(bad_arch, bad_arch))
         made.set_attr(_OPTIMIZE, _TREE)
         made.remove_arch(library.Arch.NATIVE)
         for arch in arches:
             made.add_arch(_token(arch))
-        for rule in rules:
+        for rule in given:
             step = f"taken a rule for {rule.call}"
-            made.add_rule(rule.value, rule.call, *(_condition(test, library) for test in rule.tests))
+            made.add_rule(
+                values.get(rule.value, rule.value), rule.call, *(_condition(test, library) for test in rule.tests)
+            )
         step = "written the filter"
-        return bpf.decode(_exported(made), order)
+        program = bpf.decode(_exported(made), order)
     except OSError as error:
         raise Failure(f"libseccomp {version()} has not {step}: {error.strerror}") from error
+    return tuple(
+        bpf.Instruction(bpf.RET, _LAST_ERRNO) if values and one == bpf.Instruction(bpf.RET, stand_in) else one
+        for one in program
+    )
 
 
 def _condition(test: Test, library: Any) -> Any:
