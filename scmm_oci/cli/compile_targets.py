@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
-from scmm_oci.compiled import crun, limits, needed, polfile, spo, systemd
+from scmm_oci.compiled import crun, limits, needed, opinion, polfile, spo, systemd
 from scmm_oci.compiled.filter import returned
 from scmm_oci.compiled.policy_file import policy_file
 from scmm_oci.compiled.profiles import oci_profile
@@ -25,6 +26,9 @@ from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.floor import Floor
 from scmm_oci.tables.vocabulary import CAPABILITIES
+
+# Random calls that each filter of ours is compared on, besides all boundaries.
+_RANDOM_CALLS = 2000
 
 # What may be asked for, in the order in which it is made and told. All but the rich forms are for one container.
 FORMS = ("oci", "docker", "podman", "spo", "systemd", "crun-bpf", "scmm-pol")
@@ -78,6 +82,7 @@ def make(
 
     Raises:
         BadInput: the policy cannot be used for some target, or for any program; with all that is wrong.
+        Failure: a filter of ours differs from libseccomp's for the same policy.
     """
     found: list[Problem] = []
     findings: list[Finding] = []
@@ -175,14 +180,25 @@ def _step(
         compiled = oci_profile(policy, floor)
         bad_arch = returned(Answer(0, 0, policy.settings.bad_arch_action))
         data, program = crun.annotation(compiled.profile, bad_arch=bad_arch)
-        more = {"annotation": crun.ANNOTATION, "instructions": len(program)}
-        return Made(form, path, data, compiled.program, compiled.floor, compiled.findings, more)
+
+        def compare(random: Random) -> list[opinion.Report]:
+            return [
+                opinion.check_profile(compiled.profile, program, random=random, calls=_RANDOM_CALLS, bad_arch=bad_arch)
+            ]
+
+        compared, said = _compared(source, compare)
+        more = {"annotation": crun.ANNOTATION, "instructions": len(program), **compared}
+        return Made(form, path, data, compiled.program, compiled.floor, (*compiled.findings, *said), more)
 
     def whole() -> Made:
         file, findings = policy_file(policy, arches=arches, policy_digest=source.digest)
         filters = [{"arch": one.arch.value, "instructions": len(one.program)} for one in file.filters]
         data = polfile.write(file)
-        return Made(form, path, data, _allowed(policy), 0, tuple(findings), {"filters": filters})
+        compared, said = _compared(
+            source, lambda random: list(opinion.check_file(policy, file, random=random, calls=_RANDOM_CALLS))
+        )
+        more = {"filters": filters, **compared}
+        return Made(form, path, data, _allowed(policy), 0, (*findings, *said), more)
 
     steps: dict[str, Callable[[], Made]] = {
         "oci": oci,
@@ -194,6 +210,23 @@ def _step(
         "scmm-pol": whole,
     }
     return steps[form]
+
+
+def _compared(
+    source: Source, compare: Callable[[Random], list[opinion.Report]]
+) -> tuple[dict[str, Any], list[Finding]]:
+    """What the second opinion was asked, for the JSON result; or why it was not.
+
+    Raises:
+        Failure: it is another.
+    """
+    reason = opinion.unavailable()
+    if reason is not None:
+        return {"compared": None}, [Finding("not-compared", f"the filter was not compared with libseccomp's: {reason}")]
+    # The same policy is compared on the same calls.
+    reports = compare(Random(source.digest))
+    versions = sorted({report.library for report in reports})
+    return {"compared": {"libseccomp": versions, "calls": sum(report.calls for report in reports)}}, []
 
 
 def _allowed(policy: Policy) -> int:

@@ -40,10 +40,20 @@ def line(made: Made) -> str:
     filters = made.more.get("filters")
     if filters is not None:
         sizes = ", ".join(f"{one['arch']} {one['instructions']}" for one in filters) or "none"
-        return f"{text}; instructions of filters: {sizes}"
+        return f"{text}; instructions of filters: {sizes}{_compared(made)}"
     who = "systemd" if made.form == "systemd" else "the runtime"
     text = f"{text}, {made.floor} more for {who}"
-    return f"{text}; a filter of {made.more['instructions']} instructions" if "instructions" in made.more else text
+    if "instructions" not in made.more:
+        return text
+    return f"{text}; a filter of {made.more['instructions']} instructions{_compared(made)}"
+
+
+def _compared(made: Made) -> str:
+    """Whether the filters were compared with another library's."""
+    compared = made.more["compared"]
+    if compared is None or not compared["calls"]:
+        return ""
+    return f", which answer {compared['calls']} calls as libseccomp {', '.join(compared['libseccomp'])} does"
 
 
 def result(

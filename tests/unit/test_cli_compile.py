@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import yaml
+from support import need
 
 from scmm_oci.cli.main import main
-from scmm_oci.compiled import bpf, polfile
+from scmm_oci.compiled import bpf, opinion, polfile
+from scmm_oci.compiled.filter import build
 from scmm_oci.oci import rich, seccomp
 from scmm_oci.policy.lint import RULES, Severity
 
@@ -387,3 +390,32 @@ def test_the_same_policy_gives_the_same_bytes_everywhere(work):
     work(FULL.replace("mmap, munmap", "mmap, munmap, mincore"))
     assert main(["compile", "-i", "p.scmm.yaml", *EVERY]) == 0
     assert all((folder / name).read_bytes() not in seen[0] for name in FORMS.values())
+
+
+@pytest.mark.parametrize(("option", "module"), [("-o", "policy_file"), ("--crun-bpf", "crun")])
+def test_a_filter_that_libseccomp_contradicts_is_not_written(work, run, monkeypatch, option, module):
+    need("KERNEL", opinion.unavailable())
+    folder = work(PLAIN)
+    code, said = run(option, "good", "--json")
+    assert code == 0 and "as libseccomp" in said.err
+    (profile,) = json.loads(said.out)["profiles"]
+    assert profile["compared"]["calls"] > 1000
+
+    def broken(plan):
+        program = list(build(plan))
+        at = next(index for index, one in enumerate(program) if one.code == bpf.RET and one.k == bpf.RET_ALLOW)
+        program[at] = replace(program[at], k=bpf.RET_LOG)
+        return tuple(program)
+
+    monkeypatch.setattr(f"scmm_oci.compiled.{module}.build", broken)
+    code, said = run(option, "bad")
+    assert code == 1 and "libseccomp" in said.err and "x86_64 read" in said.err.replace("(", "").replace(")", "")
+    assert names(folder) == ["good", "p.scmm.yaml"]
+
+
+def test_where_libseccomp_is_missing_that_is_said(work, run, monkeypatch):
+    work(PLAIN)
+    monkeypatch.setattr(opinion, "unavailable", lambda: "libseccomp is not installed")
+    code, said = run("-o", "p.scmm-pol", "--json")
+    assert code == 0 and said.err.count("[not-compared]") == 1 and "as libseccomp" not in said.err
+    assert json.loads(said.out)["profiles"][0]["compared"] is None
