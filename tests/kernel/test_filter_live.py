@@ -105,6 +105,7 @@ def every_number(program: Program) -> list[Call]:
     return list(few_kills(program, found, KILLS))
 
 
+@pytest.mark.timeout(3600 if CALLS > 1_000_000 else 300)
 @pytest.mark.parametrize("what", ["docker", "podman", "nginx", "nginx-all-abis", "seed-example-all-abis"])
 def test_kernel_does_what_the_simulator_says(kernel: Live, what: str) -> None:
     program = program_of(what)

@@ -22,7 +22,7 @@ from scmm_oci.tables import errnos
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.syscalls import X32_SYSCALL_BIT, name_of
 
-EXAMPLES = 1000 if os.environ.get("SCMM_SOAK") else 40
+EXAMPLES = 300 if os.environ.get("SCMM_SOAK") else 40
 CALLS = 1000
 
 
@@ -52,6 +52,7 @@ def default_errno(policy: Policy) -> int:
     return number
 
 
+@pytest.mark.timeout(1800 if EXAMPLES > 100 else 300)
 @settings(max_examples=EXAMPLES)
 @given(policies(), st.integers(0, 2**32))
 def test_kernel_does_what_the_policy_says(kernel: Live, policy: Policy, seed: int) -> None:
