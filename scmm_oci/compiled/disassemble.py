@@ -60,14 +60,21 @@ class _State:
     def joined(self, other: _State | None) -> _State:
         if other is None or other == self:
             return self
-        same = (self.word, self.mask) == (other.word, other.mask)
-        return _State(
-            self.word if same else None,
-            self.mask if same else WORD,
-            self.audit if self.audit == other.audit else None,
-            min(self.first, other.first),
-            max(self.last, other.last),
-        )
+        mask = self._mask_with(other) if self.word == other.word else None
+        word, mask = (None, WORD) if mask is None else (self.word, mask)
+        audit = self.audit if self.audit == other.audit else None
+        return _State(word, mask, audit, min(self.first, other.first), max(self.last, other.last))
+
+    def _mask_with(self, other: _State) -> int | None:
+        """The mask over the same word that is true of both; None if there is none."""
+        if self.mask == other.mask:
+            return self.mask
+        # Where a number has no bit outside of a mask, it is the same with and without (x32's bit in x86_64's numbers).
+        for one, mask in ((self, other.mask), (other, self.mask)):
+            outside = ~mask & WORD
+            if one.word == "nr" and one.mask == WORD and one.last < outside & -outside:
+                return mask
+        return None
 
 
 def lines(program: Sequence[Instruction], *, arch: Arch | None) -> list[Line]:
@@ -90,8 +97,7 @@ def lines(program: Sequence[Instruction], *, arch: Arch | None) -> list[Line]:
                 if target != index + 1:
                     targets.add(target)
         label = _label(state, arch) if state is not None and index in targets else ""
-        known = state if state is not None else _State()
-        text = _text(one, index, known, arch)
+        text = _text(one, index, state or _State(), arch)
         found.append(Line(index, one, text if state is not None else f"{text} (never reached)", label))
     return found
 
@@ -179,7 +185,7 @@ def _word(offset: int, *, big: bool) -> str:
 
 def _label(state: _State, arch: Arch | None) -> str:
     own = _arch(state, arch)
-    which = str(own) if state.audit is not None and own is not None else ""
+    which = str(own or "") if state.audit is not None else ""
     if (state.first, state.last) == (0, WORD):
         return which
     first, last = (name_of(own, nr) or (f"{nr:#x}" if nr > 4095 else str(nr)) for nr in (state.first, state.last))
@@ -193,12 +199,9 @@ def _label(state: _State, arch: Arch | None) -> str:
 
 
 def _text(one: Instruction, index: int, state: _State, arch: Arch | None) -> str:
-    code, k = one.code, one.k
-    here = index + 1
-    if code == bpf.RET:
-        return f"return {returned(k)}"
-    if code == 0x16:
-        return "return A"
+    code, k, here = one.code, one.k, index + 1
+    if code & 7 == 6:
+        return f"return {returned(k)}" if code == bpf.RET else "return A"
     if code == bpf.JA:
         return f"goto {here + k}"
     if code == bpf.LOAD:
@@ -208,9 +211,9 @@ def _text(one: Instruction, index: int, state: _State, arch: Arch | None) -> str
         other = "X" if code & 8 else _number(one, state, arch)
         return f"if {left} {_COMPARISONS[code & 0xF0]} {other} goto {here + one.jt} else {here + one.jf}"
     if code & 7 == 4:
-        return "A = -A" if code & 0xF0 == 0x80 else f"A {_ALU[code & 0xF0]} {'X' if code & 8 else f'{k:#x}'}"
+        return "A = -A" if code == 0x84 else f"A {_ALU[code & 0xF0]} {'X' if code & 8 else f'{k:#x}'}"
     if code & 7 == 7:
-        return "A = X" if code & 0x80 else "X = A"
+        return "A = X" if code == 0x87 else "X = A"
     if code & 7 in (2, 3):
         return f"M[{k}] = {'X' if code & 1 else 'A'}"
     value = {0: f"{k:#x}", 0x60: f"M[{k}]", 0x80: f"{bpf.DATA_SIZE}"}[code & 0xE0]
@@ -218,7 +221,7 @@ def _text(one: Instruction, index: int, state: _State, arch: Arch | None) -> str
 
 
 def _left(state: _State) -> str:
-    word = state.word if state.word is not None else "A"
+    word = state.word or "A"
     return word if state.mask == WORD else f"({word} & {state.mask:#x})"
 
 
