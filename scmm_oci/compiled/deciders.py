@@ -20,7 +20,7 @@ from scmm_oci.policy.answers import Answer, Answers, Entry, entries
 from scmm_oci.policy.model import Policy, SyscallRule
 from scmm_oci.tables import groups
 from scmm_oci.tables.arch import Arch
-from scmm_oci.tables.multiplexed import multiplexers
+from scmm_oci.tables.multiplexed import SELECTOR, multiplexers
 
 
 class Source(StrEnum):
@@ -135,6 +135,8 @@ def profile_decides(profile: Profile, asked: Question, machine: Arch, bad_arch: 
             decider = Decider(Source.RULE, index, rule)
             plain += [(decider, value) for way in rule.alternatives() if not way]
             limited += [(decider, value, way) for way in rule.alternatives() if way]
+    if not plain and not limited:
+        limited = _through(profile, asked, default)
 
     def decide(args: tuple[int, ...]) -> tuple[Decider, int]:
         # A rule without conditions holds whatever others say; of those with conditions, the first that holds.
@@ -144,6 +146,19 @@ def profile_decides(profile: Profile, asked: Question, machine: Arch, bad_arch: 
         return plain[0] if plain else next(holding, (Decider(Source.DEFAULT), default))
 
     return decide
+
+
+def _through(profile: Profile, asked: Question, default: int) -> list[tuple[Decider, int, tuple[Condition, ...]]]:
+    """What holds for a multiplexer that no rule names: the rules without conditions of the calls behind it."""
+    found: list[tuple[Decider, int, tuple[Condition, ...]]] = []
+    for member, number in multiplexers(asked.arch).get(asked.name or "", {}).items():
+        selected = (Condition(SELECTOR, number, Operator.EQ),)
+        for index, rule in enumerate(profile.syscalls):
+            value = returned_by(rule.action, rule.errno)
+            if member in rule.names and () in rule.alternatives() and value != default:
+                found.append((Decider(Source.RULE, index, rule, through=asked.name), value, selected))
+                break
+    return found
 
 
 def _holds(condition: Condition, arg: int) -> bool:

@@ -1,5 +1,6 @@
 """What becomes of a call, and by which rule: compared with what policies answer, with controls that are wrong."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -186,6 +187,30 @@ def test_profiles_of_other_abis_and_in_words():
     assert (foreign.value, foreign.decider.source) == (bpf.RET_KILL_THREAD, Source.BAD_ARCH)
     assert described(profile.syscalls[2]) == "socket: SCMP_ACT_LOG if argument 0 & 0xff = 0x10"
     assert described(profile.syscalls[3]) == "lseek: SCMP_ACT_KILL if argument 1 ≥ 0x7"
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "index"), [(2, bpf.RET_ALLOW, 0), (3, bpf.RET_LOG, 1), (1, 1, None), (5, 1, None)]
+)
+def test_calls_through_a_multiplexer_of_a_profile(number, value, index):
+    """Rules without conditions hold there; `socket` has some, which no filter sees through socketcall."""
+    document = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+        "syscalls": [
+            {"names": ["read", "bind"], "action": "SCMP_ACT_ALLOW"},
+            {"names": ["connect"], "action": "SCMP_ACT_LOG"},
+            {
+                "names": ["socket"],
+                "action": "SCMP_ACT_ALLOW",
+                "args": [{"index": 0, "value": 2, "op": "SCMP_CMP_EQ"}],
+            },
+        ],
+    }
+    profile = seccomp.parse(json.dumps(document).encode())
+    (outcome,) = of_a_profile(profile, asked("socketcall", str(number), arch=Arch.X86)).outcomes
+    assert outcome.decider.index == index
+    assert outcome.value == (bpf.RET_ERRNO | value if index is None else value)
 
 
 def test_a_compiled_filter_has_a_verdict_only():
