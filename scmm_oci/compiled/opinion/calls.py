@@ -28,6 +28,9 @@ _FOREIGN = (0, 1, WORD, *sorted({arch.audit for arch in Arch}))
 # Where the values of all arguments together are more, each is varied by itself around calls that pass the tests.
 _MOST_TOGETHER = 300
 
+# So many ways of a number are tried on those beside it.
+_NEIGHBOURS = 8
+
 
 @dataclass(frozen=True)
 class Target:
@@ -83,6 +86,11 @@ def boundaries(asked: Sequence[Target]) -> Iterator[Call]:
         for nr in sorted(target.tests):
             for args in _arguments(target.tests[nr], _limit(target)):
                 yield Call(nr, target.audit, args, byte_order=target.byte_order)
+            # The numbers beside it, with arguments that this one would be answered otherwise for.
+            for beside in (nr - 1, nr + 1):
+                for way in target.tests[nr][:_NEIGHBOURS] if 0 <= beside <= WORD else ():
+                    args = _in_order(_passing(way, _limit(target)))
+                    yield Call(beside, target.audit, args, byte_order=target.byte_order)
     order: ByteOrder = asked[0].byte_order if asked else "little"
     ours = {target.audit for target in asked}
     near = {audit ^ 1 << bit for audit in ours for bit in range(32)}
@@ -148,8 +156,15 @@ def _around(test: Test, limit: int) -> set[int]:
     value = test.value
     high = 1 << 32
     found = {value - 1, value, value + 1, value - high, value + high, value & WORD, value >> 32 << 32, value ^ high - 1}
-    # One word right and the other next to it: what a comparison of only one word takes for equal.
-    found |= {(value - high) | WORD, (value + high) >> 32 << 32, value | WORD, value | WORD << 32}
+    # One word right and the other next to it, and the other way: a comparison of two words has five outcomes.
+    found |= {
+        (value - high) | WORD,
+        (value + high) >> 32 << 32,
+        (value + high) | WORD,
+        value | WORD,
+        value | WORD << 32,
+    }
+    found |= {value + step + beside for step in (-high, high) for beside in (-1, 1)}
     if test.mask != FULL:
         bits = [1 << bit for bit in range(64) if test.mask >> bit & 1]
         # A wide mask is a comparison of a word: its first, middle and last bits tell.
@@ -195,10 +210,14 @@ def _arguments(ways: tuple[Alternative, ...], limit: int) -> Iterator[tuple[int,
     else:
         chosen = _one_by_one(ways, values, limit)
     for each in chosen:
-        args = tuple(each.get(arg, 0) for arg in range(max(values, default=-1) + 1))
+        args = _in_order(each)
         if args not in seen:
             seen.add(args)
             yield args
+
+
+def _in_order(values: Mapping[int, int]) -> tuple[int, ...]:
+    return tuple(values.get(arg, 0) for arg in range(max(values, default=-1) + 1))
 
 
 def _one_by_one(ways: Iterable[Alternative], values: Mapping[int, list[int]], limit: int) -> Iterator[dict[int, int]]:
