@@ -1,5 +1,6 @@
 """What lint finds: for each rule a policy that has it, and one that is nearly the same and has it not."""
 
+import cProfile
 import dataclasses
 
 import pytest
@@ -282,3 +283,33 @@ def test_any_policy_can_be_linted_and_useless_rules_go_when_it_is_made_canonical
     assert not [
         found for found in lint(canonical(one)) if found.id == "never-decides" and "can never" not in found.message
     ]
+
+
+def calls(function):
+    profile = cProfile.Profile()
+    profile.runcall(function)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_files_are_judged_in_time_by_their_number():
+    def many(size):
+        texts = [f"/srv/d{number}/x" for number in range(size)] + [f"/srv/e{number}/*" for number in range(size)]
+        rights = ("read_file", "write_file", "execute", "read_file execute")
+        rules = [(text, rights[number % 4]) for number, text in enumerate(texts)]
+        one = paths(
+            *rules,
+            ("/srv/d1", "execute read_file"),
+            (LOADER, "execute"),
+            ("/srv/e1", "write_file"),
+            ("/srv/d4/*", "read_dir"),
+        )
+        found = []
+        count = calls(lambda: found.extend(lint(one)))
+        assert {(each.id, each.place) for each in found} >= {
+            ("write-exec-file", "filesystem: /srv/d1"),
+            ("loader-runs-written", f"filesystem: {LOADER}"),
+            ("covered-rule", "filesystem: /srv/e1/*"),
+        }
+        return count
+
+    assert many(2000) < 15 * many(200)

@@ -55,38 +55,57 @@ _MOST_RULES = 128
 
 def file_findings(rules: Sequence[PathRule]) -> Iterator[LintFinding]:
     """Everything about rules for files."""
-    patterns = {rule.path: Pattern.parse(rule.path) for rule in rules}
-    rights: dict[str, frozenset[str]] = dict.fromkeys(patterns, frozenset())
+    given = _Given(rules)
+    executable = PatternSet(given.patterns[path] for path in given.having(frozenset({"execute"})))
+    writable = PatternSet(given.patterns[path] for path in given.having(_WRITES))
+    for path, other in sorted(_meeting(executable, writable).items()):
+        what = "" if other == path else f", as {other} may be written"
+        yield finding("write-exec-file", f"filesystem: {path}", f"{path} may be executed{what or ' and written'}")
+    loaders = [pattern.text for pattern in executable if _runs_loader(pattern)]
+    if loaders:
+        # A readable tree above makes what is written beneath it readable, and the reverse.
+        readable = PatternSet(given.patterns[path] for path in given.having(frozenset({"read_file"})))
+        both = min(_meeting(writable, readable), default=None)
+        if both is not None:
+            message = f"{loaders[0]} is executable, and runs what is written to {both}"
+            yield finding("loader-runs-written", f"filesystem: {loaders[0]}", message)
     for rule in rules:
-        rights[rule.path] |= files.rights_of(rule)
-    writable = [path for path, has in sorted(rights.items()) if has & _WRITES]
-    for path in sorted(rights):
-        if "execute" not in rights[path]:
-            continue
-        for other in writable:
-            if covers(patterns[path], patterns[other]) or covers(patterns[other], patterns[path]):
-                what = "" if other == path else f", as {other} may be written"
-                yield finding(
-                    "write-exec-file", f"filesystem: {path}", f"{path} may be executed{what or ' and written'}"
-                )
-                break
-    loaders = [path for path in sorted(rights) if "execute" in rights[path] and _runs_loader(patterns[path])]
-    readable = [path for path, has in rights.items() if "read_file" in has]
-    # A readable tree above makes what is written beneath it readable, and the reverse.
-    both = next(
-        (
-            path
-            for path in (writable if loaders else [])
-            if any(covers(patterns[one], patterns[path]) or covers(patterns[path], patterns[one]) for one in readable)
-        ),
-        None,
-    )
-    if both is not None:
-        message = f"{loaders[0]} is executable, and runs what is written to {both}"
-        yield finding("loader-runs-written", f"filesystem: {loaders[0]}", message)
-    for rule in rules:
-        yield from _one_file_rule(rule, patterns[rule.path])
-    yield from _covered(rules, patterns)
+        yield from _one_file_rule(rule, given.patterns[rule.path])
+    yield from _covered(rules, given)
+
+
+class _Given:
+    """The rules by their paths: a pattern for each, and all rights that its rules give."""
+
+    def __init__(self, rules: Sequence[PathRule]) -> None:
+        self.patterns: dict[str, Pattern] = {}
+        self.rights: dict[str, frozenset[str]] = {}
+        # There are few different lists of rights.
+        known: dict[tuple[str, ...], frozenset[str]] = {}
+        for rule in rules:
+            if rule.access not in known:
+                known[rule.access] = files.rights_of(rule)
+            before = self.rights.get(rule.path)
+            if before is None:
+                self.patterns[rule.path] = Pattern.parse(rule.path)
+            self.rights[rule.path] = known[rule.access] if before is None else before | known[rule.access]
+
+    def having(self, rights: frozenset[str]) -> list[str]:
+        """The paths with some of these rights."""
+        return [path for path, has in self.rights.items() if not rights.isdisjoint(has)]
+
+
+def _meeting(ours: PatternSet, theirs: PatternSet) -> dict[str, str]:
+    """Those of the one set of which one of the other covers them, or is covered: each with the first such."""
+    found: dict[str, str] = {}
+    for pattern in ours:
+        above = theirs.covering(pattern)
+        if above:
+            found[pattern.text] = above[0].text
+    for pattern in theirs:
+        for one in ours.covering(pattern):
+            found[one.text] = min(found.get(one.text, pattern.text), pattern.text)
+    return found
 
 
 def _runs_loader(pattern: Pattern) -> bool:
@@ -98,41 +117,33 @@ def _runs_loader(pattern: Pattern) -> bool:
 
 def _one_file_rule(rule: PathRule, pattern: Pattern) -> Iterator[LintFinding]:
     place = f"filesystem: {rule.path}"
-    exact = pattern.kind is Kind.EXACT and all(part.name is not None for part in pattern.parts)
-    path = "/" + "/".join(part.name or "" for part in pattern.parts)
+    path = pattern.literal if pattern.kind is Kind.EXACT else None
     if "read_file" in rule.access:
-        if exact and is_secret(path):
+        if path is not None and is_secret(path):
             yield finding("secret-readable", place, f"{rule.path} holds credentials")
         else:
             secrets = [one for one in _SECRETS if pattern.grants(one)]
             if secrets:
                 yield finding("secret-readable", place, f"{rule.path} reaches {secrets[0]}")
-    root = protected_root(pattern)
-    if root is not None and (not exact or path == "/" or path in ROOTS or is_shared(path)):
+    wide = path is None or path == "/" or path in ROOTS or is_shared(path)
+    root = protected_root(pattern) if wide or rule.on_missing is OnMissing.PRECREATE else None
+    if root is not None and wide:
         yield finding("protected-root", place, f"{rule.path} opens {root}, or much of it")
     if root is not None and rule.on_missing is OnMissing.PRECREATE:
         yield finding("precreate-protected", place, f"{rule.path} is made if it is missing, in {root}")
 
 
-def _covered(rules: Sequence[PathRule], patterns: dict[str, Pattern]) -> Iterator[LintFinding]:
-    index = PatternSet(patterns.values())
-    by_path: dict[str, list[PathRule]] = {}
+def _covered(rules: Sequence[PathRule], given: _Given) -> Iterator[LintFinding]:
+    index = PatternSet(given.patterns.values())
     for rule in rules:
-        by_path.setdefault(rule.path, []).append(rule)
-    for rule in rules:
-        pattern = patterns[rule.path]
         if rule.on_missing is not OnMissing.SKIP:
             continue
-        near = patterns.values()
-        if all(part.name is not None for part in pattern.parts):
-            near = {
-                one.text: one for one in index.granting("/" + "/".join(p.name or "" for p in pattern.parts))
-            }.values()
-        given: set[str] = set()
-        for other in near:
-            if other.text != pattern.text and covers(other, pattern) and not covers(pattern, other):
-                given.update(right for one in by_path[other.text] for right in files.rights_of(one))
-        if files.rights_of(rule) <= given:
+        pattern = given.patterns[rule.path]
+        above = [one.text for one in index.covering(pattern) if one is not pattern and not covers(pattern, one)]
+        if not above:
+            continue
+        gives: frozenset[str] = frozenset().union(*(given.rights[path] for path in above))
+        if files.rights_of(rule) <= gives:
             yield finding("covered-rule", f"filesystem: {rule.path}", f"what {rule.path} has, other rules give anyway")
 
 
