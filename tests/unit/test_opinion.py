@@ -29,6 +29,7 @@ from scmm_oci.tables.arch import Arch
 
 SOAK = bool(os.environ.get("SCMM_SOAK"))
 CALLS = 1_000_000 if SOAK else 3000
+long = pytest.mark.timeout(3600 if SOAK else 300)
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.scmm.yaml"))
 
 
@@ -73,6 +74,7 @@ MIXED = policy(
 )
 
 
+@long
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.name)
 @pytest.mark.parametrize("beside", [(), (Arch.X86, Arch.X32)], ids=["alone", "beside"])
 def test_policies_that_extract_makes(path, beside):
@@ -85,6 +87,7 @@ def test_policies_that_extract_makes(path, beside):
     assert report.alone <= report.calls // 5
 
 
+@long
 @pytest.mark.parametrize(("engine", "path", "lacking"), [
     ("PODMAN", lambda: PODMAN_DEFAULT, podman_default_unavailable),
     ("DOCKER", docker_default, docker_default_unavailable),
@@ -99,6 +102,7 @@ def test_profiles_of_engines(engine, path, lacking):
         assert report.unknown == ()
 
 
+@long
 @settings(max_examples=1000 if SOAK else 100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(policies(), st.integers(0, 1 << 30))
 def test_any_policy(made, seed):
@@ -107,7 +111,7 @@ def test_any_policy(made, seed):
     except BadInput as error:
         assert "instructions" in str(error) or "comparisons" in str(error)
         return
-    report = opinion.check(made, program, random=Random(seed), calls=CALLS if SOAK else 200)
+    report = opinion.check(made, program, random=Random(seed), calls=1000 if SOAK else 200)
     assert report.calls > 1000
 
 
