@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from scmm_oci.compiled.polfile.model import Component, Missing, PathKind, PathRule, PortRule, Ruleset
 from scmm_oci.compiled.polfile.paths import from_pattern, to_text
@@ -36,11 +37,12 @@ _LAST_PORT = 65535
 
 @dataclass
 class _Rule:
-    """Rules for one path on their way to one: where the first stands, and the rights of all."""
+    """Rules for one path on their way to one: how the first writes it, and the rights of all."""
 
-    index: int
     path: str
-    access: int
+    components: tuple[Component, ...]
+    kind: PathKind
+    access: int = 0
 
 
 def ruleset(policy: Policy) -> tuple[Ruleset | None, list[Finding]]:
@@ -72,7 +74,8 @@ def ruleset(policy: Policy) -> tuple[Ruleset | None, list[Finding]]:
 def _paths(rules: Sequence[PolicyPathRule], findings: list[Finding]) -> tuple[PathRule, ...]:
     """The rules, those for the same path as one; in the order of their texts."""
     problems: list[Problem] = []
-    found: dict[tuple[tuple[Component, ...], PathKind, Missing], _Rule] = {}
+    # By the text that only this path has.
+    found: dict[tuple[str, Missing], _Rule] = {}
     for index, rule in enumerate(rules):
         place = f".filesystem.rules[{index}]"
         try:
@@ -82,23 +85,30 @@ def _paths(rules: Sequence[PolicyPathRule], findings: list[Finding]) -> tuple[Pa
             problems += error.problems
             continue
         try:
-            access = landlock.fs_mask(rule.access)
+            access = _fs_mask(rule.access)
         except BadInput as error:
             problems += [Problem(f"{place}.access", one.message, one.hint) for one in error.problems]
             continue
-        key = (components, kind, _missing(rule, kind, findings))
-        joined = found.setdefault(key, _Rule(index, rule.path, 0))
-        joined.access |= access
+        text = rule.path if pattern.literal == rule.path else to_text(components, kind)
+        key = (text, _missing(rule, kind, findings))
+        if key not in found:
+            found[key] = _Rule(rule.path, components, kind)
+        found[key].access |= access
     if problems:
         raise BadInput(problems)
     _make_once(found)
     # By bytes, as patterns may hold any character.
-    ordered = sorted(found.items(), key=lambda item: (_bytes(item[0][0], item[0][1]), item[0][1], item[0][2]))
+    ordered = sorted(found, key=lambda key: (key[0].encode("utf-8", "surrogateescape"), key[1]))
     return tuple(
-        PathRule(components, kind, rule.access, missing, landlock.abi_of_fs(rule.access))
-        for (components, kind, missing), rule in ordered
-        if _has_effect(rule, kind, missing, findings)
+        PathRule(rule.components, rule.kind, rule.access, missing, _abi_of_fs(rule.access))
+        for missing, rule in ((key[1], found[key]) for key in ordered)
+        if _has_effect(rule, missing, findings)
     )
+
+
+# There are few different lists of rights.
+_fs_mask = lru_cache(maxsize=1 << 12)(landlock.fs_mask)
+_abi_of_fs = lru_cache(maxsize=1 << 12)(landlock.abi_of_fs)
 
 
 def _missing(rule: PolicyPathRule, kind: PathKind, findings: list[Finding]) -> Missing:
@@ -109,29 +119,25 @@ def _missing(rule: PolicyPathRule, kind: PathKind, findings: list[Finding]) -> M
     return _MISSING[rule.on_missing]
 
 
-def _make_once(found: dict[tuple[tuple[Component, ...], PathKind, Missing], _Rule]) -> None:
+def _make_once(found: dict[tuple[str, Missing], _Rule]) -> None:
     """What one rule makes is there for another that would skip it: the two are one."""
-    for components, kind, missing in [key for key in found if key[2] is Missing.PRECREATE]:
-        other = found.pop((components, kind, Missing.SKIP), None)
+    for text, missing in [key for key in found if key[1] is Missing.PRECREATE]:
+        other = found.pop((text, Missing.SKIP), None)
         if other is not None:
-            found[components, kind, missing].access |= other.access
+            found[text, missing].access |= other.access
 
 
-def _has_effect(rule: _Rule, kind: PathKind, missing: Missing, findings: list[Finding]) -> bool:
+def _has_effect(rule: _Rule, missing: Missing, findings: list[Finding]) -> bool:
     """Whether the rule can grant anything: a pattern for files grants no right that only directories have.
 
     Where its path is missing, ``parentdir`` gives the rights to a directory.
     """
-    if kind is not PathKind.FILES or rule.access & landlock.FILE_RIGHTS or missing is Missing.PARENTDIR:
+    if rule.kind is not PathKind.FILES or rule.access & landlock.FILE_RIGHTS or missing is Missing.PARENTDIR:
         return bool(rule.access)
     rights = ", ".join(landlock.fs_names(rule.access))
     message = f"{rule.path} stands for files, and {rights} can be granted on directories only: the rule does nothing"
     findings.append(Finding("no-right-on-files", message, "name the directory"))
     return False
-
-
-def _bytes(components: tuple[Component, ...], kind: PathKind) -> bytes:
-    return to_text(components, kind).encode("utf-8", "surrogateescape")
 
 
 def _network(network: Network, findings: list[Finding]) -> tuple[int, tuple[PortRule, ...]]:
@@ -146,8 +152,8 @@ def _network(network: Network, findings: list[Finding]) -> tuple[int, tuple[Port
                 handled &= ~right
             else:
                 ports[right] = chosen
-        _tell(direction, rules, findings)
-    if network.allow_loopback:
+        _tell(direction, rules, handled, findings)
+    if network.allow_loopback and handled:
         message = "Landlock cannot tell loopback: its ports are refused as any others that have no rule"
         findings.append(Finding("loopback-not-held", message, "give rules for the ports"))
     found = _disjoint(ports)
@@ -158,11 +164,11 @@ def _network(network: Network, findings: list[Finding]) -> tuple[int, tuple[Port
     return handled, found
 
 
-def _tell(direction: str, rules: Sequence[NetworkRule], findings: list[Finding]) -> None:
+def _tell(direction: str, rules: Sequence[NetworkRule], handled: int, findings: list[Finding]) -> None:
     if any(rule.addresses and "any" not in rule.addresses for rule in rules):
         message = f"Landlock holds no addresses: {direction} rules for one peer's port allow every peer on it"
         findings.append(Finding("addresses-not-held", message, "hold them with the container's network"))
-    if any(rule.protocol is Protocol.UDP for rule in rules):
+    if any(rule.protocol is Protocol.UDP for rule in rules) and handled & _RIGHTS[direction, Protocol.UDP]:
         message = f"{direction} rules for UDP hold from Landlock's ABI 10 ({landlock.kernel_of(10)}) on"
         findings.append(Finding("udp-needs-abi-10", message, "below that, any UDP port is reachable"))
 

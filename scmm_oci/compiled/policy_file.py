@@ -41,7 +41,7 @@ def policy_file(
     findings: list[Finding] = []
     problems = _no_kernels(chosen)
     filters: list[Filter] = []
-    following: list[Transitions] = []
+    following: dict[Arch, Transitions] = {}
     flags = _flags(policy, findings)
     added: dict[Finding, list[Arch]] = {}
     try:
@@ -57,9 +57,9 @@ def policy_file(
             there, told = needed.completed(there)
             for one in told:
                 added.setdefault(one, []).append(arch)
-            made, told = transitions(there)
-            following += made
-            findings += told
+            for edges in transitions(there):
+                if following.setdefault(edges.arch, edges) != edges:
+                    problems.append(_two_orders(edges.arch, arch))
             filters += _filters(there, flags, findings)
         except BadInput as error:
             problems += error.problems if arch is policy.settings.arch else _named(arch, error)
@@ -80,7 +80,7 @@ def policy_file(
         tuple(filters),
         rules,
         who,
-        tuple(sorted(following, key=lambda one: _order(one.arch))),
+        tuple(sorted(following.values(), key=lambda one: _order(one.arch))),
         _metadata(policy, policy_digest),
     )
     return file, list(dict.fromkeys([*_where(added, chosen), *findings]))
@@ -128,6 +128,12 @@ def _no_kernels(arches: Sequence[Arch]) -> list[Problem]:
         return []
     hint = "compile for x86_64, with x32 among the policy's architectures"
     return [Problem(".settings.arch", "x32 is no kernel's own: x86_64's run it", hint)]
+
+
+def _two_orders(abi: Arch, kernel: Arch) -> Problem:
+    """Kernels of two architectures run the ABI, and a file has its transitions once."""
+    message = f"the transitions of {abi} are others on kernels of {kernel} than on those of another architecture"
+    return Problem(".transitions", message, "compile for one architecture at a time")
 
 
 def _named(arch: Arch, error: BadInput) -> list[Problem]:

@@ -66,7 +66,7 @@ def read(data):
             result["identity"] = {name: number(body, at, size) for bit, name, at, size in values if given & bit}
         elif kind == 8:
             count = number(body, 0, 4)
-            edges = [(number(body, 8 + 4 * one, 2), number(body, 10 + 4 * one, 2)) for one in range(count)]
+            edges = [(number(body, 8 + 8 * one, 4), number(body, 12 + 8 * one, 4)) for one in range(count)]
             result["transitions"][identifier] = edges
         else:
             assert kind == 9

@@ -114,7 +114,8 @@ def rulesets(draw):
 
 IDS = st.none() | st.integers(0, 0xFFFFFFFE)
 IDENTITIES = st.builds(Identity, uid=IDS, gid=IDS, capabilities=st.none() | st.integers(0, (1 << 41) - 1))
-EDGES = st.lists(st.tuples(st.integers(0, 600) | st.sampled_from([START, SIGNAL]), st.integers(0, 0xFFFD)), max_size=6)
+NUMBERS = st.integers(0, 600) | st.sampled_from([0xF0005, 0xFFFFFFFD])
+EDGES = st.lists(st.tuples(NUMBERS | st.sampled_from([START, SIGNAL]), NUMBERS), max_size=6)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 METADATA = st.builds(
     Metadata,

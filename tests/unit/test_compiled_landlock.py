@@ -196,6 +196,16 @@ def test_what_landlock_cannot_hold_of_peers_is_told():
     assert codes(ruleset(network(outbound=[ports((1, MANY_PORTS + 1))]))[1]) == ["many-ports"]
 
 
+def test_what_is_not_refused_is_not_told():
+    every = [ports(protocol=protocol) for protocol in Protocol]
+    assert ruleset(network(outbound=every, inbound=every, loopback=True)) == (None, [])
+    open_udp = network(outbound=[ports(protocol=UDP)], inbound=[ports((53, 53), protocol=UDP)], loopback=True)
+    made, findings = ruleset(open_udp)
+    assert made.handled_net == landlock.ALL_NET & ~SEND_UDP
+    assert codes(findings) == ["udp-needs-abi-10", "loopback-not-held"]
+    assert findings[0].message.startswith("inbound rules for UDP")
+
+
 def test_scopes():
     made, findings = ruleset(Policy(scopes=(LandlockScope.SIGNAL, LandlockScope.ABSTRACT_UNIX_SOCKET)))
     assert (made.handled_fs, made.handled_net, made.scoped, made.abi) == (0, 0, 3, 6)

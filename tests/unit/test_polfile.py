@@ -17,6 +17,8 @@ from polfile_samples import globs, policy_files, small
 from scmm_oci.compiled import bpf, polfile
 from scmm_oci.compiled.polfile import layout
 from scmm_oci.compiled.polfile.model import (
+    SIGNAL,
+    START,
     Component,
     ComponentKind,
     Filter,
@@ -73,7 +75,7 @@ def golden():
         (5, 0, struct.pack("<IIIII", 3, 0, *starts) + b"".join(paths)),
         (6, 0, struct.pack("<QHHI", 1, 0, 0, 4) + struct.pack("<QHHI", 11, 80, 443, 10)),
         (7, 0, struct.pack("<IIIIQ", 5, 33, 0, 0, 1 << 10)),
-        (8, 0x4000003E, struct.pack("<II", 2, 0) + struct.pack("<HHHH", 0, 1, 0xFFFF, 0)),
+        (8, 0x4000003E, struct.pack("<II", 2, 0) + struct.pack("<IIII", 0, 1, 0xFFFFFFFF, 0)),
         (9, 0, METADATA),
     ]
     at = 64 + 24 * len(bodies)
@@ -254,10 +256,10 @@ def with_rules(*paths, ports=()):
             [".identity.uid: is 4294967295", ".identity.gid: is -1", ".identity.capabilities: is 0x20000000000"],
         ),
         (
-            replace(NOTHING, transitions=(Transitions(Arch.ARM, ((0, 0xFFFF), (0x10000, 0), (0xFFFE, 0))),) * 2),
+            replace(NOTHING, transitions=(Transitions(Arch.ARM, ((0, START), (START + 1, 0), (SIGNAL, 0))),) * 2),
             [
-                ".transitions[0].edges[0]: is from 0 to 65535",
-                ".transitions[0].edges[1]: is from 65536 to 0",
+                ".transitions[0].edges[0]: is from 0 to 4294967295",
+                ".transitions[0].edges[1]: is from 4294967296 to 0",
                 ".transitions[1].edges[0]",
                 ".transitions[1].edges[1]",
                 ".transitions[1].arch: is arm",
@@ -280,7 +282,7 @@ def test_what_is_not_written(file, problems):
 
 def test_what_would_be_too_large_is_not_written():
     text = "x" * layout.MAX_BYTES
-    with pytest.raises(BadInput, match="16777216 are the most"):
+    with pytest.raises(BadInput, match="67108864 are the most"):
         polfile.write(replace(NOTHING, metadata=Metadata(description=text)))
     fits = replace(NOTHING, metadata=Metadata(description=text[len(polfile.write(NOTHING)) :]))
     assert len(polfile.write(fits)) == layout.MAX_BYTES

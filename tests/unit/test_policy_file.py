@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -246,9 +247,7 @@ def test_transitions_are_numbers_of_each_abi():
         Transition("signal", ("rt_sigreturn",)),
     )
     start = Policy(settings=Settings(architectures=(Arch.X86_64, Arch.X86, Arch.X32)), transitions=given_transitions)
-    made, findings = transitions(start)
-    assert findings == []
-    assert made == (
+    assert transitions(start) == (
         Transitions(Arch.X86_64, ((0, 3), (SIGNAL, 15), (START, 0), (START, 59))),
         Transitions(Arch.X86, ((3, 6), (3, 192), (SIGNAL, 173), (START, 3), (START, 11))),
         # Without x32's bit; it has an rt_sigreturn and an execve of its own.
@@ -257,12 +256,12 @@ def test_transitions_are_numbers_of_each_abi():
 
 
 def test_no_transitions_and_none_listed():
-    assert transitions(Policy()) == ((), [])
-    assert transitions(Policy(transitions=())) == ((Transitions(Arch.X86_64, ()),), [])
+    assert transitions(Policy()) == ()
+    assert transitions(Policy(transitions=())) == (Transitions(Arch.X86_64, ()),)
 
 
 def test_groups_in_transitions_are_all_their_calls():
-    made, _ = transitions(Policy(transitions=(Transition("@sync", ("@timer",)),)))
+    made = transitions(Policy(transitions=(Transition("@sync", ("@timer",)),)))
     known = syscalls.numbers("x86_64")
 
     def numbers(name):
@@ -272,15 +271,13 @@ def test_groups_in_transitions_are_all_their_calls():
     assert len(made[0].edges) > 20
 
 
-def test_calls_beyond_16_bits_are_told():
+def test_calls_beyond_16_bits_are_held():
     start = Policy(
         settings=Settings(arch=Arch.ARM, architectures=(Arch.ARM,)),
         transitions=(Transition("read", ("set_tls", "close")), Transition("cacheflush", ("read",))),
     )
-    made, findings = transitions(start)
-    assert made == (Transitions(Arch.ARM, ((3, 6),)),)
-    assert codes(findings) == ["transitions-left-out"]
-    assert "cacheflush, set_tls" in findings[0].message
+    # ARM's own calls: arch/arm/include/uapi/asm/unistd.h.
+    assert transitions(start) == (Transitions(Arch.ARM, ((3, 6), (3, 0xF0005), (0xF0002, 3))),)
 
 
 def test_transitions_of_several_architectures():
@@ -296,6 +293,33 @@ def test_transitions_of_several_architectures():
         Arch.AARCH64: ((START, 63),),
         Arch.ARM: ((START, 3), (START, 5)),
     }
+
+
+def test_an_abi_of_two_kernels_has_its_transitions_once(monkeypatch):
+    start = Policy(
+        syscalls=policy("open", "read").syscalls,
+        transitions=(Transition("start", ("open", "read", "socketcall")), Transition("@timer", ("@sync",))),
+        settings=Settings(architectures=(Arch.X86_64, Arch.X86)),
+    )
+    both, _ = policy_file(start, arches=[Arch.X86, Arch.X86_64])
+    one, _ = policy_file(start)
+    assert [each.arch for each in both.filters] == [Arch.X86, Arch.X86_64]
+    assert sorted(one.transitions, key=repr) == sorted(both.transitions, key=repr)
+    assert {each.arch for each in both.transitions} == {Arch.X86, Arch.X86_64}
+    assert read(write(both)) == canonical(both)
+
+    def others(there):
+        known = transitions(there)
+        return known if there.settings.arch is Arch.X86 else tuple(replace(each, edges=()) for each in known)
+
+    monkeypatch.setattr("scmm_oci.compiled.policy_file.transitions", others)
+    with pytest.raises(BadInput) as caught:
+        policy_file(start, arches=[Arch.X86, Arch.X86_64])
+    assert [str(problem) for problem in caught.value.problems] == [
+        ".transitions: the transitions of x86 are others on kernels of x86_64 than on those of another architecture"
+        " (compile for one architecture at a time)"
+    ]
+    assert policy_file(start)[0].transitions[1].edges == ()
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import fields
+from functools import lru_cache
 
 from scmm_oci.compiled import bpf
 from scmm_oci.compiled.polfile.layout import MAX_EDGES
-from scmm_oci.compiled.polfile.model import SIGNAL, Identity, Metadata, PortRule, Ruleset
+from scmm_oci.compiled.polfile.model import SIGNAL, START, Identity, Metadata, PortRule, Ruleset
 from scmm_oci.errors import Problem, short
 from scmm_oci.tables import landlock
 
@@ -71,6 +72,13 @@ def ruleset_problems(ruleset: Ruleset, place: str) -> list[Problem]:
     return found
 
 
+# A policy has few different ones, and many rules.
+@lru_cache(maxsize=1 << 12)
+def is_path_access(access: int, abi: int, handled: int) -> bool:
+    """Whether `path_access_problems` finds nothing."""
+    return not path_access_problems(access, abi, handled, "")
+
+
 def path_access_problems(access: int, abi: int, handled: int, place: str) -> list[Problem]:
     """Problems of the rights of a rule for a path."""
     return _access(access, abi, handled & landlock.ALL_FS, landlock.abi_of_fs, place)
@@ -101,7 +109,7 @@ def edges_problems(edges: tuple[tuple[int, int], ...], place: str) -> list[Probl
     return [
         Problem(f"{place}.edges[{index}]", f"is from {before} to {after}", f"calls are 0 to {SIGNAL - 1:#x}")
         for index, (before, after) in enumerate(edges)
-        if not (0 <= before <= 0xFFFF and 0 <= after < SIGNAL)
+        if not (0 <= before <= START and 0 <= after < SIGNAL)
     ]
 
 

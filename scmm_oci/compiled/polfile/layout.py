@@ -11,8 +11,8 @@ MAGIC = b"SCMMPOL\0"
 VERSION = 2
 
 # The launcher maps the file and holds nothing else of it: these bound what it may meet.
-MAX_BYTES = 16 << 20
-MAX_PATHS = 65536
+MAX_BYTES = 64 << 20
+MAX_PATHS = 1 << 18
 MAX_PORT_RULES = 65535
 # On the ABI with the most calls, every pair of them has room.
 MAX_EDGES = 1 << 19
@@ -57,7 +57,7 @@ PORT_RULE = struct.Struct("<QHHI")
 IDENTITY = struct.Struct("<IIIIQ")
 # count, reserved; pairs follow
 TRANSITIONS_HEAD = struct.Struct("<II")
-EDGE = struct.Struct("<HH")
+EDGE = struct.Struct("<II")
 
 # Bits of what an identity gives.
 HAS_UID, HAS_GID, HAS_CAPABILITIES = 1, 2, 4

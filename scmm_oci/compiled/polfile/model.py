@@ -51,6 +51,10 @@ class Component:
     name: bytes = b""
     glob: Glob = ()
 
+    def __hash__(self) -> int:
+        # An enumeration's own hash is slow, and there are many components.
+        return hash((self.name, self.glob))
+
 
 @dataclass(frozen=True)
 class PathRule:
@@ -125,8 +129,8 @@ class Identity:
 
 
 # States of transitions beside numbers of calls.
-START = 0xFFFF
-SIGNAL = 0xFFFE
+START = 0xFFFFFFFF
+SIGNAL = 0xFFFFFFFE
 
 
 @dataclass(frozen=True)

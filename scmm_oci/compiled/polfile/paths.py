@@ -6,6 +6,7 @@ shows them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -21,6 +22,9 @@ MAX_NAME = 255
 MAX_PATH = 4095
 MAX_COMPONENTS = 2048
 
+# Names one after the other, each as _wrong_name has it.
+_NAMES = re.compile(rb"(?!\.{1,2}(?:/|\Z))[^\0/]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[^\0/]{1,255})*")
+
 _KINDS = {Kind.EXACT: PathKind.EXACT, Kind.FILES: PathKind.FILES, Kind.BENEATH: PathKind.BENEATH}
 
 
@@ -33,11 +37,26 @@ def from_pattern(pattern: Pattern, *, place: str = "") -> tuple[tuple[Component,
     Raises:
         BadInput: no file can have a path like it, because a name or all of it is too long (linux/limits.h).
     """
-    components, kind = tuple(map(_component, pattern.parts)), _KINDS[pattern.kind]
+    kind = _KINDS[pattern.kind]
+    if pattern.literal is None:
+        components = tuple(map(_component, pattern.parts))
+    else:
+        path = pattern.literal.encode("utf-8", "surrogateescape")
+        components = tuple(map(named, path[1:].split(b"/"))) if pattern.literal != "/" else ()
+        # Nothing else can be wrong with the names of a pattern.
+        if len(path) <= MAX_NAME:
+            return components, kind
     found = path_problems(components, kind, place=place)
     if found:
         raise BadInput(found)
     return components, kind
+
+
+# Many paths have the same directories.
+@lru_cache(maxsize=1 << 16)
+def named(name: bytes) -> Component:
+    """The component for a name."""
+    return Component(ComponentKind.NAME, name)
 
 
 def to_text(components: Sequence[Component], kind: PathKind) -> str:
@@ -45,7 +64,11 @@ def to_text(components: Sequence[Component], kind: PathKind) -> str:
 
     What no pattern says is written so that none is read in it: a set of bytes beyond ASCII as ``[\\x80\\xff]``.
     """
-    words = [_text(one) for one in components]
+    names = _names(components)
+    if names is not None:
+        words = [escape(b"/".join(names).decode("utf-8", "surrogateescape"))] if names else []
+    else:
+        words = [_text(one) for one in components]
     if kind is PathKind.BENEATH:
         words.append("**")
     first = "" if components and components[0].kind is ComponentKind.HOME else "/"
@@ -54,6 +77,8 @@ def to_text(components: Sequence[Component], kind: PathKind) -> str:
 
 def path_problems(components: Sequence[Component], kind: PathKind, *, place: str = "") -> list[Problem]:
     """What is wrong with a path: names that no file has, sets without bytes, a kind that does not fit the end."""
+    if kind is not PathKind.FILES and _is_path(components):
+        return []
     found = [
         Problem(f"{place}.components[{index}]", message)
         for index, one in enumerate(components)
@@ -77,11 +102,27 @@ def path_problems(components: Sequence[Component], kind: PathKind, *, place: str
     return found
 
 
+def _names(components: Sequence[Component]) -> list[bytes] | None:
+    """The components' names, if all are names and nothing else."""
+    name = ComponentKind.NAME
+    found = [one.name for one in components if one.kind is name and not one.glob]
+    return found if len(found) == len(components) else None
+
+
+def _is_path(components: Sequence[Component]) -> bool:
+    """Whether they are names, and good ones; looks at all of them at once."""
+    names = _names(components)
+    if not names:
+        return False
+    path = b"/".join(names)
+    return len(path) < MAX_PATH and path.count(b"/") == len(names) - 1 and _NAMES.fullmatch(path) is not None
+
+
 def _component(part: Part) -> Component:
     if part.variable is not None:
         return Component(ComponentKind[part.variable])
     if part.name is not None:
-        return Component(ComponentKind.NAME, part.name.encode("utf-8", "surrogateescape"))
+        return named(part.name.encode("utf-8", "surrogateescape"))
     glob = tuple(None if token is None else frozenset(map(ord, token)) for token in part.tokens)
     return Component(ComponentKind.GLOB, glob=glob)
 

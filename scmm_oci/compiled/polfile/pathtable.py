@@ -5,8 +5,10 @@ Called by `writer` and `reader`.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate, pairwise
 
 from scmm_oci.compiled.polfile.layout import (
     ANY_NUMBER,
@@ -20,7 +22,7 @@ from scmm_oci.compiled.polfile.layout import (
     padding,
 )
 from scmm_oci.compiled.polfile.model import Component, ComponentKind, Glob, PathKind
-from scmm_oci.compiled.polfile.paths import path_problems
+from scmm_oci.compiled.polfile.paths import named, path_problems
 from scmm_oci.errors import Problem
 
 Path = tuple[tuple[Component, ...], PathKind]
@@ -29,6 +31,9 @@ _OFFSET = 4
 # How many bytes follow the code of a token.
 _SIZES = {ANY_NUMBER: 0, ONE: 1, ONE_OF: SET_BYTES}
 _BYTES = tuple(frozenset({byte}) for byte in range(256))
+# What pads a component to a multiple of 4.
+_ZEROS = tuple(map(bytes, range(4)))
+_KINDS = {one.value: one for one in PathKind}
 
 
 def encode_path(components: Sequence[Component], kind: PathKind) -> bytes:
@@ -38,12 +43,9 @@ def encode_path(components: Sequence[Component], kind: PathKind) -> bytes:
 
 def encode_table(paths: Sequence[bytes]) -> bytes:
     """The section with paths that `encode_path` made, in their order."""
-    at = PATHS_HEAD.size + _OFFSET * len(paths)
-    offsets = []
-    for one in paths:
-        offsets.append(at.to_bytes(_OFFSET, "little"))
-        at += len(one)
-    return b"".join([PATHS_HEAD.pack(len(paths), 0), *offsets, *paths])
+    first = PATHS_HEAD.size + _OFFSET * len(paths)
+    offsets = list(accumulate(map(len, paths), initial=first))[:-1]
+    return b"".join([PATHS_HEAD.pack(len(paths), 0), struct.pack(f"<{len(paths)}I", *offsets), *paths])
 
 
 def decode_table(data: bytes, place: str, found: list[Problem]) -> list[Path | None]:
@@ -67,8 +69,8 @@ def decode_table(data: bytes, place: str, found: list[Problem]) -> list[Path | N
         message = f"is {count} in a section of {len(data)} bytes"
         found.append(Problem(f"{place}.count", message, f"1 to {MAX_PATHS}, as many as fit"))
         return []
-    offsets = [int.from_bytes(data[start : start + _OFFSET], "little") for start in range(PATHS_HEAD.size, at, _OFFSET)]
-    for index, (offset, end) in enumerate(zip(offsets, [*offsets[1:], len(data)], strict=True)):
+    offsets = [*struct.unpack_from(f"<{count}I", data, PATHS_HEAD.size), len(data)]
+    for index, (offset, end) in enumerate(pairwise(offsets)):
         if offset != at or end <= offset or end > len(data) or end % 4:
             message = (
                 f"is from {offset} to {end}; it begins at {at}, where the one before ends, and ends in the section"
@@ -76,7 +78,7 @@ def decode_table(data: bytes, place: str, found: list[Problem]) -> list[Path | N
             found.append(Problem(f"{place}.paths[{index}]", message))
             return []
         at = end
-    encoded = [data[start:end] for start, end in zip(offsets, [*offsets[1:], len(data)], strict=True)]
+    encoded = [data[start:end] for start, end in pairwise(offsets)]
     for index in range(1, count):
         if encoded[index - 1] >= encoded[index]:
             found.append(Problem(f"{place}.paths[{index}]", "is not after the one before it in the order of bytes"))
@@ -84,13 +86,19 @@ def decode_table(data: bytes, place: str, found: list[Problem]) -> list[Path | N
     return [_decode_path(one, f"{place}.paths[{index}]", found) for index, one in enumerate(encoded)]
 
 
-# Many paths have the same directories.
-@lru_cache(maxsize=1 << 16)
 def _encode_component(one: Component) -> bytes:
     data = one.name if one.kind is not ComponentKind.GLOB else _encode_glob(one.glob)
-    return COMPONENT_HEAD.pack(one.kind, 0, len(data)) + data + bytes(padding(len(data), 4))
+    head, zeros = _around(one.kind, len(data))
+    return head + data + zeros
 
 
+@lru_cache(maxsize=1 << 12)
+def _around(kind: int, length: int) -> tuple[bytes, bytes]:
+    """What goes before and after so many bytes of a component."""
+    return COMPONENT_HEAD.pack(kind, 0, length), bytes(padding(length, 4))
+
+
+@lru_cache(maxsize=1 << 12)
 def _encode_glob(glob: Glob) -> bytes:
     parts = []
     for token in glob:
@@ -107,33 +115,38 @@ def _encode_glob(glob: Glob) -> bytes:
 def _decode_path(data: bytes, place: str, found: list[Problem]) -> Path | None:
     kind, count = PATH_HEAD.unpack_from(data)
     bad: list[Problem] = []
-    if kind not in list(PathKind):
+    if kind not in _KINDS:
         bad.append(Problem(f"{place}.kind", f"is {kind}, and none of 0, 1 and 2"))
     components: list[Component] = []
-    at = PATH_HEAD.size
+    at, size = PATH_HEAD.size, len(data)
     for index in range(count):
-        here = f"{place}.components[{index}]"
-        if at + COMPONENT_HEAD.size > len(data):
-            bad.append(Problem(here, "is beyond the path's end"))
+        start = at + COMPONENT_HEAD.size
+        if start > size:
+            bad.append(Problem(f"{place}.components[{index}]", "is beyond the path's end"))
             break
         number, reserved, length = COMPONENT_HEAD.unpack_from(data, at)
-        start = at + COMPONENT_HEAD.size
-        at = start + length + padding(length, 4)
-        if at > len(data):
-            bad.append(Problem(f"{here}.length", f"is {length}, which goes beyond the path's end"))
+        end = start + length
+        at = end + (-length & 3)
+        if at > size:
+            message = f"is {length}, which goes beyond the path's end"
+            bad.append(Problem(f"{place}.components[{index}].length", message))
             break
-        if reserved or any(data[start + length : at]):
-            bad.append(Problem(here, "has other bytes than zeros where zeros must be"))
-        one, wrong = _decode_component(number, data[start : start + length])
-        bad += [Problem(f"{here}{below}", message) for below, message in wrong]
+        if reserved or data[end:at] != _ZEROS[at - end]:
+            message = "has other bytes than zeros where zeros must be"
+            bad.append(Problem(f"{place}.components[{index}]", message))
+        if number == 0:
+            components.append(named(data[start:end]))
+            continue
+        one, wrong = _decode_component(number, data[start:end])
+        bad += [Problem(f"{place}.components[{index}]{below}", message) for below, message in wrong]
         components += [] if one is None else [one]
     else:
         if at != len(data):
             bad.append(Problem(place, f"has {len(data) - at} bytes after its components"))
     if not bad:
-        bad = path_problems(components, PathKind(kind), place=place)
+        bad = path_problems(components, _KINDS[kind], place=place)
     found += bad
-    return None if bad else (tuple(components), PathKind(kind))
+    return None if bad else (tuple(components), _KINDS[kind])
 
 
 Wrong = tuple[tuple[str, str], ...]
@@ -141,9 +154,7 @@ Wrong = tuple[tuple[str, str], ...]
 
 @lru_cache(maxsize=1 << 16)
 def _decode_component(kind: int, data: bytes) -> tuple[Component | None, Wrong]:
-    """The component, or what is wrong with it: places below it, and messages."""
-    if kind == ComponentKind.NAME:
-        return Component(ComponentKind.NAME, data), ()
+    """The component, no name, or what is wrong with it: places below it, and messages."""
     if kind == ComponentKind.GLOB:
         glob = _decode_glob(data)
         return (None, (("", glob),)) if isinstance(glob, str) else (Component(ComponentKind.GLOB, glob=glob), ())

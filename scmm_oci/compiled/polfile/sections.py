@@ -26,6 +26,8 @@ from scmm_oci.compiled.polfile.pathtable import decode_table
 from scmm_oci.compiled.polfile.writer import metadata_bytes
 from scmm_oci.errors import Problem
 
+_MISSING = {one.value: one for one in Missing}
+
 
 @dataclass(frozen=True)
 class Part:
@@ -155,17 +157,20 @@ class _Reader:
         for place, (access, number, on_missing, abi, reserved) in self._records(
             rules, layout.PATH_RULE, layout.MAX_PATHS * len(Missing)
         ):
-            self._zero(reserved, f"{place}.reserved")
-            self._found += check.path_access_problems(access, abi, handled, place)
+            if reserved:
+                self._zero(reserved, f"{place}.reserved")
+            if not check.is_path_access(access, abi, handled):
+                self._found += check.path_access_problems(access, abi, handled, place)
             keys.append((number, on_missing))
             path = paths[number] if number < len(paths) else None
             # Of a table that is bad as a whole that has been said.
             if paths and number >= len(paths):
                 self._bad(f"{place}.path", f"is {number}, and there are {len(paths)} paths")
-            if on_missing not in list(Missing):
+            made = _MISSING.get(on_missing)
+            if made is None:
                 self._bad(f"{place}.on_missing", f"is {on_missing}, and none of 0, 1 and 2")
             elif path is not None:
-                result.append(PathRule(*path, access, Missing(on_missing), abi))
+                result.append(PathRule(path[0], path[1], access, made, abi))
         self._ascending(keys, rules.place, "path and on_missing")
         for number in sorted(set(range(len(paths))) - {number for number, _ in keys}):
             self._bad(f"{table.place}.paths[{number}]", "is in no rule")

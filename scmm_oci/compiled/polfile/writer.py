@@ -26,8 +26,8 @@ def write(file: PolicyFile) -> bytes:
     found = _problems(file)
     if found:
         raise BadInput(found)
-    file = canonical(file)
-    data = _assemble(list(_sections(file)))
+    file, paths = _canonical(file)
+    data = _assemble(list(_sections(file, paths)))
     if len(data) > layout.MAX_BYTES:
         raise BadInput([Problem("", f"would have {len(data)} bytes; {layout.MAX_BYTES} are the most")])
     return data
@@ -35,16 +35,24 @@ def write(file: PolicyFile) -> bytes:
 
 def canonical(file: PolicyFile) -> PolicyFile:
     """The same policy as it stands in files: everything sorted, and rules for the same path or ports made one."""
+    return _canonical(file)[0]
+
+
+def _canonical(file: PolicyFile) -> tuple[PolicyFile, list[bytes]]:
+    """The policy as it stands in files, and the bytes of the paths of its rules."""
     ruleset = file.ruleset
+    paths: list[bytes] = []
     if ruleset is not None:
-        ruleset = replace(ruleset, paths=_joined_paths(ruleset.paths), ports=_joined_ports(ruleset.ports))
+        joined, paths = _joined_paths(ruleset.paths)
+        ruleset = replace(ruleset, paths=joined, ports=_joined_ports(ruleset.ports))
     transitions = [replace(one, edges=tuple(sorted(set(one.edges)))) for one in file.transitions]
-    return replace(
+    sorted_file = replace(
         file,
         filters=tuple(sorted(file.filters, key=lambda one: one.arch.audit)),
         ruleset=ruleset,
         transitions=tuple(sorted(transitions, key=lambda one: layout.transitions_id(one.arch))),
     )
+    return sorted_file, paths
 
 
 def metadata_bytes(metadata: Metadata) -> bytes:
@@ -52,13 +60,16 @@ def metadata_bytes(metadata: Metadata) -> bytes:
     return json.dumps(asdict(metadata), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
-def _joined_paths(rules: Iterable[PathRule]) -> tuple[PathRule, ...]:
+def _joined_paths(rules: Iterable[PathRule]) -> tuple[tuple[PathRule, ...], list[bytes]]:
     joined: dict[tuple[bytes, int], PathRule] = {}
     for one in rules:
-        key = (encode_path(one.components, one.kind), one.on_missing)
-        before = joined.get(key, one)
-        joined[key] = replace(one, access=one.access | before.access, abi=max(one.abi, before.abi))
-    return tuple(joined[key] for key in sorted(joined))
+        key = (encode_path(one.components, one.kind), int(one.on_missing))
+        before = joined.get(key)
+        if before is not None:
+            one = replace(one, access=one.access | before.access, abi=max(one.abi, before.abi))
+        joined[key] = one
+    ordered = sorted(joined)
+    return tuple(map(joined.__getitem__, ordered)), [path for path, _ in ordered]
 
 
 def _joined_ports(rules: Iterable[PortRule]) -> tuple[PortRule, ...]:
@@ -101,8 +112,10 @@ def _ruleset_problems(ruleset: Ruleset) -> list[Problem]:
     for index, path in enumerate(ruleset.paths):
         place = f".ruleset.paths[{index}]"
         found += path_problems(path.components, path.kind, place=place)
-        found += check.path_access_problems(path.access, path.abi, ruleset.handled_fs, place)
-    if len({(one.components, one.kind) for one in ruleset.paths}) > layout.MAX_PATHS:
+        if not check.is_path_access(path.access, path.abi, ruleset.handled_fs):
+            found += check.path_access_problems(path.access, path.abi, ruleset.handled_fs, place)
+    many = len(ruleset.paths) > layout.MAX_PATHS
+    if many and len({(one.components, one.kind) for one in ruleset.paths}) > layout.MAX_PATHS:
         found.append(Problem(".ruleset.paths", f"has more than {layout.MAX_PATHS} paths"))
     for index, port in enumerate(ruleset.ports):
         found += check.port_problems(port, ruleset.handled_net, f".ruleset.ports[{index}]")
@@ -114,7 +127,7 @@ def _ruleset_problems(ruleset: Ruleset) -> list[Problem]:
 Part = tuple[Section, int, bytes]
 
 
-def _sections(file: PolicyFile) -> Iterable[Part]:
+def _sections(file: PolicyFile, paths: list[bytes]) -> Iterable[Part]:
     programs: tuple[tuple[Section, Callable[[Filter], bpf.Program]], ...] = (
         (Section.FILTER, lambda one: one.program),
         (Section.PERMISSIVE, lambda one: one.permissive),
@@ -123,7 +136,7 @@ def _sections(file: PolicyFile) -> Iterable[Part]:
         for one in file.filters:
             yield kind, one.arch.audit, _filter(one.flags, program_of(one))
     if file.ruleset is not None:
-        yield from _ruleset(file.ruleset)
+        yield from _ruleset(file.ruleset, paths)
     if file.identity != Identity():
         yield Section.IDENTITY, 0, _identity(file.identity)
     for edges in file.transitions:
@@ -138,16 +151,15 @@ def _filter(flags: int | None, program: bpf.Program) -> bytes:
     return head + bpf.encode(program)
 
 
-def _ruleset(ruleset: Ruleset) -> Iterable[Part]:
+def _ruleset(ruleset: Ruleset, paths: list[bytes]) -> Iterable[Part]:
     head = layout.RULESET.pack(ruleset.handled_fs, ruleset.handled_net, ruleset.scoped, ruleset.abi, 0)
     yield Section.RULESET, 0, head
     if ruleset.paths:
-        encoded = [encode_path(one.components, one.kind) for one in ruleset.paths]
-        table = sorted(set(encoded))
+        table = list(dict.fromkeys(paths))
         numbers = {path: number for number, path in enumerate(table)}
         rules = [
             layout.PATH_RULE.pack(one.access, numbers[path], one.on_missing, one.abi, 0)
-            for one, path in zip(ruleset.paths, encoded, strict=True)
+            for one, path in zip(ruleset.paths, paths, strict=True)
         ]
         yield Section.PATH_RULES, 0, b"".join(rules)
         yield Section.PATHS, 0, encode_table(table)
