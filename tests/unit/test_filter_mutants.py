@@ -256,8 +256,8 @@ MUTANTS = [
     (
         "x32 is always like x86_64",
         "sharing",
-        "return len(low) > 1 and len(high) > 1 and rest",
-        "return rest == rest or rest",
+        "return is_some and rest == {id(low[-1].node)}",
+        "return True",
     ),
     ("later calls are shared though they differ", "sharing", "tuple((one.first, id(one.node)) for one in tail)", "()"),
     ("x32 answers as x86_64", "sharing", "if one.node is _at(low, first).node else one.node", "if True else one.node"),
