@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from scmm_oci.cli import compile_told
+from scmm_oci.cli.collection import uncollected
 from scmm_oci.cli.compile_targets import RICH, Container, Source, make
 from scmm_oci.cli.options import check_outputs, floor_options
 from scmm_oci.cli.output import data, say, tell
@@ -64,6 +65,7 @@ _OF_RUNTIME = frozenset({"oci", "docker", "podman", "spo", "crun-bpf"})
 @click.option("--no-validate", is_flag=True, help="Do not judge the policy as `scmm lint` does. Nothing else changes.")
 @click.option("--strict", is_flag=True, help="Fail, and write nothing, if a target cannot hold all of the policy.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@uncollected()
 def compile(
     *,
     source: str,

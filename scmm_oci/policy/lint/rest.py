@@ -27,6 +27,7 @@ _LOADERS = (
 )
 # A few that every machine may have: what reads these reads secrets.
 _SECRETS = ("/etc/shadow", "/etc/gshadow", "/root/.ssh/id_rsa", "/run/secrets/x", "/var/run/secrets/x")
+_ABOVE_SECRETS = frozenset("/".join(one.split("/")[:depth]) or "/" for one in _SECRETS for depth in range(1, 9))
 _WRITES = frozenset({"write_file", "make_reg"})
 # As good as root of the host, or of all that it runs: capabilities(7), and grsecurity's "False Boundaries".
 _STRONG = frozenset(
@@ -122,7 +123,8 @@ def _one_file_rule(rule: PathRule, pattern: Pattern) -> Iterator[LintFinding]:
         if path is not None and is_secret(path):
             yield finding("secret-readable", place, f"{rule.path} holds credentials")
         else:
-            secrets = [one for one in _SECRETS if pattern.grants(one)]
+            near = pattern.literal is None or pattern.literal in _ABOVE_SECRETS
+            secrets = [one for one in _SECRETS if near and pattern.grants(one)]
             if secrets:
                 yield finding("secret-readable", place, f"{rule.path} reaches {secrets[0]}")
     wide = path is None or path == "/" or path in ROOTS or is_shared(path)

@@ -69,6 +69,7 @@ class PatternSet:
         self._all: dict[str, Pattern] = {}
         # Those without wildcards and variables, by their path. One path can be written in several ways.
         self._literal: dict[str, list[Pattern]] = {}
+        self._has_tree = False
         for pattern in patterns:
             self.add(pattern)
 
@@ -89,6 +90,7 @@ class PatternSet:
         if pattern.literal is not None:
             self._literal.setdefault(pattern.literal, []).append(pattern)
             return
+        self._has_tree = True
         node = self._root
         for one in pattern.parts:
             node = node.child(one)
@@ -125,6 +127,8 @@ class PatternSet:
         if names is None:
             return ()
         found = self._above(path) if beneath else list(self._literal.get(path, ()))
+        if not self._has_tree:
+            return _in_order(found)
         nodes = [self._root]
         for name in names:
             if beneath:
