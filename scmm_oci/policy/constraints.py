@@ -145,17 +145,23 @@ def is_too_wide(call: str, arg: int, word: int | str, arch: Arch) -> bool:
     return value > LOW and value >> 31 != FULL >> 31
 
 
-def alternatives(constraints: Sequence[Constraint], call: str, arch: Arch) -> tuple[Alternative, ...]:
+def alternatives(
+    constraints: Sequence[Constraint], call: str, arch: Arch, *, unequal: bool = False
+) -> tuple[Alternative, ...]:
     """The ways in which all constraints of a rule can hold: one of them must, with every test in it.
 
     No constraints give one way without tests; no way at all means that they cannot hold. Tests are sorted, and tests
     of one argument are joined to one wherever one can say the same.
 
+    Args:
+        unequal: numbers that are denied become tests with NE under a mask, one for each. Profiles have no such
+            comparison: without it they become the blocks of numbers that are left, of which there can be many.
+
     Raises:
         BadInput: a constraint is one that no filter can hold, or has a word that is not known.
     """
     found: set[Alternative] = set()
-    parts = [_alternatives(constraint, call, arch) for constraint in constraints]
+    parts = [_alternatives(constraint, call, arch, unequal) for constraint in constraints]
     ways = 1
     for part in parts:
         ways *= len(part)
@@ -168,7 +174,7 @@ def alternatives(constraints: Sequence[Constraint], call: str, arch: Arch) -> tu
     return tuple(sorted(found))
 
 
-def _alternatives(constraint: Constraint, call: str, arch: Arch) -> list[Alternative]:
+def _alternatives(constraint: Constraint, call: str, arch: Arch, unequal: bool) -> list[Alternative]:
     arg = constraint.arg
     if constraint.type not in (ArgType.INTEGER, ArgType.FLAGS) or is_structure(call, arg, arch):
         what = "a structure" if is_structure(call, arg, arch) else f"a {constraint.type}"
@@ -181,7 +187,7 @@ def _alternatives(constraint: Constraint, call: str, arch: Arch) -> list[Alterna
     # Values of an enumeration are no bits: AF_INET6 is not AF_UNIX and AF_INET together with 8.
     if constraint.type is ArgType.FLAGS and (argument is None or argument.kind == "flags"):
         return _flags(constraint, call, arch, width)
-    return _numbers(constraint, call, arch, width)
+    return _numbers(constraint, call, arch, width, unequal)
 
 
 def _compare(constraint: Constraint, call: str, arch: Arch) -> Test:
@@ -193,13 +199,15 @@ def _compare(constraint: Constraint, call: str, arch: Arch) -> Test:
     return Test(constraint.arg, constraint.op, value)
 
 
-def _numbers(constraint: Constraint, call: str, arch: Arch, width: int) -> list[Alternative]:
+def _numbers(constraint: Constraint, call: str, arch: Arch, width: int, unequal: bool) -> list[Alternative]:
     arg = constraint.arg
     chosen = [*constraint.allowed, *_exact(constraint)]
     denied = {_narrow(call, arg, word, arch) & width for word in constraint.denied}
     if chosen:
         values = {_narrow(call, arg, word, arch) & width for word in chosen} - denied
         return [(Test(arg, Operator.EQ, value, width),) for value in sorted(values)]
+    if unequal:
+        return [tuple(Test(arg, Operator.NE, value, width) for value in sorted(denied))]
     return [(Test(arg, Operator.EQ, value, mask),) for value, mask in others(denied, width)]
 
 

@@ -259,6 +259,17 @@ def test_calls_that_are_answered_alike_take_no_instructions():
     assert len(program) <= 10
 
 
+def test_words_that_are_refused_take_a_test_each():
+    words = [str(0x5401 + 7 * index) for index in range(40)]
+    given_words = Constraint(1, ArgType.INTEGER, denied=tuple(words))
+    policy = policy_of(rule("ioctl", "allow", given_words))
+    program = build(of_policy(policy))
+    assert len(program) < 70
+    assert list(differences(program, policy, every_call(policy, random.Random(1)))) == []
+    for word in words:
+        assert answer(program, "ioctl", 0, int(word)) == answer(program, "ioctl", 0, 1 << 32 | int(word)) == 0x50001
+
+
 # Bytes
 
 

@@ -67,8 +67,12 @@ def _decision(name: str, entry: Entry, settings: Settings, arch: Arch) -> Decisi
     found = []
     for rule in entry.constrained:
         answer = Answer.of(rule, settings)
+        # Asked for though the answer may be what holds anyway: a constraint that no filter can hold is an error.
+        ways = constraints.alternatives(rule.constraints, name, arch, unequal=True)
         if answer != fallback:
-            found += [(answer, way) for way in constraints.alternatives(rule.constraints, name, arch)]
+            found += [(answer, way) for way in ways]
+    # By what they test first, so that the order of rules for a call does not show.
+    found.sort(key=lambda one: one[1])
     refusing = sorted((one for one in found if one[0] > fallback), key=lambda one: one[0], reverse=True)
     passing = sorted((one for one in found if one[0] < fallback), key=lambda one: one[0])
     cases = [Case(way, returned(answer)) for answer, way in (*refusing, *passing)]
