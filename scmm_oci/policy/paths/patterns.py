@@ -123,12 +123,16 @@ class PatternSet:
         return _in_order(found)
 
     def _find(self, path: str, *, beneath: bool) -> tuple[Pattern, ...]:
-        names = names_of(path)
-        if names is None:
+        if not path.startswith("/"):
             return ()
         found = self._above(path) if beneath else list(self._literal.get(path, ()))
-        if not self._has_tree:
-            return _in_order(found)
+        if self._has_tree:
+            found += self._in_tree(names_of(path) or [], beneath=beneath)
+        return _in_order(found)
+
+    def _in_tree(self, names: list[str], *, beneath: bool) -> list[Pattern]:
+        """Those with wildcards."""
+        found: list[Pattern] = []
         nodes = [self._root]
         for name in names:
             if beneath:
@@ -136,26 +140,22 @@ class PatternSet:
             nodes = [child for node in nodes for child in node.children(name)]
             if not nodes:
                 break
-        found += [pattern for node in nodes for pattern in (*node.below, *node.here)]
-        return _in_order(found)
+        return found + [pattern for node in nodes for pattern in (*node.below, *node.here)]
 
     def _above(self, path: str) -> list[Pattern]:
         """The patterns for the absolute path itself, and for directories above it, without wildcards."""
         known = self._literal
-        return [pattern for one in _above(path) if one in known for pattern in known[one]]
+        found = list(known.get("/", ()))
+        # Not the first of two: what is between them is no name.
+        end = path.find("/", 2)
+        while end >= 0:
+            if path[:end] in known:
+                found += known[path[:end]]
+            end = path.find("/", end + 1)
+        if path != "/" and path in known:
+            found += known[path]
+        return found
 
 
 def _in_order(found: list[Pattern]) -> tuple[Pattern, ...]:
     return tuple(sorted(found, key=lambda pattern: pattern.text)) if len(found) > 1 else tuple(found)
-
-
-def _above(path: str) -> list[str]:
-    """The absolute path and the directories that it is beneath: /, /a and /a/b of /a/b."""
-    found = ["/"]
-    end = path.find("/", 2)
-    while end >= 0:
-        found.append(path[:end])
-        end = path.find("/", end + 1)
-    if path != "/":
-        found.append(path)
-    return found
