@@ -166,9 +166,10 @@ MUTANTS = [
     (
         "gt without the high word",
         "words",
-        "((Literal(Atom(high, True, WORD, top), True),), (same,",
-        "((same, Literal(Atom(low, True, WORD, rest), True)), (same,",
+        "((Literal(Atom(high, True, WORD, top), True),),) if top < WORD else ()\n",
+        "()\n",
     ),
+    ("le of a whole high word", "words", "top), False),),) if top < WORD", "top), True),),) if top < WORD"),
     ("ge of 0 never holds", "words", "if value else ((),)", "if value else ()"),
     ("le without smaller high words", "words", "if top else (equal,)", "if top > 1 else (equal,)"),
     ("lower bound is enough", "facts", "if self._first > atom.k:", "if self._first >= atom.k:"),

@@ -81,11 +81,15 @@ def _unequal(low: int, high: int, value: int, mask: int) -> Clause:
 def _greater(low: int, high: int, value: int) -> Clause:
     top, rest = value >> 32, value & WORD
     same = Literal(Atom(high, False, WORD, top), True)
-    return ((Literal(Atom(high, True, WORD, top), True),), (same, Literal(Atom(low, True, WORD, rest), True)))
+    above: Clause = ((Literal(Atom(high, True, WORD, top), True),),) if top < WORD else ()
+    # No word is greater than the greatest.
+    return (*above, (same, Literal(Atom(low, True, WORD, rest), True))) if rest < WORD else above
 
 
 def _at_most(low: int, high: int, value: int) -> Clause:
     top, rest = value >> 32, value & WORD
+    if rest == WORD:
+        return ((Literal(Atom(high, True, WORD, top), False),),) if top < WORD else ((),)
     same = Literal(Atom(high, False, WORD, top), True)
     equal = (same, Literal(Atom(low, True, WORD, rest), False))
     return ((Literal(Atom(high, True, WORD, top - 1), False),), equal) if top else (equal,)
