@@ -1,8 +1,9 @@
 """What `scmm extract` and `scmm compile` take for large captures: time, growth with size, memory; run by `make bench`.
 
 Each case is two processes, told to do what the commands do: one reads a capture file and writes a policy and a profile,
-the other reads that policy and writes the compiled one, and judges it as it does by default. The captures are made here: a data set in many
-directories, which becomes one pattern, and paths without anything in common, each of which stays a rule.
+the other reads that policy and writes the compiled one, and judges it as it does by default. The captures are made
+here: a data set in many directories, which becomes one pattern, and paths without anything in common, each of which
+stays a rule.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ SIZES = (1_000, 10_000, 100_000)
 # Extract and compile together, of the largest.
 GOAL_S = 5.0
 _CALLS = 1_000_000
+# Of the table where no terminal says it.
+_WIDTH = 140
 _LETTERS = "abcdefghijklmnopqrst"
 
 
@@ -220,7 +223,7 @@ def main() -> None:
                 table.add_row(words, *row(len(one.files), run))
                 if size == SIZES[-1]:
                     verdicts.append(verdict(words, len(one.files), run))
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
     console.print(table)
     for line in verdicts:
         console.print(line)

@@ -289,6 +289,26 @@ def test_what_would_be_too_large_is_not_written():
     assert polfile.read(polfile.write(fits)) == fits
 
 
+def plain_rules(number):
+    names = [Component(ComponentKind.NAME, b"%d" % index) for index in range(number)]
+    return tuple(PathRule((*NAMED, one), PathKind.EXACT, 4, Missing.SKIP, 1) for one in names)
+
+
+def test_more_paths_than_16_bits_can_count():
+    file = with_rules(*plain_rules(66000))
+    assert polfile.read(polfile.write(file)) == polfile.canonical(file)
+
+
+def test_too_many_paths_are_not_written(monkeypatch):
+    monkeypatch.setattr(layout, "MAX_PATHS", 3)
+    three = plain_rules(3)
+    # Two rules for one path have it once.
+    twice = with_rules(*three, replace(three[0], on_missing=Missing.PARENTDIR))
+    assert len(polfile.read(polfile.write(twice)).ruleset.paths) == 4
+    with pytest.raises(BadInput, match="has more than 3 paths"):
+        polfile.write(with_rules(*plain_rules(4)))
+
+
 HERE = Path(__file__).parent
 PROGRAM = """
 import hashlib, sys
