@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import ClassVar
 
 import pytest
@@ -20,15 +22,20 @@ from benchmarks.policy_runs import Containers, containers, record
 from benchmarks.policy_workloads import A2, WORKLOADS, A, B, Python, Variant, Workload
 from rig.process import RigError, missing_programs
 from scmm_oci.capture.model import Capture
+from scmm_oci.compiled import bpf, enforced, needed, opinion, verify
+from scmm_oci.compiled.filter import Plan, build, of_policy
 from scmm_oci.compiled.profiles import oci_profile
+from scmm_oci.errors import Failure
 from scmm_oci.policy.admit import refusals
 from scmm_oci.policy.decisions import Decisions
 from scmm_oci.policy.infer import infer, runtime_names
 from scmm_oci.policy.model import PathRule, Policy
 from scmm_oci.policy.paths.patterns import Kind, Pattern, covers
 from scmm_oci.policy.paths.protected import protected_root
+from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.floor import floor
 
+RANDOM_CALLS = 1_000_000 if os.environ.get("SCMM_SOAK") else 10_000
 O_TRUNC = 0o1000
 # A rule's path and a right of it, or the network, without which the job fails, and what it then says.
 DENIED = "ermission denied"
@@ -160,6 +167,25 @@ def test_second_recording_widens_nothing_that_did_not_vary(runs: Callable[[str],
         pattern = Pattern.parse(rule.path)
         if not any(covers(wide, pattern) for wide in before):
             assert any(pattern.grants(path) for path in new), rule
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("beside", [(), (Arch.X86, Arch.X32)], ids=["alone", "three ABIs"])
+def test_filter_answers_as_libseccomp_and_the_policy_do(
+    runs: Callable[[str], Runs], key: str, beside: tuple[Arch, ...]
+) -> None:
+    need("KERNEL", opinion.unavailable())
+    recorded, _ = needed.completed(infer([runs(key).a]).policy)
+    policy = replace(recorded, settings=replace(recorded.settings, architectures=(Arch.X86_64, *beside)))
+    plan = of_policy(policy)
+    program = build(plan)
+    report = opinion.check(policy, program, random=Random(key), calls=RANDOM_CALLS)
+    assert report.calls > RANDOM_CALLS
+    # All that was recorded is allowed, with all of its arguments that are known; the control: not by another's filter.
+    assert verify.verify(enforced.of_a_policy(policy), [runs(key).a]).refused == ()
+    with pytest.raises(Failure, match="libseccomp"):
+        other = build(Plan(plan.machines[:1], bpf.RET_ALLOW))
+        opinion.check(policy, other, random=Random(key), calls=0)
 
 
 @pytest.mark.parametrize("key", KEYS)
