@@ -73,6 +73,8 @@ def escape(name: str) -> str:
 
     A byte that is not UTF-8 becomes ``\\xff``: policies are text.
     """
+    if _PLAIN.match(name):
+        return name
     text = _SPECIAL.sub(r"\\\1", name)
     return text if text.isascii() else _BYTE.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", text)
 
