@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import click
 
-from scmm_oci.cli import compile_told
+from scmm_oci.cli import compile_told, kinds
 from scmm_oci.cli.collection import uncollected
 from scmm_oci.cli.compile_targets import RICH, Container, Source, make
-from scmm_oci.cli.options import check_outputs, floor_options
+from scmm_oci.cli.kinds import Kind
+from scmm_oci.cli.options import ARCHES, check_outputs, floor_options
 from scmm_oci.cli.output import data, say, tell
 from scmm_oci.compiled.limits import CANNOT_HOLD
 from scmm_oci.errors import BadInput, Failure, Finding, Problem, short, unknown_value
@@ -47,7 +48,7 @@ _OF_RUNTIME = frozenset({"oci", "docker", "podman", "spo", "crun-bpf"})
     "machines",
     multiple=True,
     metavar="ARCH",
-    help="Compile for this machine instead of the policy's; several with -o only.",
+    help=f"Compile for this machine instead of the policy's; several with -o only. One of {ARCHES}.",
 )
 @click.option(
     "--cap-add",
@@ -88,8 +89,8 @@ def compile(
 ) -> None:
     """Make of a policy what launchers, container runtimes, engines and systemd take.
 
-    It does what the policy says, and allows what the container runtime itself needs besides. What a target cannot hold
-    is told; with --strict it is an error.
+    All files that are asked for are written, or none. They do what the policy says, and allow what the container
+    runtime itself needs besides. What a target cannot hold is told; with --strict it is an error.
 
     Of rules that depend on the container, all but --docker and --podman take those for one container: with the
     capabilities of the policy or, where it has none, those that both engines give by default, changed by --cap-add and
@@ -112,7 +113,10 @@ def compile(
     arches = _arches(machines, wanted)
     container = _container(cap_add, cap_drop, kernel, wanted)
     text = read_bounded(source, document.MAX_BYTES)
-    policy = document.parse(text, source=source)
+    try:
+        policy = document.parse(text)
+    except BadInput as error:
+        raise BadInput(kinds.problems(error, source, text, wanted=Kind.POLICY)) from error
     needs = floor(None if runtime in (None, "all") else runtime, None, no_new_privileges)
     made, findings = make(
         Source(policy, source, hashlib.sha256(text).hexdigest()),

@@ -10,16 +10,17 @@ from typing import Any
 import click
 
 from scmm_oci.cli.filters import Subject, compiled_filter, read_subject
+from scmm_oci.cli.options import ARCHES, arch_of
 from scmm_oci.cli.output import data, plain, say, tell
 from scmm_oci.compiled import bpf, needed
 from scmm_oci.compiled.bpf import ByteOrder, Program
 from scmm_oci.compiled.disassemble import Line, lines
 from scmm_oci.compiled.filter import Plan, build, of_policy, of_profile, permissive
+from scmm_oci.compiled.polfile import is_compiled
 from scmm_oci.compiled.question import byte_order
 from scmm_oci.compiled.retarget import retarget
 from scmm_oci.errors import BadInput, Problem
 from scmm_oci.files import read_bounded
-from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch
 
 _EXAMPLE = """\b
@@ -45,7 +46,7 @@ class _Filter:
 
 @click.command(epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("path", metavar="FILE")
-@click.option("--arch", type=click.Choice(syscalls.ARCHES), help="Only the filter for this architecture, or for it.")
+@click.option("--arch", metavar="ARCH", help=f"Only the filter for this architecture, or for it. One of {ARCHES}.")
 @click.option("--permissive", "twin", is_flag=True, help="The permissive twin, which refuses nothing.")
 @click.option("--raw", is_flag=True, help="FILE is an array of struct sock_filter, as other tools write it.")
 @click.option(
@@ -59,7 +60,7 @@ def disasm(*, path: str, arch: str | None, twin: bool, raw: bool, order: ByteOrd
 
     Jumps name the index of the instruction that they go to. Behind `;` stands which calls come to such a place.
     """
-    chosen = Arch(arch) if arch is not None else None
+    chosen = arch_of(arch)
     if raw:
         if twin:
             raise click.UsageError("a raw filter has no twin: leave out --raw or --permissive")
@@ -82,10 +83,12 @@ def disasm(*, path: str, arch: str | None, twin: bool, raw: bool, order: ByteOrd
 def _raw(path: str, arch: Arch | None, order: ByteOrder | None) -> _Filter:
     own = byte_order(arch) if arch is not None else "little"
     content = read_bounded(path, _RAW_BYTES)
+    if is_compiled(content):
+        raise BadInput([Problem("", "is a compiled policy", "leave out --raw")], source=path)
     try:
         program = bpf.decode(content, order or own)
     except ValueError as error:
-        hint = "is it a compiled policy? then leave out --raw"
+        hint = "--raw takes instructions as they are; of crun's annotation `base64 -d` makes such"
         raise BadInput([Problem("", str(error), hint)], source=path) from error
     found = bpf.problems(program)
     if found:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from scmm_oci.cli.filters import Subject, compiled_filter, read_subject, rule_places
+from scmm_oci.cli.options import ARCHES, arch_of
 from scmm_oci.cli.output import data, plain, tell
 from scmm_oci.compiled.deciders import Decider
 from scmm_oci.compiled.disassemble import returned
@@ -19,8 +20,7 @@ from scmm_oci.compiled.question import Question, question
 from scmm_oci.compiled.rule_words import came_from, decided, verdict
 from scmm_oci.errors import BadInput
 from scmm_oci.policy.constraints import argument_of
-from scmm_oci.tables import arguments, syscalls
-from scmm_oci.tables.arch import Arch
+from scmm_oci.tables import arguments
 from scmm_oci.tables.floor import floor
 
 _EXAMPLE = """\b
@@ -40,7 +40,7 @@ Examples:
 @click.option(
     "-p", "--policy", "path", required=True, metavar="POLICY", help="A policy, a profile (JSON) or a compiled policy."
 )
-@click.option("--arch", type=click.Choice(syscalls.ARCHES), help="Whose call it is; by default the policy's own.")
+@click.option("--arch", metavar="ARCH", help=f"Whose call it is; by default the policy's own. One of {ARCHES}.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON on stdout.")
 def explain(*, word: str, args: Sequence[str], path: str, arch: str | None, as_json: bool) -> None:
     """Tell what would happen to a system call.
@@ -51,8 +51,9 @@ def explain(*, word: str, args: Sequence[str], path: str, arch: str | None, as_j
 
     The filter is run to find out. The exit code is 0 whatever becomes of the call, and 2 for bad input.
     """
+    chosen = arch_of(arch)
     subject = read_subject(path)
-    asked = question(word, args, Arch(arch) if arch is not None else subject.arch)
+    asked = question(word, args, chosen or subject.arch)
     tell(subject.findings)
     found = _explanation(subject, asked)
     places = rule_places(subject)

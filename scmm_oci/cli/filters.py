@@ -9,21 +9,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scmm_oci.cli.inputs import Given, read_files
+from scmm_oci.cli.inputs import Given, policies_in, read_files
+from scmm_oci.cli.kinds import is_profile
 from scmm_oci.compiled.polfile import is_compiled
 from scmm_oci.compiled.polfile import read as read_compiled
 from scmm_oci.compiled.polfile.model import Filter, PolicyFile
 from scmm_oci.errors import BadInput, Finding, Problem
 from scmm_oci.oci import seccomp
 from scmm_oci.oci.seccomp import Profile
-from scmm_oci.policy import document
 from scmm_oci.policy.container import DEFAULT_CAPABILITIES, depends, for_container
 from scmm_oci.policy.model import Policy
 from scmm_oci.policy.yaml.source import load
 from scmm_oci.schema import Found, Steps
 from scmm_oci.tables.arch import Arch
-
-_PROFILE = re.compile(rb'\s*\{.*"defaultAction"', re.DOTALL)
 
 # Keys that only engines' own form of profiles has.
 _RICH = re.compile(rb'"(?:archMap|includes|excludes|comment|defaultErrno)"\s*:')
@@ -69,7 +67,7 @@ def read_subject(path: str) -> Subject:
         raise BadInput([Problem(path, "is a capture, not a policy", "make a policy of it first: `scmm extract`")])
     if is_compiled(given.data):
         return Subject(path, given.data, compiled=read_compiled(given.data, source=path))
-    if _PROFILE.match(given.data):
+    if is_profile(given.data):
         if _RICH.search(given.data):
             hint = "make a policy of it first: `scmm import-profile`"
             raise BadInput([Problem(path, "is a profile in Docker's or podman's form", hint)])
@@ -78,7 +76,7 @@ def read_subject(path: str) -> Subject:
 
 
 def _policy(given: Given) -> Subject:
-    policy = document.parse(given.data, source=given.path)
+    (policy,) = policies_in([given])
     if not depends(policy):
         return Subject(given.path, given.data, policy=policy, given=policy)
     of_policy = policy.capabilities is not None

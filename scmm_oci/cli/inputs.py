@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scmm_oci.capture import file as capture_file
 from scmm_oci.capture.model import Capture
+from scmm_oci.cli import kinds
+from scmm_oci.cli.kinds import Kind
 from scmm_oci.errors import BadInput, Problem
 from scmm_oci.files import read_bounded
 from scmm_oci.policy import document
 from scmm_oci.policy.model import Policy
 
-_CAPTURE = re.compile(rb'\s*\{.*"format"\s*:\s*"scmm-capture', re.DOTALL)
 _ENDING = ".scmm-cap"
 
 
@@ -30,7 +30,7 @@ class Given:
         """Whether it is a capture or a set of them; by its name only where it is empty."""
         if not self.data.strip():
             return self.path.endswith(_ENDING)
-        return _CAPTURE.match(self.data) is not None
+        return kinds.is_capture(self.data)
 
 
 def read_files(paths: Sequence[str]) -> list[Given]:
@@ -63,7 +63,7 @@ def captures_in(given: Sequence[Given]) -> list[Capture]:
         try:
             captures += capture_file.parse_all(one.data)
         except BadInput as error:
-            found += _placed(one.path, error)
+            found += kinds.problems(error, one.path, one.data, wanted=Kind.CAPTURE)
     if found:
         raise BadInput(found)
     return captures
@@ -77,7 +77,7 @@ def policies_in(given: Sequence[Given]) -> list[Policy]:
         try:
             policies.append(document.parse(one.data))
         except BadInput as error:
-            found += _placed(one.path, error)
+            found += kinds.problems(error, one.path, one.data, wanted=Kind.POLICY)
     if found:
         raise BadInput(found)
     return policies

@@ -8,7 +8,16 @@ from pathlib import Path
 import click
 
 from scmm_oci.errors import BadInput, Problem
+from scmm_oci.tables.arch import Arch, from_machine
 from scmm_oci.tables.floor import runtimes
+
+# What --arch takes, for help texts; uname's names for these are taken too.
+ARCHES = ", ".join(Arch)
+
+
+def arch_of(word: str | None) -> Arch | None:
+    """What --arch says, if it is there. Raises BadInput if it is no architecture of ours."""
+    return from_machine(word, place="--arch") if word is not None else None
 
 
 def floor_options(command: click.decorators.FC) -> click.decorators.FC:
@@ -35,6 +44,8 @@ def check_outputs(inputs: Sequence[str], outputs: Sequence[str | None]) -> list[
         place = _place(path)
         if place in read:
             found.append(Problem(path, "is an input too and would be overwritten"))
+        if path == "-":
+            found.append(Problem(path, "stands for no output: only files are written", "name a file"))
         if place in seen:
             found.append(Problem(path, "is the name of two outputs"))
         seen.add(place)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from scmm_oci.capture import file as capture_file
 from scmm_oci.capture.model import Capture
+from scmm_oci.cli import kinds
+from scmm_oci.cli.kinds import Kind
 from scmm_oci.errors import BadInput, Problem
+from scmm_oci.files import read_bounded
 
 
 def read_captures(paths: Sequence[str]) -> list[Capture]:
@@ -23,12 +26,12 @@ def read_captures(paths: Sequence[str]) -> list[Capture]:
             hint = "a capture is written when its container ends; `scmm record --list` shows what is still recorded"
             found.append(Problem(path, "there is no such file", hint))
             continue
+        text = None
         try:
-            captures += capture_file.read_all(path)
+            text = read_bounded(path, capture_file.MAX_BYTES)
+            captures += capture_file.parse_all(text)
         except BadInput as error:
-            found += [
-                Problem(f"{path}: {one.place}" if one.place else path, one.message, one.hint) for one in error.problems
-            ]
+            found += kinds.problems(error, path, text, wanted=Kind.CAPTURE)
     if found:
         raise BadInput(found)
     return captures

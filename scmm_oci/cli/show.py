@@ -15,7 +15,7 @@ from scmm_oci.compiled.polfile.layout import is_compiled
 from scmm_oci.errors import BadInput, Problem
 
 _EXAMPLE = """\b
-Example:
+Examples:
   scmm-show nginx.scmm-cap
   scmm-show nginx.scmm-cap --files --limit 0
   scmm-show monday.scmm-cap tuesday.scmm-cap --json | jq '.files[].path'

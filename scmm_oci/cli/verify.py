@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _EXAMPLE = """\b
-Example:
+Examples:
   scmm-verify nginx.scmm.yaml --against nginx.scmm-cap
   scmm-verify nginx.scmm-pol --against monday.scmm-cap tuesday.scmm-cap"""
 
@@ -59,7 +59,10 @@ def verify(context: click.Context, *, path: str, more: Sequence[str], against: S
         what = enforced.of_a_file(subject.compiled)
     else:
         assert subject.policy is not None
-        what = enforced.of_a_policy(subject.policy)
+        try:
+            what = enforced.of_a_policy(subject.policy)
+        except BadInput as error:
+            raise BadInput(error.problems, source=error.source or path) from error
     report = prove(what, captures)
     if as_json:
         data(_as_json(report))
