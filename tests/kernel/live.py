@@ -153,7 +153,10 @@ def random_calls(program: Program, random: Random) -> Iterator[Call]:
 
 
 def few_kills(program: Program, calls: Iterable[Call], most: int) -> Iterator[Call]:
-    """The calls without those that end a thread or process, after the first `most` of them: these take long."""
+    """The calls without those that end a thread or process, after the first `most` of them: these take long.
+
+    There may be no others, so do not wait for one of calls without end.
+    """
     for call in calls:
         kind = expected(simulate(program, call).value, call).kind
         if kind in (Kind.THREAD_KILLED, Kind.PROCESS_KILLED):
