@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from scmm_oci.compiled import crun, limits, needed, opinion, polfile, spo, systemd
+from scmm_oci.compiled import crun, limits, multiplexed, needed, opinion, polfile, profiles, spo, systemd
 from scmm_oci.compiled.filter import returned
 from scmm_oci.compiled.policy_file import policy_file
 from scmm_oci.compiled.profiles import oci_profile
@@ -188,7 +188,12 @@ def _step(
 
         compared, said = _compared(source, compare)
         more = {"annotation": crun.ANNOTATION, "instructions": len(program), **compared}
-        return Made(form, path, data, compiled.program, compiled.floor, (*compiled.findings, *said), more)
+        # What libseccomp would not hold is not said of our filter.
+        held = profiles.of_libseccomp(policy)
+        told = [one for one in compiled.findings if one not in held]
+        told += multiplexed.not_held(policy, conditions=policy.settings.default_action.passes)
+        told += limits.listener(policy)
+        return Made(form, path, data, compiled.program, compiled.floor, (*told, *said), more)
 
     def whole() -> Made:
         file, findings = policy_file(policy, arches=arches, policy_digest=source.digest)
@@ -198,7 +203,7 @@ def _step(
             source, lambda random: list(opinion.check_file(policy, file, random=random, calls=_RANDOM_CALLS))
         )
         more = {"filters": filters, **compared}
-        return Made(form, path, data, _allowed(policy), 0, (*findings, *said), more)
+        return Made(form, path, data, _allowed(policy), 0, (*findings, *limits.listener(policy), *said), more)
 
     steps: dict[str, Callable[[], Made]] = {
         "oci": oci,

@@ -17,6 +17,7 @@ from scmm_oci.policy import constraints
 from scmm_oci.policy.answers import Answer, Entry
 from scmm_oci.policy.constraints import FULL, Alternative, Test
 from scmm_oci.policy.model import Constraint, Operator, Settings
+from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch
 
 # An answer, and the conditions of each rule that gives it; a rule without conditions holds always.
@@ -82,10 +83,11 @@ def conditional(name: str, entry: Entry, settings: Settings, more: tuple[Alterna
 
 def _alternatives(name: str, given: Sequence[Constraint], settings: Settings) -> set[Alternative]:
     ways: set[Alternative] | None = None
-    for arch in settings.architectures:
+    having = [arch for arch in settings.architectures if name in syscalls.numbers(arch)]
+    for arch in having or settings.architectures:
         here = set(constraints.alternatives(given, name, arch))
         if ways is not None and here != ways:
-            arches = " and ".join(settings.architectures)
+            arches = " and ".join(having or settings.architectures)
             message = (
                 f"the constraints on {name} are different comparisons on {arches}, which a profile cannot tell apart"
             )

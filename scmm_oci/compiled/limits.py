@@ -6,8 +6,9 @@ A finding with one of these codes says that what was written allows or answers s
 
 from __future__ import annotations
 
-from scmm_oci.errors import Finding
+from scmm_oci.errors import Finding, short
 from scmm_oci.oci.seccomp import MAX_RULES, OciAction, Profile
+from scmm_oci.policy.model import Policy
 
 CANNOT_HOLD = frozenset(
     {
@@ -25,6 +26,7 @@ CANNOT_HOLD = frozenset(
         "podman-ignores",
         "flags-not-held",  # flags of seccomp(2), log_denials among them
         "floor-unconstrained",  # the runtime needs a call with any arguments
+        "listener-not-held",  # who is asked about notify
         "high-bit-not-held",  # a comparison's bit 63
         "not-in-profile",  # sections of the policy beside its calls
         "not-in-unit",
@@ -50,3 +52,11 @@ def kep6061(profile: Profile) -> list[Finding]:
         return []
     message = f"a kubelet does not take the profile as an artefact (KEP-6061): it has {' and '.join(used)}"
     return [Finding("kep-6061", message, "answer the calls without a supervisor")]
+
+
+def listener(policy: Policy) -> list[Finding]:
+    """A filter alone does not say whom the kernel asks about `notify`: it is whoever loads it."""
+    if policy.settings.listener is None:
+        return []
+    message = f"a filter has no place for the listener {short(policy.settings.listener.path)}: who loads it names one"
+    return [Finding("listener-not-held", message)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from scmm_oci.compiled import multiplexed
 from scmm_oci.compiled.conditions import conditional, floor_conditions
 from scmm_oci.errors import BadInput, Finding, Problem
 from scmm_oci.oci.seccomp import Condition, Flag, OciAction, Profile, Rule, to_json
@@ -193,8 +194,10 @@ def _default_in_full(rest: set[str], default: _Answer) -> tuple[Rule, ...]:
 
 
 def left_out(policy: Policy) -> list[Finding]:
+    """What a profile that libseccomp makes a filter of does not hold of a policy."""
     sections = {
-        "capabilities": bool(policy.capabilities),
+        # An empty list is a word too: none.
+        "capabilities": policy.capabilities is not None,
         "filesystem": policy.filesystem is not None,
         "network": policy.network is not None,
         "run_as": policy.settings.run_as is not None,
@@ -208,6 +211,16 @@ def left_out(policy: Policy) -> list[Finding]:
     if policy.settings.log_denials:
         hint = "there, set log_denials to false"
         findings.append(Finding("flags", "log_denials needs a flag that runc before 1.2 refuses", hint))
+    return [*findings, *of_libseccomp(policy)]
+
+
+def of_libseccomp(policy: Policy) -> list[Finding]:
+    """What is not held because libseccomp makes the filter; compiled.crun makes another."""
+    findings = multiplexed.not_held(policy, conditions=True)
+    bad_arch = policy.settings.bad_arch_action
+    if bad_arch not in (Action.KILL, Action.KILL_THREAD):
+        message = f"runtimes end a program that makes calls of other ABIs: not the policy's {bad_arch}"
+        findings.append(Finding("bad-arch-not-held", message))
     return findings
 
 

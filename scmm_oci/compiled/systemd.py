@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scmm_oci.compiled import multiplexed
 from scmm_oci.compiled.systemd_calls import Calls, calls_of, families_of
 from scmm_oci.errors import BadInput, Finding, Problem
 from scmm_oci.policy.container import depends
@@ -66,9 +67,15 @@ def drop_in(policy: Policy) -> DropIn:
         raise BadInput([Problem(".syscalls", message, "choose one with policy.container")])
     settings = policy.settings
     families = families_of(policy) if settings.arch in _FAMILIES else None
+    if families is not None and any(_family(number) is None for number in families.numbers):
+        # An empty list would be every family.
+        families = None
     held = families is not None and families.exact and _FAMILIES.issuperset(settings.architectures)
     calls = calls_of(policy, held=frozenset({"socket"}) if held else frozenset())
-    findings = [*calls.findings, *_left_out(policy)]
+    findings = [*calls.findings, *multiplexed.not_held(policy, conditions=False), *_left_out(policy)]
+    if families is not None and families.instead is not None:
+        message = f"systemd answers EAFNOSUPPORT to socket of other families: not the policy's {families.instead}"
+        findings.append(Finding("action-not-held", message))
     steps = LAST_STEPS & syscalls.numbers(settings.arch).keys()
     needed = frozenset() if calls.open else steps & calls.unspoken
     lines = ["# Made by scmm compile. It replaces what the unit says of these settings.", "[Service]"]

@@ -62,10 +62,16 @@ class Calls:
 
 @dataclass(frozen=True)
 class Families:
-    """The families that socket(2) can be called with; exact: nothing else decides about it."""
+    """The families that socket(2) can be called with.
+
+    Attributes:
+        exact: nothing else decides about it, and all are answered alike.
+        instead: what the policy answers to other families, where that is no error number.
+    """
 
     numbers: frozenset[int]
     exact: bool
+    instead: Action | None = None
 
 
 def calls_of(policy: Policy, *, held: frozenset[str]) -> Calls:
@@ -121,8 +127,11 @@ def families_of(policy: Policy) -> Families | None:
     numbers = [_family(way) for way in ways]
     if not numbers or None in numbers:
         return None
-    exact = all(len(way) == 1 for way in ways) and all(rule.action.passes for rule in entry.constrained)
-    return Families(frozenset(number for number in numbers if number), exact)
+    alike = len({rule.action for rule in entry.constrained}) == 1
+    exact = alike and all(len(way) == 1 for way in ways)
+    fallback = Answer.of(entry.plain, settings).action
+    instead = None if fallback is Action.DENY else fallback
+    return Families(frozenset(number for number in numbers if number), exact, instead)
 
 
 def _family(way: Alternative) -> int | None:

@@ -80,15 +80,31 @@ def expanded(rules: Iterable[SyscallRule], arch: Arch) -> tuple[SyscallRule, ...
     return tuple(sorted(dict.fromkeys(result), key=lambda rule: rule.name))
 
 
+def expanded_on(rules: Iterable[SyscallRule], arches: Sequence[Arch]) -> tuple[SyscallRule, ...]:
+    """The rules with every group taken apart on a kernel with several ABIs, its own first; sorted by name.
+
+    Calls that only an ABI beside has (clock_settime64 of x86) are as the first of these has them.
+    """
+    given = tuple(rules)
+    found: list[SyscallRule] = []
+    before: set[str] = set()
+    for arch in arches:
+        found += (rule for rule in expanded(given, arch) if rule.name not in before)
+        before |= {*syscalls.numbers(arch), *(rule.name for rule in given)}
+    return tuple(sorted(found, key=lambda rule: rule.name))
+
+
 def entries(policy: Policy, arch: Arch | None = None) -> dict[str, Entry]:
     """What the policy says about each name, of the rules that hold for every container.
 
     Args:
         arch: the ABI that a filter is for; then multiplexers of that ABI have entries too (`_through`). Without it,
-            only what the policy itself says, on its own ABI: runtimes and libseccomp see to multiplexers themselves.
+            only what the policy itself says, on all of its ABIs: libseccomp sees to multiplexers itself.
     """
     rules = applying(policy.syscalls)
-    found = _by_name(expanded(rules, arch if arch is not None else policy.settings.arch), policy.settings)
+    found = _by_name(
+        expanded_on(rules, (arch,) if arch is not None else policy.settings.architectures), policy.settings
+    )
     if arch is None or not multiplexers(arch):
         return found
     members = {**_by_name(_without_number(rules, arch), policy.settings), **found}
