@@ -44,7 +44,8 @@ _NOT_TEXT = re.compile("[^\t\n\r -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\
 LINE_END = re.compile("\r\n?|\n")
 # The first line with anything but directives and comments, and a directive before it.
 _CONTENT = re.compile(r"(?<![^\r\n])(?:[ \t]+[^ \t\r\n#]|[^ \t\r\n#%])")
-_DIRECTIVE = re.compile(r"(?<![^\r\n])%")
+# Written so that the search is for the letter, and only where it stands for what is before it.
+_DIRECTIVE = re.compile(r"%(?<![^\r\n]%)")
 
 
 class TooDeep(Exception):

@@ -165,6 +165,8 @@ class _Reader:
         self.fractions = False
         self._path: list[str | int | None] = []
         self._words: dict[str, Any] = dict(_WORDS)
+        # Those that were plain and good, up to so many.
+        self._keys: set[str] = set()
 
     def told(self, mark: Any, problem: Problem) -> Told:
         """A problem with what is being read."""
@@ -220,17 +222,24 @@ class _Reader:
 
     def _mapping(self) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        get, path = self._get, self._path
+        get, path, keys = self._get, self._path, self._keys
         path.append(None)
         while type(event := get()) is not MappingEndEvent:
-            name = event.value if type(event) is ScalarEvent else "?"
+            # Most keys are the same few words, plain and without an anchor or a tag.
+            known = False
+            name = "?"
+            if type(event) is ScalarEvent:
+                name = event.value
+                known = name in keys and name not in result and not event.style and event.tag is event.anchor is None
             path[-1] = name
-            problem = self._bad_key(event, result)
+            problem = None if known else self._bad_key(event, result)
             if problem is not None:
                 self._tell(event.start_mark, problem)
                 pass_over(event, get)
                 pass_over(get(), get)
             else:
+                if not known and not event.style and len(keys) < _REMEMBERED:
+                    keys.add(name)
                 event = get()
                 result[name] = self._scalar(event) if type(event) is ScalarEvent else self._node(event)
             path[-1] = None
