@@ -77,17 +77,18 @@ def _paths(rules: Sequence[PolicyPathRule], findings: list[Finding]) -> tuple[Pa
     # By the text that only this path has.
     found: dict[tuple[str, Missing], _Rule] = {}
     for index, rule in enumerate(rules):
-        place = f".filesystem.rules[{index}]"
+        place = f".filesystem.rules[{index}].path"
         try:
-            pattern = Pattern.parse(rule.path, place=f"{place}.path")
-            components, kind = from_pattern(pattern, place=f"{place}.path")
+            pattern = Pattern.parse(rule.path, place=place)
+            components, kind = from_pattern(pattern, place=place)
         except BadInput as error:
             problems += error.problems
             continue
         try:
             access = _fs_mask(rule.access)
         except BadInput as error:
-            problems += [Problem(f"{place}.access", one.message, one.hint) for one in error.problems]
+            place = f".filesystem.rules[{index}].access"
+            problems += [Problem(place, one.message, one.hint) for one in error.problems]
             continue
         text = rule.path if pattern.literal == rule.path else to_text(components, kind)
         key = (text, _missing(rule, kind, findings))

@@ -141,7 +141,10 @@ def _covered(rules: Sequence[PathRule], given: _Given) -> Iterator[LintFinding]:
         if rule.on_missing is not OnMissing.SKIP:
             continue
         pattern = given.patterns[rule.path]
-        above = [one.text for one in index.covering(pattern) if one is not pattern and not covers(pattern, one)]
+        reaching = index.covering(pattern)
+        if len(reaching) == 1:
+            continue  # itself
+        above = [one.text for one in reaching if one is not pattern and not covers(pattern, one)]
         if not above:
             continue
         gives: frozenset[str] = frozenset().union(*(given.rights[path] for path in above))

@@ -106,10 +106,9 @@ class PatternSet:
 
     def covering(self, narrow: Pattern) -> tuple[Pattern, ...]:
         """The patterns that cover another (`covers`), by their text; itself too, if it is in the set."""
-        if narrow.literal is not None:
-            # That may be a directory, which no pattern for files covers.
-            return tuple(one for one in self.granting(narrow.literal) if one.kind is not Kind.FILES)
         found = self._above(root(narrow))
+        if not self._has_tree:
+            return _in_order(found)
         nodes = [self._root]
         for one in narrow.parts:
             found += [pattern for node in nodes for pattern in node.below]
