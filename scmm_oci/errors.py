@@ -54,7 +54,7 @@ def unknown_value(place: str, what: str, word: object, known: Sequence[str], *, 
     hints = []
     if near is not None:
         hints.append(f"did you mean {near!r}?")
-    if len(known) <= listed:
+    if 0 < len(known) <= listed:
         hints.append("known: " + ", ".join(known))
     return Problem(place, f"{short(word)} is not {what}", "; ".join(hints))
 

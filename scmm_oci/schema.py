@@ -233,7 +233,10 @@ def _explain(error: ValidationError) -> Iterator[Found]:
     elif error.validator == "enum" and isinstance(value, str):
         yield Found(path, unknown_value(where, "a known value", value, rule))
     else:
-        yield Found(path, Problem(where, _sentence(str(error.validator), value, rule, schema) or error.message))
+        sentence = _sentence(str(error.validator), value, rule, schema) or error.message
+        # YAML takes 1 for a number and yes for true; whoever wrote it meant what stands there.
+        unquoted = error.validator == "type" and rule == "string" and isinstance(value, bool | int | float)
+        yield Found(path, Problem(where, sentence, "put it in quotes" if unquoted else ""))
 
 
 def _sentence(validator: str, value: Any, rule: Any, schema: Any) -> str:

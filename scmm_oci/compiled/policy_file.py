@@ -127,7 +127,7 @@ def _no_kernels(arches: Sequence[Arch]) -> list[Problem]:
     if Arch.X32 not in arches:
         return []
     hint = "compile for x86_64, with x32 among the policy's architectures"
-    return [Problem(".settings.arch", "x32 is no kernel's own: x86_64's run it", hint)]
+    return [Problem(".settings.arch", "no kernel has x32 as its own", hint)]
 
 
 def _two_orders(abi: Arch, kernel: Arch) -> Problem:

@@ -115,7 +115,12 @@ def _call(word: str, arch: Arch, found: list[Problem]) -> tuple[Arch, int, str |
     if known is not None:
         return arch, known, word
     others = [other for other in Arch if word in syscalls.numbers(other)]
-    if others:
+    if word.startswith("@"):
+        hint = "`scmm groups @GROUP` lists the calls of one"
+        found.append(Problem("NAME", f"{short(word)} is a group, and a call is wanted", hint))
+    elif number(word, 64) is not None:
+        found.append(Problem("NAME", f"{short(word)} has more than the 32 bits of a system call's number"))
+    elif others:
         hint = f"--arch {' or '.join(others)} has it"
         found.append(Problem("NAME", f"{short(word)} is not a system call of {arch}", hint))
     else:
@@ -138,6 +143,9 @@ def _value(index: int, text: str, name: str | None, arch: Arch, found: list[Prob
     known = constraints.known_words(name, index, arch) if name is not None else []
     if number(text, 64) is not None or value is not None:
         found.append(Problem(place, f"{short(text)} has more than the {wide} bits of a register of {arch}"))
+    elif name is not None and not known:
+        hint = "no words are known for it; a filter does not see what an address points to, and - stands for any value"
+        found.append(Problem(place, f"{short(text)} is not a number", hint))
     else:
         what = f"a value of argument {index} of {name or 'that call'}, nor a number"
         found.append(unknown_value(place, what, text, known))

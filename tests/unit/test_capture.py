@@ -244,7 +244,7 @@ def test_every_problem_is_told_at_once_with_its_place():
     del document["host"]["kernel"]
     assert problems(as_bytes(document)) == [
         ".arguments[2].values[0]: 18446744073709551616 is more than 18446744073709551615",
-        ".container.args[1]: 7 is not text",
+        ".container.args[1]: 7 is not text (put it in quotes)",
         ".container.uid: true is not a whole number or null",
         ".extra: 'extra' is not a key that may stand here (known: arguments, complete, container, ended_at, "
         "files, format, host, losses, name, notes, order, programs, recorder, runtime, sessions, sockets, "

@@ -129,3 +129,43 @@ def test_nothing_is_written_to_a_file_named_like_stdout(files, capsys):
     assert not (files / "-").exists()
     assert verbs.compile(["-i", "web.scmm.yaml", "--oci", "./-"]) == 0
     assert (files / "-").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["@file-io"], "NAME: '@file-io' is a group, and a call is wanted (`scmm groups @GROUP` "),
+        (["0x1ffffffff"], "NAME: '0x1ffffffff' has more than the 32 bits of a system call's number"),
+        (["openat", "-100", "/etc/passwd"], "argument 1: '/etc/passwd' is not a number (no words are known for it"),
+        (
+            ["socket", "AF_INETT"],
+            "argument 0: 'AF_INETT' is not a value of argument 0 of socket, nor a number (did ",
+        ),
+    ],
+)
+def test_what_explain_cannot_ask_is_told_with_the_way_out(files, capsys, words, said):
+    capsys.readouterr()
+    assert verbs.explain([*words, "-p", "web.scmm.yaml"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {said}")
+    assert "known: )" not in line
+
+
+def test_numbers_where_policies_have_text_are_told_to_be_quoted(files, capsys):
+    errno = POLICY + "  - {name: write, action: deny, errno: %s}\n"
+    (files / "bare.yaml").write_text(errno % "22")
+    (files / "quoted.yaml").write_text(errno % '"22"')
+    (files / "list.yaml").write_text(errno % "[22]")
+    capsys.readouterr()
+    assert verbs.compile(["-i", "bare.yaml", "--oci", "x.json"]) == 2
+    assert capsys.readouterr().err.endswith(".syscalls[1].errno: 22 is not text (put it in quotes)\n")
+    assert verbs.compile(["-i", "quoted.yaml", "--oci", "x.json"]) == 0
+    assert verbs.compile(["-i", "list.yaml", "--oci", "x.json"]) == 2
+    assert capsys.readouterr().err.endswith(".syscalls[1].errno: [22] is not text\n")
+
+
+def test_x32_alone_is_told_once(files, capsys):
+    capsys.readouterr()
+    assert verbs.compile(["-i", "web.scmm.yaml", "-o", "x.scmm-pol", "--oci", "x.json", "--arch", "x32"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no kernel has x32 as its own (compile for x86_64, " in line
