@@ -203,7 +203,7 @@ def _step(
             source, lambda random: list(opinion.check_file(policy, file, random=random, calls=_RANDOM_CALLS))
         )
         more = {"filters": filters, **compared}
-        return Made(form, path, data, _allowed(policy), 0, (*findings, *limits.listener(policy), *said), more)
+        return Made(form, path, data, _allowed(policy, arches), 0, (*findings, *limits.listener(policy), *said), more)
 
     steps: dict[str, Callable[[], Made]] = {
         "oci": oci,
@@ -234,15 +234,19 @@ def _compared(
     return {"compared": {"libseccomp": versions, "calls": sum(report.calls for report in reports)}}, []
 
 
-def _allowed(policy: Policy) -> int:
-    """How many names the policy allows, with some arguments at least."""
-    complete, _ = needed.completed(policy)
-    known: set[str] = set().union(*(syscalls.numbers(arch) for arch in complete.settings.architectures))
-    return sum(
-        any(rule is not None and rule.action is Action.ALLOW for rule in (entry.plain, *entry.constrained))
-        for name, entry in entries(complete).items()
-        if name in known
-    )
+def _allowed(policy: Policy, arches: Sequence[Arch]) -> int:
+    """How many names the policy allows on some of the architectures, with some arguments at least."""
+    names: set[str] = set()
+    for arch in arches or (policy.settings.arch,):
+        complete, _ = needed.completed(retarget(policy, arch)[0])
+        known: set[str] = set().union(*(syscalls.numbers(one) for one in complete.settings.architectures))
+        names |= {
+            name
+            for name, entry in entries(complete).items()
+            if name in known
+            and any(rule is not None and rule.action is Action.ALLOW for rule in (entry.plain, *entry.constrained))
+        }
+    return len(names)
 
 
 def _placed(error: BadInput) -> list[Problem]:

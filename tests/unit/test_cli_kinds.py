@@ -169,3 +169,15 @@ def test_x32_alone_is_told_once(files, capsys):
     assert verbs.compile(["-i", "web.scmm.yaml", "-o", "x.scmm-pol", "--oci", "x.json", "--arch", "x32"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "no kernel has x32 as its own (compile for x86_64, " in line
+
+
+def test_calls_are_counted_as_the_architectures_have_them(files, capsys):
+    # open and mkdir are on x86_64 only, read and what is needed on both.
+    (files / "old.yaml").write_text(POLICY.replace("read,", "read, open, mkdir,"))
+    counts = {}
+    for arches in (["x86_64"], ["aarch64"], ["x86_64", "aarch64"]):
+        options = [word for arch in arches for word in ("--arch", arch)]
+        capsys.readouterr()
+        assert verbs.compile(["-i", "old.yaml", "-o", "x.scmm-pol", "--json", *options]) == 0
+        counts[" ".join(arches)] = json.loads(capsys.readouterr().out)["program"]
+    assert counts["x86_64"] == counts["aarch64"] + 2 == counts["x86_64 aarch64"]
