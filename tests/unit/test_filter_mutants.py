@@ -99,6 +99,25 @@ def policies():
     ]
     yield policy_of(*told)
     yield policy_of(rule("getpid", "allow", compare("gt", 1 << 32 | 5)), architectures=(AARCH64, Arch.ARM))
+    # Values that differ in bits: all of a cube and one more, most of one, with and without another argument, masked.
+    sets = {
+        "dup": [(0, FULL), (8, FULL), (0x20000, FULL), (0x20008, FULL), (LOW, FULL)],
+        "pipe": [(4, FULL), (5, FULL), (6, FULL), (7, FULL), (20, FULL), (22, FULL)],
+        "flock": [(0x100, 0xFF00), (0x300, 0xFF00), (0x500, 0xFF00), (0x700, 0xFF00), (0x900, 0xFF00), (2, 0xFF)],
+        "fsync": [(1 << 33, FULL), (1 << 33 | 1, FULL), (1 << 33 | 2, FULL), (1 << 33 | 3, FULL), (1 << 33 | 4, FULL)],
+        "chdir": [(0x1, 0xF), (0x3, 0xF), (0x5, 0xF), (0x7, 0xF), (0x10, 0xF0), (0x30, 0xF0), (0x50, 0xF0)],
+    }
+    cubes = [
+        rule(name, "allow", compare("masked_eq", value, mask=mask), *more)
+        for name, values in sets.items()
+        for value, mask in values
+        for more in ([(compare("eq", 1, arg=1),)] if name == "pipe" else [()])
+    ]
+    yield policy_of(*cubes, architectures=(X86_64, X86))
+    # Two calls that are asked for before all others, and that x32 has too.
+    often = [rule(name, "allow", compare("eq", 5)) for name in ("clone", "personality")]
+    rest = [rule(name, "allow") for name in numbered((0, 55), (57, 100), (120, 134), (140, 150))]
+    yield policy_of(*often, *rest, architectures=(X86_64, X86, X32))
 
 
 CASES = [(policy, list(every_call(policy, random.Random(seed), most=25))) for seed, policy in enumerate(policies())]
@@ -261,7 +280,27 @@ MUTANTS = [
         "return True",
     ),
     ("later calls are shared though they differ", "sharing", "tuple((one.first, id(one.node)) for one in tail)", "()"),
-    ("x32 answers as x86_64", "sharing", "if one.node is _at(low, first).node else one.node", "if True else one.node"),
+    ("x32 answers as x86_64", "sharing", "if is_same else one.node", "if True else one.node"),
+    (
+        "x32 lacks what is asked for first",
+        "sharing",
+        " and not (other.is_one and other.first not in there)",
+        "",
+    ),
+    (
+        "what is asked for first leads elsewhere",
+        "sharing",
+        "one.first, one.node, node)",
+        "one.first + 1, one.node, node)",
+    ),
+    ("any two values are one", "cubes", "if other in level:", "if True:"),
+    ("joined values are lost", "cubes", "            left -= mine\n", "            left.clear()\n"),
+    (
+        "the mask is no part of what is alike",
+        "cubes",
+        "(others, test.arg, test.mask), {})",
+        "(others, test.arg, 0), {})",
+    ),
     ("errnos are lost", "values", " | (answer.number & bpf.RET_DATA)", ""),
     ("kill ends the thread only", "values", "Action.KILL: bpf.RET_KILL_PROCESS", "Action.KILL: bpf.RET_KILL_THREAD"),
     (

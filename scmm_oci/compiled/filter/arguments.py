@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from scmm_oci.compiled.bpf import MAX_INSTRUCTIONS, WORD
+from scmm_oci.compiled.filter.cubes import joined
 from scmm_oci.compiled.filter.facts import Fact
 from scmm_oci.compiled.filter.nodes import Node, Nodes, Op
 from scmm_oci.compiled.filter.plan import Decision, Machine
@@ -13,7 +14,7 @@ from scmm_oci.compiled.filter.words import Atom, Clause, Conjunction, Literal, c
 from scmm_oci.errors import BadInput, Problem
 
 # More numbers than these that a word is compared with are halved first.
-_CHAIN = 5
+_CHAIN = 3
 # Nested tests beyond this are none that a person wrote.
 _DEEPEST = 200
 
@@ -37,9 +38,9 @@ class Arguments:
             BadInput: it needs more tests than a filter can have.
         """
         order = self._machine.byte_order
-        cases = tuple((tuple(clause(test, order) for test in case.tests), case.value) for case in decision)
+        cases = tuple((tuple(clause(test, order) for test in case.tests), case.value) for case in joined(decision))
         if self._machine.bits == 32:
-            # The kernel zero-extends what a 32-bit program passes.
+            # The kernel takes the low words only, whatever stands above them.
             for arg in range(6):
                 cases = _reduced(cases, Fact(Atom(offsets(arg, order)[1], False, WORD, 0), True))
         return self._build(_reduced(cases, None), 0)

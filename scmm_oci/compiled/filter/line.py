@@ -13,10 +13,12 @@ from scmm_oci.tables.syscalls import X32_SYSCALL_BIT
 _32_BITS = (Arch.X86, Arch.ARM, Arch.S390)
 _BIG_ENDIAN = (Arch.S390, Arch.S390X)
 
-# How often the filter is expected to run for a piece that nothing was counted of, beside all that was counted: for
-# arguments that are tested, for what is refused (so much for each number, and for no more than so many of them), for
-# what is allowed (the kernel runs the filter once, when it is loaded), and for ABIs beside the kernel's own.
-_TESTED, _REFUSED, _MOST_REFUSED, _ALLOWED, _BESIDE = 1.0, 0.25, 8, 0.002, 0.05
+# How often the filter is expected to run for pieces of which nothing was counted: each that looks at arguments as often
+# as all that are refused together, since programs are made so that they are not refused. What is refused shares by
+# how many numbers it has, up to a bound. What is allowed runs it once, when it is loaded.
+_ALLOWED, _MOST_REFUSED = 0.001, 8
+# Beside what was counted, all that was not has this share; and ABIs beside the kernel's own this one.
+_UNCOUNTED, _BESIDE = 0.25, 0.05
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,20 @@ def _line(abis: Sequence[Abi], bad_arch: int) -> list[Piece]:
 
 def _weighed(line: Sequence[Piece], abis: Sequence[Abi], share: float) -> list[Piece]:
     counts = {number: count for abi in abis for number, count in abi.counts.items() if count}
-    measured = [
+    counted = [
         0 if _is_free(piece) else sum(count for number, count in counts.items() if piece.first <= number <= piece.last)
         for piece in line
     ]
-    unit = (sum(measured) or len(line)) / (4 * len(line))
+    sizes = [0.0 if _is_free(piece) or len(piece.decision) > 1 else _size(piece) for piece in line]
+    refused = sum(sizes) or 1.0
+    expected = [
+        _ALLOWED if _is_free(piece) else size / refused if size else _BESIDE if piece.first >= X32_SYSCALL_BIT else 1.0
+        for piece, size in zip(line, sizes, strict=True)
+    ]
+    unit = _UNCOUNTED * sum(counted) / sum(expected) if sum(counted) else 1.0
     return [
-        Piece(piece.first, piece.last, piece.decision, share * (count + unit * _expected(piece)))
-        for piece, count in zip(line, measured, strict=True)
+        Piece(piece.first, piece.last, piece.decision, share * (count + unit * part))
+        for piece, count, part in zip(line, counted, expected, strict=True)
     ]
 
 
@@ -105,9 +113,6 @@ def _is_free(piece: Piece) -> bool:
     return len(piece.decision) == 1 and is_cached(piece.decision[0].value)
 
 
-def _expected(piece: Piece) -> float:
-    if len(piece.decision) > 1:
-        return _TESTED
+def _size(piece: Piece) -> float:
     size = min(piece.last - piece.first + 1, _MOST_REFUSED)
-    own = _BESIDE if piece.first >= X32_SYSCALL_BIT else 1.0
-    return _ALLOWED if _is_free(piece) else own * _REFUSED * size
+    return size * _BESIDE if piece.first >= X32_SYSCALL_BIT else float(size)

@@ -47,7 +47,7 @@ class Machine:
 
     Attributes:
         audit: that value.
-        bits: the width of a register: of 32 the high words of arguments are always 0.
+        bits: the width of an argument: of 32 the kernel takes the low word only, whatever a filter sees above it.
         line: pieces that cover every number from 0 to LAST_NUMBER, in order.
     """
 
