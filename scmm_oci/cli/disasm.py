@@ -139,7 +139,7 @@ def _counts(program: Program) -> str:
         else "other"
         for one in program
     )
-    parts = [f"{kinds[kind]} {kind}s" if kind != "other" else f"{kinds[kind]} others" for kind in sorted(kinds)]
+    parts = [f"{kinds[kind]} {kind}{'s' if kinds[kind] != 1 else ''}" for kind in sorted(kinds)]
     return f"{len(program)} instructions: {', '.join(parts)}"
 
 

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import click
 
-from scmm_oci.cli.options import check_outputs
+from scmm_oci.cli import kinds
+from scmm_oci.cli.kinds import Kind
+from scmm_oci.cli.options import ARCHES, arch_of, check_outputs
 from scmm_oci.cli.output import data, plain, say, tell
+from scmm_oci.errors import BadInput
 from scmm_oci.files import read_bounded
 from scmm_oci.oci import rich
 from scmm_oci.oci.seccomp import MAX_BYTES
 from scmm_oci.policy import document
 from scmm_oci.policy.profile_import import from_profile
-from scmm_oci.tables.arch import Arch, from_machine
+from scmm_oci.tables.arch import from_machine
 
 _EXAMPLE = """\b
-Example:
+Examples:
   scmm import-profile /usr/share/containers/seccomp.json -o podman.scmm.yaml
   scmm compile -i podman.scmm.yaml --podman seccomp.json"""
 
@@ -27,9 +30,7 @@ Example:
 @click.option("-o", "--output", required=True, metavar="POLICY", help="Write the policy here (.scmm.yaml).")
 @click.option("--name", help="The policy's name; by default that of the file.")
 @click.option(
-    "--arch",
-    type=click.Choice([arch.value for arch in Arch]),
-    help="The machine that the policy is for; by default this one.",
+    "--arch", metavar="ARCH", help=f"The machine that the policy is for; by default this one. One of {ARCHES}."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def import_profile(*, source: str, output: str, name: str | None, arch: str | None, as_json: bool) -> None:
@@ -38,8 +39,12 @@ def import_profile(*, source: str, output: str, name: str | None, arch: str | No
     Rules that depend on the container keep their conditions; `scmm compile` writes them back, or chooses.
     """
     check_outputs([source], [output])
-    profile = rich.parse(read_bounded(source, MAX_BYTES), source=source)
-    machine = Arch(arch) if arch is not None else from_machine(os.uname().machine)
+    machine = arch_of(arch) or from_machine(os.uname().machine)
+    text = read_bounded(source, MAX_BYTES)
+    try:
+        profile = rich.parse(text)
+    except BadInput as error:
+        raise BadInput(kinds.problems(error, source, text, wanted=Kind.PROFILE)) from error
     imported = from_profile(profile, arch=machine, name=Path(source).stem if name is None else name)
     document.write(output, imported.policy)
     tell(imported.findings)

@@ -34,9 +34,14 @@ _INSTEAD = {
     (Kind.POLICY, Kind.PROFILE): "make a policy of it first: `scmm import-profile`",
     (Kind.CAPTURE, Kind.POLICY): "`scmm lint`, `scmm explain` and `scmm verify` look into policies",
     (Kind.CAPTURE, Kind.PROFILE): "`scmm explain` and `scmm disasm` look into profiles",
+    (Kind.PROFILE, Kind.POLICY): "`scmm compile` makes a profile of it",
+    (Kind.PROFILE, Kind.CAPTURE): "`scmm extract` makes a policy and a profile of it",
 }
-_MADE_OF_A_POLICY = "give the policy that it was made of"
-_OTHERWISE = {Kind.POLICY: _MADE_OF_A_POLICY, Kind.CAPTURE: "captures are what `scmm record` and the hooks write"}
+_OTHERWISE = {
+    Kind.POLICY: "give the policy that it was made of",
+    Kind.CAPTURE: "captures are what `scmm record` and the hooks write",
+    Kind.PROFILE: "profiles are JSON, with a defaultAction",
+}
 
 
 def is_capture(data: bytes) -> bool:
@@ -71,7 +76,7 @@ def problems(error: BadInput, path: str, data: bytes | None, *, wanted: Kind) ->
     Args:
         error: what reading it said.
         data: its bytes; None if there are none to be had.
-        wanted: POLICY or CAPTURE.
+        wanted: POLICY, CAPTURE or PROFILE.
     """
     if data is not None and not data.strip():
         return [Problem(path, f"is empty, and no {wanted.removeprefix('a ')}")]

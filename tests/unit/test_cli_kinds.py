@@ -181,3 +181,12 @@ def test_calls_are_counted_as_the_architectures_have_them(files, capsys):
         assert verbs.compile(["-i", "old.yaml", "-o", "x.scmm-pol", "--json", *options]) == 0
         counts[" ".join(arches)] = json.loads(capsys.readouterr().out)["program"]
     assert counts["x86_64"] == counts["aarch64"] + 2 == counts["x86_64 aarch64"]
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind not in (None, Kind.PROFILE)])
+def test_what_is_no_profile_is_told_in_one_line(files, capsys, name):
+    capsys.readouterr()
+    assert verbs.import_profile([name, "-o", "new.scmm.yaml", "--arch", "amd64"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {name}: is {KINDS[name]}, not a seccomp profile (")
+    assert verbs.import_profile(["oci.json", "-o", "new.scmm.yaml", "--arch", "amd64"]) == 0
