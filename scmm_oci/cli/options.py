@@ -38,7 +38,8 @@ def check_outputs(inputs: Sequence[str], outputs: Sequence[str | None]) -> list[
     """The outputs that were asked for. Raises BadInput for an empty name, one given twice, or one of the inputs."""
     wanted = [path for path in outputs if path is not None]
     found = [Problem("", "an output has an empty name", "is a variable unset?") for path in wanted if not path]
-    read = {_place(path): path for path in inputs}
+    # An input is followed where it is a link: it is what that points to that must not be overwritten.
+    read = {place for path in inputs for place in (_place(path), str(Path(path).resolve()))}
     seen: set[str] = set()
     for path in filter(None, wanted):
         place = _place(path)

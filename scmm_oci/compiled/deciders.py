@@ -66,7 +66,7 @@ def policy_decides(policy: Policy, given: Policy, asked: Question) -> Decide:
     entry = entries(policy, arch).get(name, Entry(None, ()))
     fallback = default if entry.plain is None else (decider_of(entry.plain, given, arch), answers.fallback(name))
     limited = [
-        (rule, Answer.of(rule, settings), constraints.alternatives(rule.constraints, name, arch))
+        (rule, Answer.of(rule, settings), constraints.alternatives(rule.constraints, name, arch, unequal=True))
         for rule in entry.constrained
     ]
 

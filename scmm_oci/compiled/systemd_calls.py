@@ -172,7 +172,7 @@ def _check(policy: Policy, spoken: Mapping[str, Entry]) -> None:
                 if name not in syscalls.numbers(arch):
                     continue
                 try:
-                    constraints.alternatives(rule.constraints, name, arch)
+                    constraints.alternatives(rule.constraints, name, arch, unequal=True)
                 except BadInput as error:
                     found += [Problem(f"rules for {name}", one.message, one.hint) for one in error.problems]
     if found:

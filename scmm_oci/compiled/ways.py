@@ -164,8 +164,22 @@ def runs_never(program: Sequence[Instruction], call: Call) -> bool:
     """
     if call.nr >= 1 << 30:
         return False
-    found = ways(program, call, {})
-    return len(found) == 1 and found[0].value == bpf.RET_ALLOW and not found[0].looks
+    words, word, at = call.words(), 0, 0
+    while (one := program[at]).code != bpf.RET:
+        at += 1
+        if one.code == bpf.LOAD:
+            if one.k >> 2 > bpf.ARCH_OFFSET >> 2:
+                return False
+            word = words[one.k >> 2]
+        elif one.code == bpf.AND:
+            word &= one.k
+        elif one.code == bpf.JA:
+            at += one.k
+        elif one.code not in _JUMPS:
+            return False
+        else:
+            at += one.jt if _Test(one.code, WORD, one.k, holds=True).fits(word) else one.jf
+    return one.k == bpf.RET_ALLOW
 
 
 def _strange(index: int, code: int) -> BadInput:

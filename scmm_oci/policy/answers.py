@@ -168,7 +168,7 @@ class Answers:
         self._entries = entries(policy, arch)
         self._ways: Mapping[str, list[tuple[Answer, tuple[Alternative, ...]]]] = {
             name: [
-                (Answer.of(rule, policy.settings), constraints.alternatives(rule.constraints, name, arch))
+                (Answer.of(rule, policy.settings), constraints.alternatives(rule.constraints, name, arch, unequal=True))
                 for rule in entry.constrained
             ]
             for name, entry in self._entries.items()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from random import Random
 
 import pytest
 
-from scmm_oci.compiled import multiplexed
+from scmm_oci.cli.options import check_outputs
+from scmm_oci.compiled import bpf, multiplexed
 from scmm_oci.compiled.bpf import Call
 from scmm_oci.compiled.crun import annotation
+from scmm_oci.compiled.explain import of_a_policy
 from scmm_oci.compiled.filter import build, of_policy, of_profile, returned
 from scmm_oci.compiled.limits import CANNOT_HOLD, listener
 from scmm_oci.compiled.profiles import oci_profile
+from scmm_oci.compiled.question import question
 from scmm_oci.compiled.rich_profile import to_rich
 from scmm_oci.compiled.simulate import simulate
 from scmm_oci.compiled.systemd import drop_in
-from scmm_oci.errors import Finding
+from scmm_oci.errors import BadInput, Finding
 from scmm_oci.policy import document
 from scmm_oci.policy.answers import Answers
 from scmm_oci.policy.model import Policy
@@ -146,3 +150,45 @@ def test_families_that_are_logged_or_killed_are_told():
     killed = drop_in(policy(family("allow", "AF_UNIX"), "default_action: kill"))
     assert of_code(killed.findings, "action-not-held")
     assert not of_code(drop_in(policy(family("allow", "AF_UNIX"))).findings, "action-not-held")
+
+
+def test_only_calls_that_are_too_long_are_blamed():
+    """A filter that has no room left has none for the calls behind either; these are not told."""
+    random = Random(5)
+    rules = ""
+    for number in range(60):
+        bits = ", ".join(
+            f'{{arg: "{arg}", type: integer, op: masked_eq, mask: "{1 << random.randrange(64)}", value: "0"}}'
+            for arg in range(6)
+        )
+        rules += f"  - {{name: ioctl, action: {('allow', 'log')[number % 2]}, constraints: [{bits}]}}\n"
+    given = policy(rules + "  - {name: write, action: allow}\n")
+    with pytest.raises(BadInput, match="4096") as raised:
+        build(of_policy(given))
+    (problem,) = raised.value.problems
+    said = f"{problem.place} {problem.hint}"
+    assert "ioctl" in said and "write" not in said and "4294967295" not in said
+
+
+def test_what_a_filter_holds_is_answered_and_explained():
+    """Two lists of denied numbers multiply where they become blocks, and only there."""
+    words = ", ".join(f'"{number}"' for number in range(3, 700, 7))
+    both = ", ".join(f'{{arg: "{arg}", type: integer, denied: [{words}]}}' for arg in (1, 2))
+    given = policy(f"  - {{name: ioctl, action: allow, constraints: [{both}]}}\n")
+    program, reference = build(of_policy(given)), Answers(given, Arch.X86_64)
+    for args in ((1, 4, 4), (1, 3, 4), (1, 4, 3), (1, 4, (1 << 32) + 3), (1, 3, 3)):
+        answer = returned(reference.of("ioctl", dict(enumerate(args))))
+        assert simulate(program, Call(16, Arch.X86_64.audit, args=(*args, 0, 0, 0))).value == answer
+    explained = of_a_policy(given, question("ioctl", ["1", "4", "4"], Arch.X86_64))
+    assert [one.value for one in explained.outcomes] == [bpf.RET_ALLOW]
+    assert of_code(drop_in(given).findings, "arguments-not-held")
+
+
+def test_what_an_input_links_to_is_not_overwritten(tmp_path):
+    (tmp_path / "policy").write_text("")
+    (tmp_path / "link").symlink_to("policy")
+    with pytest.raises(BadInput, match="is an input too"):
+        check_outputs([str(tmp_path / "link")], [str(tmp_path / "policy")])
+    with pytest.raises(BadInput, match="is an input too"):
+        check_outputs([str(tmp_path / "link")], [str(tmp_path / "link")])
+    assert check_outputs([str(tmp_path / "link")], [str(tmp_path / "other")]) == [str(tmp_path / "other")]

@@ -35,7 +35,8 @@ def build(plan: Plan) -> Program:
     program = assemble(root)
     if len(program) > MAX_INSTRUCTIONS:
         message = f"the filter would have {len(program)} instructions; the kernel takes {MAX_INSTRUCTIONS}"
-        raise BadInput([Problem("", message, f"most are for {', '.join(_longest(plan))}")])
+        longest = ", ".join(_longest(plan))
+        raise BadInput([Problem("", message, f"most are for {longest}" if longest else "")])
     assert not bpf.problems(program)
     return program
 
@@ -43,16 +44,22 @@ def build(plan: Plan) -> Program:
 def _segments(machine: Machine, nodes: Nodes) -> list[Segment]:
     arguments = Arguments(machine, nodes)
     segments = []
-    found: list[Problem] = []
     for piece in machine.line:
         try:
             segments.append(Segment(piece.first, piece.last, arguments.node(piece.decision), piece.weight))
         except BadInput as error:
-            name = _name(machine, piece.first)
-            found += [Problem(f"rules for {name}", one.message, one.hint) for one in error.problems]
-    if found:
-        raise BadInput(found)
+            raise BadInput(list(_too_long(machine)) or error.problems) from error
     return segments
+
+
+def _too_long(machine: Machine) -> Iterator[Problem]:
+    """The calls that no filter has room for, whatever else is in it."""
+    for piece in machine.line:
+        try:
+            Arguments(machine, Nodes()).node(piece.decision)
+        except BadInput as error:
+            name = _name(machine, piece.first)
+            yield from (Problem(f"rules for {name}", one.message, one.hint) for one in error.problems)
 
 
 def _name(machine: Machine, number: int) -> str:
@@ -64,7 +71,7 @@ def _name(machine: Machine, number: int) -> str:
 def _longest(plan: Plan) -> Iterator[str]:
     sizes: dict[str, int] = {}
     for machine in plan.machines:
-        for piece in machine.line:
+        for piece in (one for one in machine.line if len(one.decision) > 1):
             size = _size(machine, piece.decision)
             sizes[_name(machine, piece.first)] = max(size, sizes.get(_name(machine, piece.first), 0))
     for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:_NAMED]:
