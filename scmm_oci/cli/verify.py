@@ -64,6 +64,7 @@ def verify(context: click.Context, *, path: str, more: Sequence[str], against: S
         except BadInput as error:
             raise BadInput(error.problems, source=error.source or path) from error
     report = prove(what, captures)
+    tell(report.findings)
     if as_json:
         data(_as_json(report))
     else:
@@ -151,6 +152,7 @@ def _as_json(report: Report) -> dict[str, Any]:
     return {
         "allowed": not report.refused,
         "refused": [asdict(one) for one in report.refused],
+        "findings": [{"code": one.code, "message": one.message, "hint": one.hint} for one in report.findings],
         "beyond": {
             "calls": list(report.beyond.calls),
             "arguments": [asdict(one) for one in report.beyond.arguments],

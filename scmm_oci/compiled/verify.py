@@ -22,9 +22,10 @@ from scmm_oci.compiled.enforced import Enforced
 from scmm_oci.compiled.filter import passes
 from scmm_oci.compiled.recorded import Place, RecordedCall, machines_of, names_on, recorded_calls
 from scmm_oci.compiled.ways import Way, runs_never, ways
+from scmm_oci.errors import Finding
 from scmm_oci.policy.admit import refusals
 from scmm_oci.policy.infer.network import direction_of, protocol_of
-from scmm_oci.policy.infer.observe import name_of
+from scmm_oci.policy.infer.observe import losses, name_of
 from scmm_oci.policy.model import PathRule
 from scmm_oci.tables.arch import Arch
 
@@ -97,11 +98,12 @@ class Costs:
 
 @dataclass(frozen=True)
 class Report:
-    """The proof, or what is in its way."""
+    """The proof, or what is in its way; findings: what the captures do not hold, so that nothing is proven of it."""
 
     refused: tuple[Refused, ...]
     beyond: Beyond
     costs: Costs
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,22 @@ def verify(enforced: Enforced, captures: Sequence[Capture]) -> Report:
         tuple(sorted(Refused(*key, count) for key, count in refused.items())),
         beyond(enforced.policy, chosen, calls=unmade, opened=opened),
         _costs(filters, asked),
+        (*losses(chosen, [], accept=True), *_not_recorded(filters, asked)),
     )
+
+
+def _not_recorded(filters: dict[Arch, Program], asked: Sequence[tuple[RecordedCall, _Asked]]) -> Iterator[Finding]:
+    """Arguments that decide whether a call is refused, and of which not all values were recorded."""
+    names: dict[str, None] = {}
+    for call, found in asked:
+        known = {index for place, one in call.arguments.items() if one.values and not one.open_ended for index in place}
+        unknown = sorted(found.looks - known)
+        every = ways(filters[call.machine], call.call, call.known(())) if found.allowed and unknown else []
+        if not all(passes(way.value) for way in every):
+            names |= dict.fromkeys(f"{call.title}:{index}" for index in unknown)
+    if names:
+        message = f"not every value was recorded of arguments that the filter decides by: {', '.join(names)}"
+        yield Finding("values-unknown", message, "calls with other values than the recorded ones may be refused")
 
 
 def _ask(program: Program, call: RecordedCall) -> _Asked:

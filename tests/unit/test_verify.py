@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from samples import app, argument, as_bytes, call, file_use, of_one_machine, socket_use
 
 from scmm_oci.capture import file
+from scmm_oci.capture.model import Loss, LossKind
 from scmm_oci.compiled import verify as module
 from scmm_oci.compiled.beyond import Open, Wider
 from scmm_oci.compiled.enforced import of_a_file, of_a_policy
@@ -230,3 +231,23 @@ def test_what_is_inferred_from_a_capture_allows_it(recorded):
         return
     report = verify(what, [complete])
     assert [one for one in report.refused if one.detail != "a call of x86_64 without a name"] == []
+
+
+def test_what_is_not_recorded_is_not_proven():
+    """A value that was not kept may be refused: the policy allows one command of ioctl only."""
+    one = "- {name: ioctl, action: allow, constraints: [{arg: '1', type: integer, allowed: [TCGETS]}]}\n"
+
+    def codes(text, recorded):
+        report = verify(of_a_policy(policy(text)), [recorded])
+        assert refused(report) == []
+        return [(finding.code, "ioctl:1" in finding.message) for finding in report.findings]
+
+    whole = capture(call("ioctl", 7), arguments=[argument("ioctl", 1, 0x5401)])
+    cut = capture(call("ioctl", 7), arguments=[argument("ioctl", 1, 0x5401, open_ended=True)])
+    assert codes(READ + one, whole) == []
+    assert codes(READ + one, cut) == [("values-unknown", True)]
+    assert codes(READ + one, capture(call("ioctl", 7))) == [("values-unknown", True)]
+    # What is logged for some values is allowed with all.
+    assert codes(READ + "- {name: ioctl, action: allow}\n" + one.replace("allow,", "log,"), cut) == []
+    loss = Loss(LossKind("lost-calls"), 3, "tables were full")
+    assert codes(READ + one, replace(whole, losses=(loss,))) == [("incomplete", False)]
