@@ -1,0 +1,221 @@
+#include "who.h"
+#include "sys.h"
+
+struct capability_header {
+	uint32_t version;
+	int32_t pid;
+};
+
+struct capability_data {
+	uint32_t effective, permitted, inheritable;
+};
+
+static uint64_t permitted_now(void)
+{
+	struct capability_header header = {LINUX_CAPABILITY_VERSION_3, 0};
+	struct capability_data data[2] = {{0}};
+
+	if (SYS2(NR_capget, &header, data) < 0)
+		return 0;
+	return data[0].permitted | (uint64_t)data[1].permitted << 32;
+}
+
+static long set_capabilities(uint64_t mask)
+{
+	struct capability_header header = {LINUX_CAPABILITY_VERSION_3, 0};
+	struct capability_data data[2];
+
+	for (int i = 0; i < 2; i++)
+		data[i] = (struct capability_data){(uint32_t)(mask >> 32 * i), (uint32_t)(mask >> 32 * i), (uint32_t)(mask >> 32 * i)};
+	return SYS2(NR_capset, &header, data);
+}
+
+/* One line of /etc/passwd: name:password:uid:gid:comment:home:shell. */
+static void take_line(struct who *who, const char *line, size_t length)
+{
+	size_t field = 0, begin = 0;
+	size_t starts[7], sizes[7];
+
+	for (size_t i = 0; i <= length && field < 7; i++)
+		if (i == length || line[i] == ':') {
+			starts[field] = begin;
+			sizes[field++] = i - begin;
+			begin = i + 1;
+		}
+	if (field < 6 || !sizes[2] || sizes[2] > 10 || !sizes[0] || sizes[0] >= sizeof(who->user))
+		return;
+	uint64_t uid = 0;
+
+	for (size_t i = 0; i < sizes[2]; i++) {
+		char c = line[starts[2] + i];
+
+		if (c < '0' || c > '9')
+			return;
+		uid = uid * 10 + (uint64_t)(c - '0');
+	}
+	if (uid != who->uid || who->user[0])
+		return;
+	for (size_t i = 0; i < sizes[0]; i++)
+		if (line[starts[0] + i] == '/')
+			return;
+	for (size_t i = 0; i < sizes[0]; i++)
+		who->user[i] = line[starts[0] + i];
+	who->user[sizes[0]] = 0;
+	if (sizes[5] && sizes[5] < sizeof(who->home) && line[starts[5]] == '/') {
+		for (size_t i = 0; i < sizes[5]; i++)
+			who->home[i] = line[starts[5] + i];
+		who->home[sizes[5]] = 0;
+	}
+}
+
+static void read_passwd(struct who *who)
+{
+	/* Lines that do not fit are none of ours. */
+	char buffer[8192];
+	size_t kept = 0;
+	int skipping = 0;
+	int fd = (int)SYS4(NR_openat, AT_FDCWD, "/etc/passwd", O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+	struct file_status status;
+
+	if (fd < 0)
+		return;
+	if (!sys_fstat(fd, &status) && (status.mode & S_IFMT) == S_IFREG)
+		for (;;) {
+			long got = SYS3(NR_read, fd, buffer + kept, sizeof(buffer) - kept);
+			size_t end = kept + (got > 0 ? (size_t)got : 0), begin = 0;
+
+			for (size_t i = kept; i < end; i++)
+				if (buffer[i] == '\n') {
+					if (!skipping)
+						take_line(who, buffer + begin, i - begin);
+					skipping = 0;
+					begin = i + 1;
+				}
+			if (got <= 0)
+				break;
+			kept = end - begin;
+			if (kept == sizeof(buffer)) {
+				skipping = 1;
+				kept = 0;
+			}
+			for (size_t i = 0; i < kept; i++)
+				buffer[i] = buffer[begin + i];
+		}
+	SYS1(NR_close, fd);
+}
+
+void who_find(const struct policy *policy, struct who *who)
+{
+	*who = (struct who){0};
+	who->uid = policy->given & IDENTITY_UID ? policy->uid : (uint32_t)SYS0(NR_getuid);
+	who->gid = policy->given & IDENTITY_GID ? policy->gid : (uint32_t)SYS0(NR_getgid);
+	read_passwd(who);
+}
+
+static int is_that_already(const struct who *who)
+{
+	uint32_t uids[3], gids[3];
+
+	if (SYS3(NR_getresuid, uids, uids + 1, uids + 2) < 0 || SYS3(NR_getresgid, gids, gids + 1, gids + 2) < 0)
+		return 0;
+	for (int i = 0; i < 3; i++)
+		if (uids[i] != who->uid || gids[i] != who->gid)
+			return 0;
+	return 1;
+}
+
+static int refuse(struct status *status, const char *what, long error)
+{
+	TEXT(reason, 128);
+
+	text_string(&reason, what);
+	text_string(&reason, ": ");
+	text_error(&reason, error);
+	status_lower(status, LAYER_IDENTITY, NOT_ENFORCED, &reason);
+	return -1;
+}
+
+static void lacking(struct status *status, uint64_t missing)
+{
+	TEXT(reason, 128);
+
+	if (!missing)
+		return;
+	text_string(&reason, "identity: capabilities that this process does not have, and cannot keep: mask ");
+	text_hex(&reason, missing);
+	status_lower(status, LAYER_IDENTITY, PARTIALLY, &reason);
+}
+
+void who_check(const struct policy *policy, const struct who *who, struct status *status)
+{
+	uint64_t have = permitted_now(), change = 1ull << 6 | 1ull << 7; /* CAP_SETGID, CAP_SETUID */
+
+	if (!policy->given)
+		return;
+	status_lower(status, LAYER_IDENTITY, FULLY, NULL);
+	if (policy->given & (IDENTITY_UID | IDENTITY_GID) && !is_that_already(who) && (have & change) != change)
+		refuse(status, "identity: cannot become another user or group", EPERM);
+	if (policy->given & IDENTITY_CAPABILITIES)
+		lacking(status, policy->capabilities & ~have);
+}
+
+/* Supplementary groups go with the ids: they would be the caller's. */
+static int drop_groups(const struct who *who, struct status *status)
+{
+	long error = SYS2(NR_setgroups, 0, NULL);
+
+	if (!error)
+		return 0;
+	if (!is_that_already(who))
+		return refuse(status, "identity: supplementary groups cannot be dropped", error);
+	if (SYS2(NR_getgroups, 0, NULL) > 0) {
+		TEXT(reason, 128);
+
+		text_string(&reason, "identity: supplementary groups stay, as this user cannot drop them");
+		status_lower(status, LAYER_IDENTITY, PARTIALLY, &reason);
+	}
+	return 0;
+}
+
+int who_become(const struct policy *policy, const struct who *who, struct status *status)
+{
+	uint64_t have = permitted_now(), keep = policy->capabilities & have;
+	long error;
+
+	if (!policy->given)
+		return 0;
+	status_lower(status, LAYER_IDENTITY, FULLY, NULL);
+	if (policy->given & IDENTITY_CAPABILITIES) {
+		/* From the bounding set too, or a program of root's would get them back by its execve. */
+		for (int i = 0; i <= CAP_LAST; i++)
+			if (!(policy->capabilities >> i & 1) && SYS2(NR_prctl, PR_CAPBSET_READ, i) == 1 &&
+			    (error = SYS2(NR_prctl, PR_CAPBSET_DROP, i)) < 0 && have)
+				return refuse(status, "identity: the bounding set cannot be reduced", error);
+		lacking(status, policy->capabilities & ~have);
+		if (SYS2(NR_prctl, PR_SET_KEEPCAPS, 1) < 0)
+			return refuse(status, "identity: capabilities cannot be kept", EPERM);
+	}
+	if (policy->given & (IDENTITY_UID | IDENTITY_GID)) {
+		if (drop_groups(who, status))
+			return -1;
+		if ((error = SYS3(NR_setresgid, who->gid, who->gid, who->gid)) < 0)
+			return refuse(status, "identity: cannot become the group", error);
+		if ((error = SYS3(NR_setresuid, who->uid, who->uid, who->uid)) < 0)
+			return refuse(status, "identity: cannot become the user", error);
+		if (!is_that_already(who))
+			return refuse(status, "identity: is another than it was set to", EPERM);
+	}
+	if (policy->given & IDENTITY_CAPABILITIES) {
+		SYS5(NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+		if ((error = set_capabilities(keep)) < 0)
+			return refuse(status, "identity: capabilities cannot be set", error);
+		/* Without these, a program of another user than root would lose them by its execve (capabilities(7)). */
+		for (int i = 0; i <= CAP_LAST; i++)
+			if (keep >> i & 1 && (error = SYS5(NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0)) < 0)
+				return refuse(status, "identity: a capability cannot be kept", error);
+		if (permitted_now() != keep)
+			return refuse(status, "identity: capabilities are others than were set", EPERM);
+		SYS2(NR_prctl, PR_SET_KEEPCAPS, 0);
+	}
+	return 0;
+}
