@@ -15,6 +15,7 @@ from scmm_oci.oci.seccomp import Condition
 from scmm_oci.oci.seccomp import Operator as OciOperator
 from scmm_oci.policy import constraints
 from scmm_oci.policy.answers import Answer, Entry
+from scmm_oci.policy.argument_places import is_seen
 from scmm_oci.policy.constraints import FULL, Alternative, Test
 from scmm_oci.policy.model import Constraint, Operator, Settings
 from scmm_oci.tables import syscalls
@@ -86,7 +87,8 @@ def _alternatives(name: str, given: Sequence[Constraint], settings: Settings) ->
     having = [arch for arch in settings.architectures if name in syscalls.numbers(arch)]
     for arch in having or settings.architectures:
         here = set(constraints.alternatives(given, name, arch))
-        if ways is not None and here != ways:
+        seen = all(is_seen(name, one.arg, settings.arch, arch) for one in given)
+        if not seen or (ways is not None and here != ways):
             arches = " and ".join(having or settings.architectures)
             message = (
                 f"the constraints on {name} are different comparisons on {arches}, which a profile cannot tell apart"

@@ -102,7 +102,8 @@ def decider_of(rule: SyscallRule, given: Policy, arch: Arch) -> Decider:
         if replace(one, includes=None, excludes=None) == rule:
             return Decider(Source.RULE, index, one)
     for index, one in enumerate(given.syscalls):
-        if one.is_group and made(one, rule.name):
+        # A rule without constraints can be one with some, which the ABI cannot test (policy.answers).
+        if (one.is_group or not rule.constraints) and made(one, rule.name):
             return Decider(Source.RULE, index, one)
     for member, number in multiplexers(arch).get(rule.name, {}).items():
         if rule.constraints and rule.constraints[0].allowed == (str(number),):

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from scmm_oci.compiled.argument_places import moved
 from scmm_oci.errors import BadInput, Finding, Problem, short
 from scmm_oci.policy import constraints
+from scmm_oci.policy.argument_places import moved
 from scmm_oci.policy.check_constraints import check_constraint
 from scmm_oci.policy.model import Constraint, MatchType, Policy, SyscallRule, Transition
 from scmm_oci.schema import Found, Steps, place

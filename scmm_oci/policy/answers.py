@@ -2,6 +2,8 @@
 
 - A name's own rules replace those of the groups that it is in.
 - On ABIs with multiplexers (tables.multiplexed) what is said of a call holds for it there too.
+- Where an ABI beside the policy's own has an argument elsewhere, or in memory (mmap of x86), a filter cannot test it
+  there: a call with constraints on it gets the most restrictive of its answers.
 - Of rules with constraints that hold, one that is more restrictive than the rule without constraints (or, where there
   is none, the default) wins, the most restrictive first; else one that is less restrictive, the least restrictive
   first. Else it is the rule without constraints, or the default.
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scmm_oci.policy import constraints
+from scmm_oci.policy.argument_places import is_seen
 from scmm_oci.policy.constraints import Alternative
 from scmm_oci.policy.model import Action, ArgType, Constraint, Policy, Settings, SyscallRule
 from scmm_oci.tables import errnos, groups, syscalls
@@ -105,7 +108,10 @@ def entries(policy: Policy, arch: Arch | None = None) -> dict[str, Entry]:
     found = _by_name(
         expanded_on(rules, (arch,) if arch is not None else policy.settings.architectures), policy.settings
     )
-    if arch is None or not multiplexers(arch):
+    if arch is None:
+        return found
+    found = {name: _seen(name, entry, policy.settings, arch) for name, entry in found.items()}
+    if not multiplexers(arch):
         return found
     members = {**_by_name(_without_number(rules, arch), policy.settings), **found}
     for multiplexer, numbers in multiplexers(arch).items():
@@ -126,6 +132,15 @@ def _by_name(rules: Iterable[SyscallRule], settings: Settings) -> dict[str, Entr
         worst = max(plain, key=lambda rule: Answer.of(rule, settings), default=None)
         found[name] = Entry(worst, tuple(rule for rule in these if rule.constraints))
     return found
+
+
+def _seen(name: str, entry: Entry, settings: Settings, arch: Arch) -> Entry:
+    """The entry, or the most restrictive of its answers where a filter for the ABI cannot see what it compares."""
+    tested = {one.arg for rule in entry.constrained for one in rule.constraints}
+    if all(is_seen(name, arg, settings.arch, arch) for arg in tested):
+        return entry
+    worst = max((entry.plain, *entry.constrained), key=lambda rule: Answer.of(rule, settings))
+    return Entry(replace(worst, constraints=()) if worst is not None else None, ())
 
 
 def _without_number(rules: Sequence[SyscallRule], arch: Arch) -> Iterator[SyscallRule]:

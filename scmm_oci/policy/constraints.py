@@ -31,6 +31,8 @@ LOW = (1 << 32) - 1
 # Alternatives of one rule beyond this are none that a person wrote, and would fill any filter.
 MOST = 4096
 
+_NARROW = frozenset({Arch.X86, Arch.ARM, Arch.S390})
+
 # The seed system's flag names say by their beginnings which vocabulary they are of.
 _PREFIXES = {
     "O_": "open_flags",
@@ -322,6 +324,8 @@ def _narrow(call: str, arg: int, word: int | str, arch: Arch) -> int:
 def _part(call: str, arg: int, word: str, arch: Arch) -> int | None:
     argument = argument_of(call, arg, arch)
     pair = is_pair(call, arg, arch)
+    # What is negative is so in a register of the ABI: nothing stands above its 32 bits there.
+    bits = 32 if arch in _NARROW or (argument is not None and not argument.wide) else 64
     if argument is not None:
         known = words.names(argument.vocabulary, arch=arch)
     elif pair is not None:
@@ -329,7 +333,7 @@ def _part(call: str, arg: int, word: str, arch: Arch) -> int | None:
     else:
         prefix = next((one for one in _PREFIXES if word.startswith(one)), None)
         known = words.names(_PREFIXES[prefix], arch=arch) if prefix is not None else {}
-    return known[word] if word in known else _integer(word, 64 if argument is None or argument.wide else 32)
+    return known[word] if word in known else _integer(word, bits)
 
 
 def _integer(word: str, bits: int) -> int | None:

@@ -16,6 +16,7 @@ from scmm_oci.compiled.filter import build, of_policy, of_profile, returned
 from scmm_oci.compiled.limits import CANNOT_HOLD, listener
 from scmm_oci.compiled.profiles import oci_profile
 from scmm_oci.compiled.question import question
+from scmm_oci.compiled.retarget import retarget
 from scmm_oci.compiled.rich_profile import to_rich
 from scmm_oci.compiled.simulate import simulate
 from scmm_oci.compiled.systemd import drop_in
@@ -192,3 +193,57 @@ def test_what_an_input_links_to_is_not_overwritten(tmp_path):
     with pytest.raises(BadInput, match="is an input too"):
         check_outputs([str(tmp_path / "link")], [str(tmp_path / "link")])
     assert check_outputs([str(tmp_path / "link")], [str(tmp_path / "other")]) == [str(tmp_path / "other")]
+
+
+def answered(given: Policy, arch: Arch, name: str, *args: int) -> int:
+    number = syscalls.number_of(arch, name)
+    assert number is not None
+    value = simulate(build(of_policy(given)), Call(number, arch.audit, args=(*args, *[0] * (6 - len(args))))).value
+    assert value == returned(Answers(given, arch).of(name, dict(enumerate(args))))
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "constraint", "args", "same"),
+    [
+        # mmap of x86 has the address of its arguments (old_mmap), so that the third register is anything.
+        ("mmap", '{arg: "2", type: flags, allowed: [PROT_READ]}', (0, 4096, 1, 2), False),
+        ("select", '{arg: "0", type: integer, op: le, value: "10"}', (5,), False),
+        # Two registers there, of which this is the lower.
+        ("pread64", '{arg: "3", type: integer, op: le, value: "10"}', (0, 0, 0, 5), False),
+        ("pwritev", '{arg: "3", type: integer, op: le, value: "10"}', (0, 0, 0, 5), False),
+        # The thread-local storage and the child's id change places.
+        ("clone", '{arg: "4", type: integer, op: eq, value: "0"}', (0,), False),
+        ("pread64", '{arg: "0", type: integer, op: le, value: "10"}', (5,), True),
+        ("mprotect", '{arg: "2", type: flags, allowed: [PROT_READ]}', (0, 4096, 1), True),
+    ],
+)
+def test_arguments_that_an_abi_beside_has_elsewhere_are_not_compared(name, constraint, args, same):
+    """A filter that compares another register there lets a program choose what is compared."""
+    rule = f"  - {{name: {name}, action: allow, constraints: [{constraint}]}}\n"
+    given = policy(rule, "architectures: [x86_64, x86]")
+    denied = returned(Answers(given, Arch.X86_64).of("ptrace", {}))
+    assert answered(given, Arch.X86_64, name, *args) == bpf.RET_ALLOW
+    assert answered(given, Arch.X86, name, *args) == (bpf.RET_ALLOW if same else denied)
+    # A profile says one thing for both, so it is refused where the floor does not open the call.
+    if not same and name not in FLOOR.names:
+        with pytest.raises(BadInput, match="different comparisons"):
+            oci_profile(given, FLOOR)
+    # The other way round it is refused there whatever its arguments, and the rule that does it is named.
+    listed = policy(rule.replace("allow,", "deny,"), "default_action: allow, architectures: [x86_64, x86]")
+    assert answered(listed, Arch.X86, name, *args) != bpf.RET_ALLOW
+    (outcome, *others) = of_a_policy(listed, question(name, [], Arch.X86)).outcomes
+    assert bool(others) is same
+    assert same or (outcome.decider.source, outcome.decider.index) == ("rule", 0)
+
+
+def test_negative_numbers_are_those_of_the_abi():
+    """-1 in a register of 32 bits has nothing above it: the rule would never hold there."""
+    rule = '  - {name: kill, action: deny, constraints: [{arg: "0", type: integer, allowed: ["-1"]}]}\n'
+    given = policy(rule, "default_action: allow, architectures: [x86_64, x86]")
+    for arch, value in ((Arch.X86_64, (1 << 64) - 1), (Arch.X86, (1 << 32) - 1)):
+        assert answered(given, arch, "kill", value) != bpf.RET_ALLOW
+        assert answered(given, arch, "kill", 1) == bpf.RET_ALLOW
+    moved, findings = retarget(policy(rule, "default_action: allow"), Arch.ARM)
+    assert answered(moved, Arch.ARM, "kill", (1 << 32) - 1) != bpf.RET_ALLOW
+    assert "calls-left-out" not in {one.code for one in findings}

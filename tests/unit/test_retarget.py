@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_samples import policies
 
-from scmm_oci.compiled.argument_places import moved
 from scmm_oci.compiled.polfile.model import SIGNAL, Transitions
 from scmm_oci.compiled.retarget import retarget
 from scmm_oci.compiled.transitions import transitions
 from scmm_oci.errors import BadInput
 from scmm_oci.policy.answers import Answers
+from scmm_oci.policy.argument_places import moved
 from scmm_oci.policy.constraints import index_of, known_words, value_of
 from scmm_oci.policy.document import parse
 from scmm_oci.policy.model import Action, ArgType, Constraint, Operator, Policy, Settings, SyscallRule, Transition

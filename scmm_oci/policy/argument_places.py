@@ -1,4 +1,5 @@
-"""Where an argument of a call stands on another architecture. Pure. Called by compiled.retarget.
+"""Where an argument of a call stands on another architecture. Pure. Called by policy.answers for
+ABIs beside the own, and by compiled.retarget.
 
 Nearly every call has its arguments in the same order everywhere. The exceptions: those that tables.arguments keeps
 apart, clone(2), numbers of 64 bits that take two registers of 32 (syscall(2)), and calls that find their arguments in
@@ -8,7 +9,7 @@ memory.
 from __future__ import annotations
 
 from scmm_oci.policy import constraints
-from scmm_oci.tables import arguments
+from scmm_oci.tables import arguments, syscalls
 from scmm_oci.tables.arch import Arch
 
 _NARROW = frozenset({Arch.X86, Arch.ARM, Arch.S390})
@@ -30,6 +31,11 @@ _FIRST_LONG = {
     "fanotify_mark": 2,
     "lookup_dcookie": 0,
     "pread64": 3,
+    # Of these 32-bit ABIs have the upper half behind (preadv(2)), which those of 64 bits do not look at.
+    "preadv": 3,
+    "preadv2": 3,
+    "pwritev": 3,
+    "pwritev2": 3,
     "pwrite64": 3,
     "readahead": 1,
     "sync_file_range": 1,
@@ -65,6 +71,15 @@ def moved(call: str, arg: int, before: Arch, after: Arch) -> int | None:
         # ARM gives such a number an even register, so that it differs from the other ABIs of 32 bits as well.
         return arg if arg < _FIRST_LONG.get(call, arg + 1) else None
     return arg
+
+
+def is_seen(call: str, arg: int, own: Arch, arch: Arch) -> bool:
+    """Whether a constraint that a policy has for its own ABI can be tested on this one, at the same place."""
+    if call in _IN_MEMORY.get(arch, ()):
+        return False
+    if call not in syscalls.numbers(own):
+        return True
+    return moved(call, arg, own, arch) == arg
 
 
 def _same_argument(call: str, known: arguments.Argument, before: Arch, after: Arch) -> int | None:
