@@ -14,7 +14,7 @@ help:  ## what can be made
 
 setup: $(STAMP)  ## install Debian packages (as root) and make .venv with every command in .venv/bin
 
-$(STAMP): pyproject.toml hatch_build.py tools/setup-debian $(wildcard bpf/*)
+$(STAMP): pyproject.toml hatch_build.py tools/setup-debian $(wildcard bpf/* launcher/*)
 	tools/setup-debian
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
@@ -50,7 +50,7 @@ tables: setup  ## regenerate scmm_oci/tables/data from the pinned source
 	$(BIN)/python tools/make_groups.py
 
 clean:  ## remove what was built, not what was recorded
-	rm -rf $(VENV) build dist out .cache scmm_oci/data/*.bpf.o
+	rm -rf $(VENV) build dist out .cache scmm_oci/data/*.bpf.o scmm_oci/data/scmm-enforce.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help setup demo test lint bench soak fuzz tables clean

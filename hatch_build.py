@@ -1,7 +1,7 @@
-"""Build hook: compile the BPF recorder for every machine it knows, so that a wheel needs no compiler.
+"""Build hook: compile the BPF recorder and the launcher for every machine they know, so that a wheel needs no compiler.
 
-BPF code does not depend on the machine it is compiled on, only on the kernel structures it reads; so one wheel
-carries an object for each machine, and serves them all.
+BPF code does not depend on the machine it is compiled on, only on the kernel structures it reads; the launcher needs
+no C library, so clang makes it for any machine. So one wheel carries both for each machine, and serves them all.
 """
 
 from __future__ import annotations
@@ -17,6 +17,15 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 # uname(2) machine → what <bpf/bpf_tracing.h> calls it.
 MACHINES = {"x86_64": "x86", "aarch64": "arm64"}
 SOURCE = "bpf/recorder.bpf.c"
+LAUNCHER = "launcher"
+PACKAGES = "clang, lld, llvm and libbpf-dev"
+
+# Static, without a C library, and small: it is copied into images and started before every program.
+_LAUNCHER_OPTIONS = (
+    *("-std=c11", "-ffreestanding", "-fno-builtin", "-nostdlib", "-static", "-Os", "-Wall", "-Wextra", "-Werror"),
+    *("-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-pic", "-ffunction-sections"),
+    *("-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,--gc-sections", "-Wl,-s"),
+)
 
 
 def tool(name: str) -> str:
@@ -26,7 +35,7 @@ def tool(name: str) -> str:
         path = shutil.which(candidate)
         if path:
             return path
-    raise RuntimeError(f"{name} is not installed; building needs clang, llvm and libbpf-dev (Debian package names)")
+    raise RuntimeError(f"{name} is not installed; building needs {PACKAGES} (Debian package names)")
 
 
 def compile_object(root: Path, machine: str, target: Path) -> None:
@@ -50,7 +59,24 @@ def compile_object(root: Path, machine: str, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-class BpfBuildHook(BuildHookInterface[Any]):
+def compile_launcher(root: Path, machine: str, target: Path) -> None:
+    """Compile the launcher for `machine` into `target`, an executable; the same bytes wherever `root` is."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    sources = sorted(path.name for kind in ("*.c", "*.S") for path in (root / LAUNCHER).glob(kind))
+    command = [
+        *(tool("clang"), "-target", f"{machine}-linux-gnu", f"--ld-path={tool('ld.lld')}", *_LAUNCHER_OPTIONS),
+        *("-o", str(temporary), *(f"{LAUNCHER}/{name}" for name in sources)),
+    ]
+    try:
+        subprocess.run(command, cwd=root, check=True)
+        temporary.chmod(0o755)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class BuildHook(BuildHookInterface[Any]):
     """Runs for wheels and editable installs alike."""
 
     PLUGIN_NAME = "custom"
@@ -59,5 +85,7 @@ class BpfBuildHook(BuildHookInterface[Any]):
         if self.target_name != "wheel":
             return
         root = Path(self.root)
+        data = root / "scmm_oci" / "data"
         for machine in MACHINES:
-            compile_object(root, machine, root / "scmm_oci" / "data" / f"recorder.{machine}.bpf.o")
+            compile_object(root, machine, data / f"recorder.{machine}.bpf.o")
+            compile_launcher(root, machine, data / f"scmm-enforce.{machine}")

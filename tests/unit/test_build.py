@@ -1,14 +1,17 @@
-"""What is built: the same BPF objects wherever they are built, and a wheel with all that is needed and no more."""
+"""What is built: the same BPF objects and launchers wherever they are built, and a wheel with all that is needed and no
+more."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,13 @@ import hatch_build
 
 ROOT = Path(hatch_build.__file__).resolve().parent
 MACHINES = sorted(hatch_build.MACHINES)
-NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "out", "*.bpf.o")
+LAUNCHERS = [f"scmm-enforce.{machine}" for machine in MACHINES]
+NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "out", "*.bpf.o", *LAUNCHERS)
+
+# elf.h: e_machine by machine, and what of program headers is asked for.
+ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
+PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_GNU_STACK = 1, 2, 3, 0x6474E551
+PF_X, PF_W = 1, 2
 
 
 def compiled(directory: Path, machine: str) -> bytes:
@@ -80,6 +89,89 @@ def test_a_broken_source_stops_the_build_and_leaves_nothing(tmp_path: Path) -> N
     assert list(target.parent.iterdir()) == []
 
 
+@dataclass(frozen=True)
+class Elf:
+    """What the headers of an ELF file of 64 bits say: its machine, and the flags of each kind of segment."""
+
+    machine: int
+    is_fixed: bool
+    segments: dict[int, list[int]]
+
+
+def elf(data: bytes) -> Elf:
+    assert data[:6] == b"\x7fELF\x02\x01"
+    kind, machine, _, _, at = struct.unpack_from("<HHIQQ", data, 16)
+    size, count = struct.unpack_from("<HH", data, 54)
+    segments: dict[int, list[int]] = {}
+    for number in range(count):
+        segment, flags = struct.unpack_from("<II", data, at + number * size)
+        segments.setdefault(segment, []).append(flags)
+    return Elf(machine, kind == 2, segments)
+
+
+def launcher(directory: Path, machine: str) -> Path:
+    """The launcher for `machine`, compiled in a checkout at `directory`."""
+    shutil.copytree(ROOT / "launcher", directory / "launcher", dirs_exist_ok=True)
+    target = directory / "made" / f"scmm-enforce.{machine}"
+    hatch_build.compile_launcher(directory, machine, target)
+    assert [path.name for path in target.parent.iterdir()] == [target.name], "a temporary file is left"
+    return target
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_launcher_is_the_same_from_every_checkout(machine: str, tmp_path: Path) -> None:
+    first = launcher(tmp_path / "a", machine)
+    second = launcher(tmp_path / "another" / "checkout of it", machine)
+    assert first.read_bytes() == second.read_bytes()
+    assert str(tmp_path).encode() not in first.read_bytes()
+    assert str(ROOT).encode() not in first.read_bytes()
+    assert first.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_launcher_is_small_and_needs_nothing(machine: str, tmp_path: Path) -> None:
+    data = launcher(tmp_path, machine).read_bytes()
+    assert len(data) <= 64 * 1024
+    found = elf(data)
+    assert found.machine == ELF_MACHINES[machine]
+    assert found.is_fixed
+    assert not found.segments.keys() & {PT_INTERP, PT_DYNAMIC}
+    assert [flags & PF_X for flags in found.segments[PT_GNU_STACK]] == [0]
+    assert [flags for flags in found.segments[PT_LOAD] if flags & PF_X and flags & PF_W] == []
+    assert any(flags & PF_X for flags in found.segments[PT_LOAD])
+
+
+def test_what_a_launcher_must_not_be_is_seen(tmp_path: Path) -> None:
+    """The control: an ordinary program has an interpreter, and one can have an executable stack."""
+    source = tmp_path / "ordinary.c"
+    source.write_text("int main(void) { return 0; }\n")
+    subprocess.run(["gcc", "-z", "execstack", source, "-o", tmp_path / "ordinary"], check=True)
+    found = elf((tmp_path / "ordinary").read_bytes())
+    assert found.segments.keys() >= {PT_INTERP, PT_DYNAMIC}
+    assert found.segments[PT_GNU_STACK][0] & PF_X
+    assert not found.is_fixed
+
+
+def test_a_changed_launcher_is_another(tmp_path: Path) -> None:
+    first = launcher(tmp_path, "x86_64").read_bytes()
+    source = tmp_path / "launcher" / "scmm-enforce.c"
+    assert "EXIT_OURS = 125" in source.read_text()
+    source.write_text(source.read_text().replace("EXIT_OURS = 125", "EXIT_OURS = 124"))
+    target = tmp_path / "other" / "x"
+    hatch_build.compile_launcher(tmp_path, "x86_64", target)
+    assert target.read_bytes() != first
+
+
+def test_a_broken_launcher_stops_the_build_and_leaves_nothing(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "launcher", tmp_path / "launcher")
+    with (tmp_path / "launcher" / "text.c").open("a") as file:
+        file.write("int unused(void) { int never; return 0; }\n")  # a warning is an error
+    target = tmp_path / "made" / "x"
+    with pytest.raises(subprocess.CalledProcessError):
+        hatch_build.compile_launcher(tmp_path, "x86_64", target)
+    assert list(target.parent.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the source, so that building does not write into this one."""
@@ -113,6 +205,7 @@ def names(path: Path) -> set[str]:
 def test_the_wheel_has_all_that_is_needed(wheel: Path) -> None:
     inside = names(wheel)
     assert inside >= {f"scmm_oci/data/recorder.{machine}.bpf.o" for machine in MACHINES}
+    assert inside >= {f"scmm_oci/data/{name}" for name in LAUNCHERS}
     assert inside >= {f"scmm_oci/schemas/{path.name}" for path in (ROOT / "schemas").iterdir()}
     assert inside >= {f"scmm_oci/hooks/{path.name}" for path in (ROOT / "hooks").iterdir()}
     assert inside >= {f"scmm_oci/tables/data/{path.name}" for path in (ROOT / "scmm_oci/tables/data").iterdir()}
@@ -124,9 +217,16 @@ def test_the_wheel_has_all_that_is_needed(wheel: Path) -> None:
 def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in names(wheel)}
     assert tops == {"scmm_oci", wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"}
-    allowed = (".py", ".json", ".bpf.o", "/py.typed", "/scmm-hook.in")
+    allowed = (".py", ".json", ".bpf.o", "/py.typed", "/scmm-hook.in", *LAUNCHERS)
     assert [name for name in names(wheel) if name.startswith("scmm_oci/") and not name.endswith(allowed)] == []
     assert not any(part in name for name in names(wheel) for part in ("test", "rig/", "__pycache__"))
+
+
+def test_launchers_in_the_wheel_are_executable(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        modes = {one.filename: one.external_attr >> 16 & 0o777 for one in archive.infolist()}
+    assert [modes[f"scmm_oci/data/{name}"] for name in LAUNCHERS] == [0o755, 0o755]
+    assert modes["scmm_oci/data/recorder.x86_64.bpf.o"] == 0o644
 
 
 def test_the_wheel_says_what_it_is(wheel: Path) -> None:
