@@ -359,10 +359,20 @@ static int check_transitions(struct reading *reading, struct bytes section)
 	return 0;
 }
 
-/* What is known of a section by its type: the id of those that have one is looked at where they are. */
-static int has_id(uint32_t type)
+/* Filters and transitions are for an architecture, by its AUDIT_ARCH (linux/audit.h); other sections have the id 0. */
+static int is_id_of(uint32_t type, uint32_t id)
 {
-	return type == SECTION_FILTER || type == SECTION_PERMISSIVE || type == SECTION_TRANSITIONS;
+	static const uint32_t known[] = {
+		0xC000003E, 0x40000003, 0xC00000B7, 0x40000028, 0xC00000F3, 0x80000016, 0x00000016, 0xC0000015,
+	};
+
+	if (type != SECTION_FILTER && type != SECTION_PERMISSIVE && type != SECTION_TRANSITIONS)
+		return !id;
+	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
+		if (id == known[i])
+			return 1;
+	/* x32's, whose calls are in the filter of x86_64. */
+	return type == SECTION_TRANSITIONS && id == 0x4000003E;
 }
 
 static int check_section(struct reading *reading, uint32_t type, uint32_t id, struct bytes section, uint32_t audit,
@@ -408,6 +418,7 @@ static int check_header(struct reading *reading, struct bytes file)
 
 	CHECK(file.size >= 8 && !compare(at, 8, (const unsigned char *)magic, 8), at, "is no compiled policy");
 	CHECK(file.size >= 64, at, "is cut off");
+	CHECK(file.size <= POLICY_MOST, at, "is larger than 64 MiB");
 	CHECK(u16(at + 8) == 2, at + 8, "is of another version; compile the policy again");
 	CHECK(u16(at + 10) == 64, at + 10, "has a header of another size");
 	CHECK(u32(at + 12) >= 1 && u32(at + 12) <= POLICY_SECTIONS, at + 12, "has no sections, or too many");
@@ -423,6 +434,7 @@ int policy_check(struct bytes file, uint32_t audit, struct policy *policy, struc
 	struct reading reading_ = {file.at, wrong}, *reading = &reading_;
 	uint32_t count, filters = 0, twins = 0, type = 0, id = 0, seen = 0;
 	uint32_t ids[POLICY_SECTIONS];
+	uint64_t flags[POLICY_SECTIONS];
 	size_t end;
 
 	*policy = (struct policy){.file = file};
@@ -438,17 +450,21 @@ int policy_check(struct bytes file, uint32_t audit, struct policy *policy, struc
 
 		CHECK(this_type >= SECTION_FILTER && this_type <= SECTION_METADATA, entry, "has a section of unknown type");
 		CHECK(!i || this_type > type || (this_type == type && this_id > id), entry, "sections are not sorted");
-		CHECK(has_id(this_type) || !this_id, entry + 4, "a section has an id that has none");
+		CHECK(is_id_of(this_type, this_id), entry + 4, "a section has an id that none of its type has");
 		CHECK(offset == end && length && length <= file.size - offset, entry + 8, "a section is not where it must be");
 		if (check_section(reading, this_type, this_id, (struct bytes){file.at + offset, (size_t)length}, audit, policy))
 			return -1;
 		end = (size_t)(offset + length);
 		for (; end % 8; end++)
 			CHECK(end < file.size && !file.at[end], file.at + end, "padding is not 0");
-		if (this_type == SECTION_FILTER)
-			ids[filters++] = this_id;
+		/* The first eight bytes of a filter are its flags, and whether they are given. */
+		if (this_type == SECTION_FILTER) {
+			ids[filters] = this_id;
+			flags[filters++] = u64(file.at + offset);
+		}
 		if (this_type == SECTION_PERMISSIVE) {
 			CHECK(twins < filters && ids[twins] == this_id, entry, "a filter and its permissive twin do not belong together");
+			CHECK(flags[twins] == u64(file.at + offset), file.at + offset, "a filter and its permissive twin have other flags");
 			twins++;
 		}
 		type = this_type;
@@ -460,8 +476,6 @@ int policy_check(struct bytes file, uint32_t audit, struct policy *policy, struc
 	CHECK(seen >> SECTION_METADATA & 1, file.at + 12, "has no metadata");
 	CHECK((seen >> SECTION_PATHS & 1) == (seen >> SECTION_PATH_RULES & 1), file.at + 12, "has paths without rules, or rules without paths");
 	CHECK(policy->has_ruleset || !(policy->path_rules.size | policy->port_rules.size), file.at + 12, "has rules without a ruleset");
-	CHECK(policy->filter.flags == policy->permissive.flags && policy->filter.flags_given == policy->permissive.flags_given,
-	      file.at + 12, "a filter and its permissive twin have other flags");
 	if (policy->path_rules.size && check_path_rules(reading, policy))
 		return -1;
 	return policy->port_rules.size ? check_port_rules(reading, policy) : 0;
