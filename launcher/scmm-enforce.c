@@ -15,6 +15,7 @@ static const char USAGE[] =
 	"usage: scmm-enforce -p POLICY [options] -- PROGRAM [ARGUMENTS]\n"
 	"Apply a compiled policy (.scmm-pol), and become the program.\n\n"
 	"  -p, --policy FILE     what scmm-compile -o wrote; belongs to root or to you, and is not writable by others\n"
+	"      --policy-fd N     the same, read from this descriptor from its beginning on; closed afterwards\n"
 	"  -m, --mode MODE       standard: what this kernel has, and what lacks is said\n"
 	"                        strict: all of the policy, or nothing is run\n"
 	"                        seccomp: the filter alone\n"
@@ -31,7 +32,7 @@ struct options {
 	const char *policy;
 	enum mode mode;
 	int check, json, verbose;
-	int status_fd, preserve;
+	int policy_fd, status_fd, preserve;
 	char **program;
 };
 
@@ -111,7 +112,7 @@ static int descriptor_of(const char *option, const char *word, int least)
 
 static struct options read_options(char **argument)
 {
-	struct options options = {.status_fd = -1};
+	struct options options = {.policy_fd = -1, .status_fd = -1};
 
 	if (*argument)
 		argument++;
@@ -132,6 +133,8 @@ static struct options read_options(char **argument)
 			options.policy = value_of(&argument, "-p", word);
 		else if (is_option(word, "--policy"))
 			options.policy = value_of(&argument, "--policy", word);
+		else if (is_option(word, "--policy-fd"))
+			options.policy_fd = descriptor_of("--policy-fd", value_of(&argument, "--policy-fd", word), 3);
 		else if (same(word, "-m"))
 			options.mode = mode_of(value_of(&argument, "-m", word));
 		else if (is_option(word, "--mode"))
@@ -150,8 +153,12 @@ static struct options read_options(char **argument)
 			stop(EXIT_OURS, "unknown option", word, "scmm-enforce --help tells what there is");
 	}
 	options.program = argument;
-	if (!options.policy)
+	if (!options.policy && options.policy_fd < 0)
 		stop(EXIT_OURS, "no policy was given", NULL, "scmm-enforce -p POLICY -- PROGRAM");
+	if (options.policy && options.policy_fd >= 0)
+		stop(EXIT_OURS, "two policies were given", NULL, "either --policy or --policy-fd");
+	if (options.policy_fd >= 0 && options.policy_fd == options.status_fd)
+		stop(EXIT_OURS, "--policy-fd and --status-fd are the same", NULL, NULL);
 	if (!*argument && !options.check)
 		stop(EXIT_OURS, "no program was given", NULL, "scmm-enforce -p POLICY -- PROGRAM");
 	if (options.json && !options.check)
@@ -159,19 +166,28 @@ static struct options read_options(char **argument)
 	return options;
 }
 
-/* The file's bytes in memory of our own, which nobody changes any more. */
-static struct bytes read_policy(const char *name)
+static int open_policy(const char *name)
 {
-	struct file_status status;
-	size_t size, done = 0;
-	unsigned char *bytes, beyond;
-	long fd = SYS4(NR_openat, AT_FDCWD, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0), room;
+	long fd = SYS4(NR_openat, AT_FDCWD, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
 
 	if (fd == -ELOOP)
 		stop(EXIT_OURS, "the policy", name, "is a symbolic link; give the file itself");
 	if (fd < 0)
 		stop_error(EXIT_OURS, "cannot open the policy", name, fd);
-	if (sys_fstat((int)fd, &status) || (status.mode & S_IFMT) != S_IFREG)
+	return (int)fd;
+}
+
+/* The bytes of a file that is open, in memory of our own, which nobody changes any more. */
+static struct bytes read_policy(int fd, const char *name)
+{
+	struct file_status status;
+	size_t size, done = 0;
+	unsigned char *bytes, beyond;
+	long room, error;
+
+	if ((error = SYS3(NR_fcntl, fd, F_GETFD, 0)) < 0)
+		stop_error(EXIT_OURS, "cannot read the policy from", name, error);
+	if (sys_fstat(fd, &status) || (status.mode & S_IFMT) != S_IFREG)
 		stop(EXIT_OURS, "the policy", name, "is no regular file");
 	if (status.uid && status.uid != (uint32_t)SYS0(NR_getuid))
 		stop(EXIT_OURS, "the policy", name, "belongs to another user, who could change it");
@@ -184,10 +200,15 @@ static struct bytes read_policy(const char *name)
 	if (room < 0 && room > -4096)
 		stop_error(EXIT_OURS, "no memory for the policy", name, room);
 	bytes = (unsigned char *)room;
+	/* Whoever handed the descriptor over may have written to it. */
+	if ((error = SYS3(NR_lseek, fd, 0, SEEK_SET)) < 0)
+		stop_error(EXIT_OURS, "cannot read the policy", name, error);
 	while (done < size) {
 		long got = SYS3(NR_read, fd, bytes + done, size - done);
 
-		if (got <= 0)
+		if (got < 0)
+			stop_error(EXIT_OURS, "cannot read the policy", name, got);
+		if (!got)
 			stop(EXIT_OURS, "the policy", name, "became shorter while it was read");
 		done += (size_t)got;
 	}
@@ -197,11 +218,20 @@ static struct bytes read_policy(const char *name)
 	return (struct bytes){bytes, size};
 }
 
-static void check_policy(const char *name, struct policy *policy)
+static void check_policy(const struct options *options, struct policy *policy)
 {
-	struct bytes file = read_policy(name);
+	TEXT(descriptor, 32);
+	const char *name = options->policy;
+	struct bytes file;
 	struct wrong wrong;
 
+	if (!name) {
+		text_string(&descriptor, "descriptor ");
+		text_number(&descriptor, (uint64_t)options->policy_fd);
+		descriptor.at[descriptor.length] = 0;
+		name = descriptor.at;
+	}
+	file = read_policy(options->policy ? open_policy(name) : options->policy_fd, name);
 	if (policy_check(file, MACHINE_AUDIT, policy, &wrong)) {
 		TEXT(why, 256);
 		text_string(&why, wrong.why);
@@ -425,7 +455,7 @@ __attribute__((used)) _Noreturn void launcher(long *stack)
 
 	hold_stdio();
 	options = read_options(arguments);
-	check_policy(options.policy, &policy);
+	check_policy(&options, &policy);
 	who_find(&policy, &who);
 	if (!options.check)
 		enforce(&options, &policy, &who, environment);

@@ -56,6 +56,7 @@ enum {
 #define F_SETFD 2
 #define FD_CLOEXEC 1
 #define CLOSE_RANGE_CLOEXEC 4
+#define SEEK_SET 0
 #define PROT_READ 1
 #define PROT_WRITE 2
 #define MAP_PRIVATE 2
