@@ -14,6 +14,11 @@ long landlock_abi(long *why)
 {
 	long abi = SYS3(NR_landlock_create_ruleset, 0, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
+#ifdef SCMM_TEST_ABI
+	/* Tests only: as an older kernel. */
+	if (abi > SCMM_TEST_ABI)
+		abi = SCMM_TEST_ABI;
+#endif
 	*why = abi < 0 ? abi : 0;
 	return abi < 0 ? 0 : abi;
 }
@@ -35,6 +40,25 @@ static const char *const FS_NAMES[] = {
 static const char *const NET_NAMES[] = {"bind_tcp", "connect_tcp", "bind_udp", "connect_send_udp"};
 static const char *const SCOPE_NAMES[] = {"abstract_unix_socket", "signal"};
 
+#define REFER (1ull << 13)
+
+/* A reason of a layer: "ports: bind_tcp is not restricted". */
+static void say(struct status *status, enum layer layer, enum degree degree, const char *title, const char *name,
+		const char *what, uint32_t since)
+{
+	TEXT(reason, 160);
+
+	text_string(&reason, title);
+	text_string(&reason, ": ");
+	text_string(&reason, name);
+	text_string(&reason, what);
+	if (since) {
+		text_number(&reason, since);
+		text_string(&reason, " on");
+	}
+	status_lower(status, layer, degree, &reason);
+}
+
 /* What the policy handles of a layer and this kernel does not. */
 static void compare_layer(struct status *status, enum layer layer, const char *title, uint64_t asked, uint64_t there,
 			  const char *const *names, uint32_t (*abi_of)(uint64_t))
@@ -42,18 +66,27 @@ static void compare_layer(struct status *status, enum layer layer, const char *t
 	if (!asked)
 		return;
 	status_lower(status, layer, asked & there ? FULLY : NOT_ENFORCED, NULL);
-	for (int bit = 0; asked >> bit; bit++) {
-		if (!((asked & ~there) >> bit & 1))
-			continue;
-		TEXT(reason, 160);
-		text_string(&reason, title);
-		text_string(&reason, ": ");
-		text_string(&reason, names[bit]);
-		text_string(&reason, " is not restricted: it is so from Landlock's ABI ");
-		text_number(&reason, abi_of(1ull << bit));
-		text_string(&reason, " on");
-		status_lower(status, layer, PARTIALLY, &reason);
+	if (!status->abi) {
+		say(status, layer, NOT_ENFORCED, title, "nothing", " is restricted", 0);
+		return;
 	}
+	for (int bit = 0; asked >> bit; bit++)
+		if ((asked & ~there) >> bit & 1)
+			say(status, layer, PARTIALLY, title, names[bit], " is not restricted: it is so from Landlock's ABI ",
+			    abi_of(1ull << bit));
+}
+
+/* Before ABI 2, to link or move from one directory to another is refused to all who are under rules for files, and
+ * cannot be granted. */
+static void compare_refer(struct status *status, const struct policy *policy, uint64_t there)
+{
+	if (!status->abi || !(policy->handled_fs & ~there & REFER))
+		return;
+	for (uint32_t i = 0; i < policy_path_rules(policy); i++)
+		if (policy_path_rule(policy, i).access & REFER) {
+			say(status, LAYER_FILES, PARTIALLY, "files", "refer", " is refused everywhere: it can be granted from Landlock's ABI ", 2);
+			return;
+		}
 }
 
 static uint32_t abi_of_scope(uint64_t mask)
@@ -88,15 +121,15 @@ static int add_ports(const struct policy *policy, int ruleset, uint64_t handled,
 int landlock_prepare(const struct policy *policy, const struct who *who, struct status *status, int check)
 {
 	long why, abi = landlock_abi(&why);
+	uint64_t fs = abi ? fs_of_abi(abi) : 0;
 	struct ruleset_attributes ask = {0};
 	struct grants grants = {.policy = policy, .who = who, .status = status, .ruleset = -1};
-	uint32_t rules = policy_path_rules(policy);
 
 	status->abi = abi;
 	if (!policy->has_ruleset)
 		return -1;
 	if (abi) {
-		ask.handled_access_fs = policy->handled_fs & fs_of_abi(abi);
+		ask.handled_access_fs = policy->handled_fs & fs;
 		ask.handled_access_net = policy->handled_net & net_of_abi(abi);
 		ask.scoped = policy->scoped & (abi >= 6 ? ALL_SCOPES : 0);
 	} else {
@@ -107,7 +140,9 @@ int landlock_prepare(const struct policy *policy, const struct who *who, struct 
 		text_error(&reason, why);
 		status_lower(status, LAYER_FILES, NOT_ASKED, &reason);
 	}
-	compare_layer(status, LAYER_FILES, "files", policy->handled_fs, abi ? fs_of_abi(abi) : 0, FS_NAMES, abi_of_fs);
+	/* Refer is held where anything of files is. */
+	compare_layer(status, LAYER_FILES, "files", policy->handled_fs, policy->handled_fs & fs ? fs | REFER : fs, FS_NAMES, abi_of_fs);
+	compare_refer(status, policy, fs);
 	compare_layer(status, LAYER_PORTS, "ports", policy->handled_net, net_of_abi(abi), NET_NAMES, abi_of_net);
 	compare_layer(status, LAYER_SCOPES, "scopes", policy->scoped, abi >= 6 ? ALL_SCOPES : 0, SCOPE_NAMES, abi_of_scope);
 	if (!(ask.handled_access_fs | ask.handled_access_net | ask.scoped))
@@ -128,7 +163,7 @@ int landlock_prepare(const struct policy *policy, const struct who *who, struct 
 	}
 	if (ask.handled_access_fs && paths_grant(&grants))
 		return -2;
-	if (rules && !grants.rules_used) {
+	if (ask.handled_access_fs && policy_path_rules(policy) && !grants.rules_used) {
 		TEXT(reason, 128);
 		text_string(&reason, "files: none of the policy's paths is here, so the program may use no file at all");
 		status_lower(status, LAYER_FILES, FULLY, &reason);

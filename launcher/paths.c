@@ -1,12 +1,25 @@
 #include "paths.h"
 #include "sys.h"
 
+#if defined(__x86_64__)
+enum { NR_fstatfs = 138 };
+#else
+enum { NR_fstatfs = 44 };
+#endif
+
+/* linux/magic.h */
+#define PROC_SUPER_MAGIC 0x9fa0
+#define SYSFS_MAGIC 0x62656572
+
 /* LANDLOCK_ACCESS_FS_ rights that a file can have which is no directory: execute, write_file, read_file, truncate,
  * ioctl_dev, resolve_unix (security/landlock/fs.c, ACCESS_FILE). */
 #define FILE_RIGHTS (1ull << 0 | 1ull << 1 | 1ull << 2 | 1ull << 14 | 1ull << 15 | 1ull << 16)
 
 /* Links on one path, as the kernel has it (MAXSYMLINKS). */
 enum { MOST_LINKS = 40, PATH_ROOM = 4096, ENTRIES_ROOM = 32768 };
+
+/* Beside the kernel's errors: there is a link which others could change. */
+enum { UNTRUSTED = -5000 };
 
 struct path_beneath {
 	uint64_t allowed_access;
@@ -28,12 +41,29 @@ static void shut(int fd)
 	SYS1(NR_close, fd);
 }
 
+/* The kernel makes the links of sysfs, and these of procfs. Outside of the first user namespace their owner looks like
+ * nobody. Other links of procfs are where processes have them. */
+static int is_of_kernel(int dir, const char *name)
+{
+	/* struct statfs of asm-generic/statfs.h: 120 bytes, the type first. */
+	int64_t status[32];
+
+	if (SYS2(NR_fstatfs, dir, status))
+		return 0;
+	if (status[0] == SYSFS_MAGIC)
+		return 1;
+	return status[0] == PROC_SUPER_MAGIC &&
+	       (same(name, "self") || same(name, "thread-self") || same(name, "mounts") || same(name, "net"));
+}
+
 /* A link that only root or the user could have made, in a directory where only they can: others could send the rule
  * to any file. */
-static int is_trusted(const struct grants *grants, int dir, int link)
+static int is_trusted(const struct grants *grants, int dir, const char *name, int link)
 {
 	struct file_status there, one;
 
+	if (is_of_kernel(dir, name))
+		return 1;
 	if (sys_fstat(dir, &there) || sys_fstat(link, &one))
 		return 0;
 	if ((there.uid && there.uid != grants->euid) || (one.uid && one.uid != grants->euid))
@@ -59,10 +89,14 @@ static int open_name(const struct grants *grants, int dir, const char *name, int
 	}
 	if ((status.mode & S_IFMT) != S_IFLNK)
 		return fd;
-	length = is_trusted(grants, dir, fd) && links < MOST_LINKS ? SYS4(NR_readlinkat, fd, "", target, sizeof(target)) : -ELOOP;
+	length = links == MOST_LINKS                         ? -ELOOP
+		 : !is_trusted(grants, dir, name, fd) ? UNTRUSTED
+						      : SYS4(NR_readlinkat, fd, "", target, sizeof(target));
 	shut(fd);
-	if (length <= 0 || length >= (long)sizeof(target))
-		return -ELOOP;
+	if (length < 0)
+		return (int)length;
+	if (!length || length == (long)sizeof(target))
+		return -ENOENT;
 	target[length] = 0;
 	return open_text(grants, dir, target, links + 1);
 }
@@ -100,6 +134,72 @@ static int open_text(const struct grants *grants, int dir, const char *text, int
 	return here;
 }
 
+/* A component as a policy writes it. */
+static void put_component(struct text *text, const struct component *one)
+{
+	if (one->kind == COMPONENT_HOME) {
+		text_string(text, "${HOME}");
+	} else if (one->kind == COMPONENT_USER) {
+		text_string(text, "/${USER}");
+	} else if (one->kind == COMPONENT_NAME) {
+		text_string(text, "/");
+		text_bytes(text, one->bytes, one->length);
+	} else {
+		text_string(text, "/");
+		for (size_t i = 0; i < one->length; i += one->bytes[i] == 0 ? 1 : one->bytes[i] == 1 ? 2 : 33) {
+			if (one->bytes[i] == 1)
+				text_bytes(text, one->bytes + i + 1, 1);
+			else
+				text_string(text, one->bytes[i] ? "?" : "*");
+		}
+	}
+}
+
+/* Say of the rule at hand why it does not do what it says. Only what is worse than a path that nobody has lowers the
+ * degree: what cannot be reached by the launcher, its program does not reach either. */
+static void say(struct grants *grants, enum degree degree, const char *why, long error)
+{
+	const unsigned char *at = grants->path.components;
+	TEXT(reason, 384);
+	TEXT(name, 160);
+
+	/* Once for each rule: a pattern can meet the same in many places. */
+	if (grants->said)
+		return;
+	grants->said = 1;
+	for (uint32_t i = 0; i < grants->path.count; i++) {
+		struct component one = path_component(at);
+
+		put_component(&name, &one);
+		at = one.next;
+	}
+	if (!grants->path.count)
+		text_string(&name, "/");
+	else if (grants->path.kind == PATH_BENEATH)
+		text_string(&name, "/**");
+	text_string(&reason, "files: ");
+	text_raw(&reason, name.at, name.length);
+	text_string(&reason, name.length == name.room ? "... " : " ");
+	text_string(&reason, why);
+	if (error) {
+		text_string(&reason, ": ");
+		text_error(&reason, error);
+	}
+	status_lower(grants->status, LAYER_FILES, degree, &reason);
+}
+
+/* What could not be opened, and is not merely absent. */
+static void left_out(struct grants *grants, int error)
+{
+	if (error == -ENOENT || error == -ENOTDIR)
+		return;
+	grants->left_out = 1;
+	if (error == UNTRUSTED)
+		say(grants, PARTIALLY, "is left out: it leads over a link which another user could change; name what it leads to", 0);
+	else
+		say(grants, error == -EACCES || error == -ELOOP ? FULLY : PARTIALLY, "is left out, as it cannot be opened", error);
+}
+
 static int grant(struct grants *grants, int fd)
 {
 	struct file_status status;
@@ -108,8 +208,10 @@ static int grant(struct grants *grants, int fd)
 	int is_directory;
 	long error;
 
-	if (sys_fstat(fd, &status))
+	if ((error = sys_fstat(fd, &status))) {
+		left_out(grants, (int)error);
 		return 0;
+	}
 	is_directory = (status.mode & S_IFMT) == S_IFDIR;
 	if ((grants->path.kind == PATH_FILES && is_directory) || (grants->path.kind == PATH_BENEATH && !is_directory))
 		return 0;
@@ -125,47 +227,58 @@ static int grant(struct grants *grants, int fd)
 	error = SYS4(NR_landlock_add_rule, grants->ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
 	if (!error)
 		return 0;
-	TEXT(reason, 128);
-	text_string(&reason, "files: the kernel refuses a rule: ");
-	text_error(&reason, error);
-	status_lower(grants->status, LAYER_FILES, NOT_ENFORCED, &reason);
+	say(grants, NOT_ENFORCED, "is refused as a rule by the kernel", error);
 	return -1;
+}
+
+/* The rights go to the directory that would hold the path, whatever the path was for. */
+static int grant_parent(struct grants *grants, int dir)
+{
+	uint32_t kind = grants->path.kind;
+	int result;
+
+	grants->path.kind = PATH_EXACT;
+	result = grant(grants, dir);
+	grants->path.kind = kind;
+	return result;
 }
 
 /* The last component is not there. `dir` is where it would be, and stays open. */
 static int missing(struct grants *grants, int dir, const char *name)
 {
-	uint32_t kind = grants->path.kind;
-	int fd, made;
+	int fd, result, is_directory = grants->path.kind == PATH_BENEATH;
+	struct file_status status;
 
-	if (grants->rule.on_missing == MISSING_PARENTDIR) {
-		/* The rights go to the directory, whatever the path was for. */
-		int result;
-
-		grants->path.kind = PATH_EXACT;
-		result = grant(grants, dir);
-		grants->path.kind = kind;
-		return result;
-	}
+	if (grants->rule.on_missing == MISSING_PARENTDIR)
+		return grant_parent(grants, dir);
 	if (grants->rule.on_missing == MISSING_SKIP)
 		return 0;
 	if (grants->ruleset < 0) {
 		grants->used = 1;
 		return 0;
 	}
-	if (kind == PATH_BENEATH) {
-		made = (int)SYS3(NR_mkdirat, dir, name, 0777);
-		fd = made < 0 ? made : open_at(dir, name, O_PATH | O_NOFOLLOW | O_DIRECTORY);
+	if (is_directory) {
+		fd = (int)SYS3(NR_mkdirat, dir, name, 0777);
+		if (!fd)
+			fd = open_at(dir, name, O_PATH | O_NOFOLLOW | O_DIRECTORY);
 	} else {
-		fd = made = (int)SYS4(NR_openat, dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666);
+		fd = (int)SYS4(NR_openat, dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666);
 	}
-	if (fd < 0)
+	if (fd < 0) {
+		say(grants, FULLY, "is not there, and cannot be made", fd);
 		return 0;
-	/* The program's own, not ours: else it could not use what was made for it. */
+	}
+	/* The program's own, not ours: else it could not use what was made for it. A directory that is not ours is not
+	 * the one that we have made. */
+	if (sys_fstat(fd, &status) || status.uid != grants->euid) {
+		say(grants, PARTIALLY, "is left out: another user has put something else there", 0);
+		shut(fd);
+		return 0;
+	}
 	SYS5(NR_fchownat, fd, "", grants->who->uid, grants->who->gid, AT_EMPTY_PATH);
-	made = grant(grants, fd);
+	result = grant(grants, fd);
 	shut(fd);
-	return made;
+	return result;
 }
 
 static int walk(struct grants *grants, int dir, const unsigned char *at, uint32_t left);
@@ -173,18 +286,22 @@ static int walk(struct grants *grants, int dir, const unsigned char *at, uint32_
 /* Whatever in a directory the glob matches. */
 static int each_match(struct grants *grants, int dir, const struct component *glob, uint32_t left)
 {
-	int result = 0, list = open_at(dir, ".", O_RDONLY | O_DIRECTORY);
-	long room, got;
+	int result = 0, before = grants->used, list = open_at(dir, ".", O_RDONLY | O_DIRECTORY);
+	long room, got = 0;
 
-	if (list < 0)
+	if (list < 0) {
+		left_out(grants, list);
 		return 0;
+	}
 	room = SYS6(NR_mmap, 0, ENTRIES_ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (room < 0 && room > -4096) {
 		shut(list);
+		left_out(grants, (int)room);
 		return 0;
 	}
 	unsigned char *entries = (unsigned char *)room;
 
+	grants->used = 0;
 	while (!result && (got = SYS3(NR_getdents64, list, entries, ENTRIES_ROOM)) > 0) {
 		/* struct linux_dirent64: u64 ino, u64 off, u16 length, u8 type, name. */
 		for (long i = 0; !result && i < got; i += entries[i + 16] | entries[i + 17] << 8) {
@@ -196,10 +313,17 @@ static int each_match(struct grants *grants, int dir, const struct component *gl
 			fd = open_name(grants, dir, name, 0);
 			if (fd >= 0)
 				result = walk(grants, fd, glob->next, left - 1);
+			else
+				left_out(grants, fd);
 		}
 	}
+	if (got < 0)
+		left_out(grants, (int)got);
 	SYS2(NR_munmap, room, ENTRIES_ROOM);
 	shut(list);
+	if (!result && left == 1 && !grants->used && !grants->left_out && grants->rule.on_missing == MISSING_PARENTDIR)
+		result = grant_parent(grants, dir);
+	grants->used |= before;
 	return result;
 }
 
@@ -208,7 +332,7 @@ static int walk(struct grants *grants, int dir, const unsigned char *at, uint32_
 {
 	int result;
 
-	while (left) {
+	for (; left; left--) {
 		struct component one = path_component(at);
 		char name[256];
 		int next;
@@ -220,33 +344,29 @@ static int walk(struct grants *grants, int dir, const unsigned char *at, uint32_
 		}
 		if (one.kind == COMPONENT_HOME) {
 			next = grants->who->home[0] ? open_text(grants, dir, grants->who->home, 0) : -ENOENT;
-			shut(dir);
-			if (next < 0)
-				return 0;
 		} else {
 			const char *from = one.kind == COMPONENT_USER ? grants->who->user : (const char *)one.bytes;
 			size_t length = one.kind == COMPONENT_USER ? length_of(from) : one.length;
 
-			if (!length) {
-				shut(dir);
-				return 0;
-			}
 			for (size_t i = 0; i < length; i++)
 				name[i] = from[i];
 			name[length] = 0;
-			next = open_name(grants, dir, name, 0);
-			if (next == -ENOENT && left == 1) {
+			next = length ? open_name(grants, dir, name, 0) : -ENOENT;
+			if (next == -ENOENT && length && left == 1) {
 				result = missing(grants, dir, name);
 				shut(dir);
 				return result;
 			}
-			shut(dir);
-			if (next < 0)
-				return 0;
+		}
+		shut(dir);
+		if (next < 0) {
+			left_out(grants, next);
+			if (grants->rule.on_missing != MISSING_SKIP && !grants->left_out)
+				say(grants, FULLY, "is not there, and neither is the directory for it", 0);
+			return 0;
 		}
 		dir = next;
 		at = one.next;
-		left--;
 	}
 	result = grant(grants, dir);
 	shut(dir);
@@ -260,8 +380,12 @@ int paths_grant(struct grants *grants)
 
 		grants->rule = policy_path_rule(grants->policy, i);
 		grants->path = policy_path(grants->policy, grants->rule.path);
-		grants->used = 0;
-		if (root < 0 || walk(grants, root, grants->path.components, grants->path.count))
+		grants->used = grants->said = grants->left_out = 0;
+		if (root < 0) {
+			say(grants, NOT_ENFORCED, "cannot be looked up", root);
+			return -1;
+		}
+		if (walk(grants, root, grants->path.components, grants->path.count))
 			return -1;
 		grants->rules_used += (uint32_t)grants->used;
 	}

@@ -64,7 +64,8 @@ static void each_reason(const struct status *status, struct text *text, const ch
 
 void status_text(const struct status *status, int fd)
 {
-	TEXT(text, 6144);
+	/* Reasons are 20 bytes long at least, and have 16 before each. */
+	TEXT(text, 8192);
 
 	text_string(&text, "scmm-enforce: the policy is ");
 	text_string(&text, status_whole(status) == NOT_ASKED ? "empty: nothing is" : DEGREES[status_whole(status)]);

@@ -56,11 +56,16 @@ static void take_line(struct who *who, const char *line, size_t length)
 	if (uid != who->uid || who->user[0])
 		return;
 	for (size_t i = 0; i < sizes[0]; i++)
-		if (line[starts[0] + i] == '/')
+		if (line[starts[0] + i] == '/' || !line[starts[0] + i])
 			return;
 	for (size_t i = 0; i < sizes[0]; i++)
 		who->user[i] = line[starts[0] + i];
 	who->user[sizes[0]] = 0;
+	/* It becomes a component of paths. */
+	if (same(who->user, ".") || same(who->user, "..")) {
+		who->user[0] = 0;
+		return;
+	}
 	if (sizes[5] && sizes[5] < sizeof(who->home) && line[starts[5]] == '/') {
 		for (size_t i = 0; i < sizes[5]; i++)
 			who->home[i] = line[starts[5] + i];
@@ -146,20 +151,32 @@ static void lacking(struct status *status, uint64_t missing)
 	status_lower(status, LAYER_IDENTITY, PARTIALLY, &reason);
 }
 
+/* Supplementary groups go with the ids: they would be the caller's. */
+static void groups_stay(struct status *status)
+{
+	TEXT(reason, 128);
+
+	text_string(&reason, "identity: supplementary groups stay, as this user cannot drop them");
+	status_lower(status, LAYER_IDENTITY, PARTIALLY, &reason);
+}
+
 void who_check(const struct policy *policy, const struct who *who, struct status *status)
 {
-	uint64_t have = permitted_now(), change = 1ull << 6 | 1ull << 7; /* CAP_SETGID, CAP_SETUID */
+	uint64_t have = permitted_now(), set_gid = 1ull << 6, change = set_gid | 1ull << 7; /* CAP_SETGID, CAP_SETUID */
 
 	if (!policy->given)
 		return;
 	status_lower(status, LAYER_IDENTITY, FULLY, NULL);
-	if (policy->given & (IDENTITY_UID | IDENTITY_GID) && !is_that_already(who) && (have & change) != change)
-		refuse(status, "identity: cannot become another user or group", EPERM);
+	if (policy->given & (IDENTITY_UID | IDENTITY_GID)) {
+		if (!is_that_already(who) && (have & change) != change)
+			refuse(status, "identity: cannot become another user or group", EPERM);
+		else if (!(have & set_gid) && SYS2(NR_getgroups, 0, NULL) > 0)
+			groups_stay(status);
+	}
 	if (policy->given & IDENTITY_CAPABILITIES)
 		lacking(status, policy->capabilities & ~have);
 }
 
-/* Supplementary groups go with the ids: they would be the caller's. */
 static int drop_groups(const struct who *who, struct status *status)
 {
 	long error = SYS2(NR_setgroups, 0, NULL);
@@ -168,12 +185,8 @@ static int drop_groups(const struct who *who, struct status *status)
 		return 0;
 	if (!is_that_already(who))
 		return refuse(status, "identity: supplementary groups cannot be dropped", error);
-	if (SYS2(NR_getgroups, 0, NULL) > 0) {
-		TEXT(reason, 128);
-
-		text_string(&reason, "identity: supplementary groups stay, as this user cannot drop them");
-		status_lower(status, LAYER_IDENTITY, PARTIALLY, &reason);
-	}
+	if (SYS2(NR_getgroups, 0, NULL) > 0)
+		groups_stay(status);
 	return 0;
 }
 
@@ -186,11 +199,11 @@ int who_become(const struct policy *policy, const struct who *who, struct status
 		return 0;
 	status_lower(status, LAYER_IDENTITY, FULLY, NULL);
 	if (policy->given & IDENTITY_CAPABILITIES) {
-		/* From the bounding set too, or a program of root's would get them back by its execve. */
+		/* From the bounding set too, for all that is ever executed. Who lacks CAP_SETPCAP cannot, and loses nothing: with
+		 * no-new-privileges no execve gives more than the process has (cap_bprm_creds_from_file). */
 		for (int i = 0; i <= CAP_LAST; i++)
-			if (!(policy->capabilities >> i & 1) && SYS2(NR_prctl, PR_CAPBSET_READ, i) == 1 &&
-			    (error = SYS2(NR_prctl, PR_CAPBSET_DROP, i)) < 0 && have)
-				return refuse(status, "identity: the bounding set cannot be reduced", error);
+			if (!(policy->capabilities >> i & 1) && SYS2(NR_prctl, PR_CAPBSET_READ, i) == 1)
+				SYS2(NR_prctl, PR_CAPBSET_DROP, i);
 		lacking(status, policy->capabilities & ~have);
 		if (SYS2(NR_prctl, PR_SET_KEEPCAPS, 1) < 0)
 			return refuse(status, "identity: capabilities cannot be kept", EPERM);
