@@ -11,10 +11,12 @@ import click
 from scmm_oci.cli import compile_told, kinds
 from scmm_oci.cli.collection import uncollected
 from scmm_oci.cli.compile_targets import RICH, Container, Source, make
+from scmm_oci.cli.confine import confine
 from scmm_oci.cli.kinds import Kind
 from scmm_oci.cli.options import ARCHES, check_outputs, floor_options
 from scmm_oci.cli.output import data, say, tell
 from scmm_oci.compiled.limits import CANNOT_HOLD
+from scmm_oci.compiled.opinion import libseccomp
 from scmm_oci.errors import BadInput, Failure, Finding, Problem, short, unknown_value
 from scmm_oci.files import atomic_write_all, read_bounded
 from scmm_oci.policy import document
@@ -30,6 +32,8 @@ Examples:
   scmm-compile -i nginx.scmm.yaml -o nginx.scmm-pol --arch x86_64 --arch aarch64"""
 
 _KERNEL = re.compile(r"(\d{1,4})\.(\d{1,4})", re.ASCII)
+# The forms whose filters libseccomp is asked about.
+_COMPARED = frozenset({"scmm-pol", "crun-bpf"})
 # The forms that a container runtime loads.
 _OF_RUNTIME = frozenset({"oci", "docker", "podman", "spo", "crun-bpf"})
 
@@ -112,6 +116,9 @@ def compile(
     check_outputs([source], list(given.values()))
     arches = _arches(machines, wanted)
     container = _container(cap_add, cap_drop, kernel, wanted)
+    if _COMPARED & wanted.keys() and libseccomp.unavailable() is None:
+        libseccomp.version()  # other programs are asked where the library is, which a confined process cannot do
+    confine([source], given.values())
     text = read_bounded(source, document.MAX_BYTES)
     try:
         policy = document.parse(text)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from scmm_oci.cli.confine import confine
 from scmm_oci.cli.inputs import captures_in, policies_in, read_files
 from scmm_oci.cli.output import console, data, plain, say
 from scmm_oci.errors import BadInput, Problem
@@ -43,6 +44,7 @@ def diff(context: click.Context, *, first: str, second: str, new: str, gone: str
     The exit code is 0 if there is nothing, 1 for differences of a kind that is to fail, and 2 for bad input.
     Differences to warn of are told on stderr, and those to ignore not at all.
     """
+    confine([first, second])
     before, after = read_files([first, second])
     if before.is_capture:
         hint = "the other way round, or make a policy of it first: `scmm extract`"

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from scmm_oci.cli.confine import confine
 from scmm_oci.cli.filters import Subject, compiled_filter, read_subject
 from scmm_oci.cli.options import ARCHES, arch_of
 from scmm_oci.cli.output import data, plain, say, tell
@@ -61,6 +62,7 @@ def disasm(*, path: str, arch: str | None, twin: bool, raw: bool, order: ByteOrd
     Jumps name the index of the instruction that they go to. Behind `;` stands which calls come to such a place.
     """
     chosen = arch_of(arch)
+    confine([path])
     if raw:
         if twin:
             raise click.UsageError("a raw filter has no twin: leave out --raw or --permissive")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from scmm_oci.cli.confine import confine
 from scmm_oci.cli.filters import Subject, compiled_filter, read_subject, rule_places
 from scmm_oci.cli.options import ARCHES, arch_of
 from scmm_oci.cli.output import data, plain, tell
@@ -52,6 +53,7 @@ def explain(*, word: str, args: Sequence[str], path: str, arch: str | None, as_j
     The filter is run to find out. The exit code is 0 whatever becomes of the call, and 2 for bad input.
     """
     chosen = arch_of(arch)
+    confine([path])
     subject = read_subject(path)
     asked = question(word, args, chosen or subject.arch)
     tell(subject.findings)

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from scmm_oci.capture.model import Capture
+from scmm_oci.cli.confine import confine
 from scmm_oci.cli.decided import choices_of, command_line, flags_of
 from scmm_oci.cli.decision_options import decision_options
 from scmm_oci.cli.made import in_short, made, patterns_in_short
@@ -110,6 +111,11 @@ def extract(**values: Any) -> None:
     interactive = _is_interactive(values)
     if run.resume and not interactive:
         raise click.UsageError("--resume goes on with an interview, which needs a terminal.")
+    if interactive:
+        # Its libraries load others of the system.
+        from scmm_oci.cli.interview import terminal  # noqa: F401
+    reads = [*run.inputs, *filter(None, [run.update]), *([run.session] if run.resume else [])]
+    confine(reads, [] if values["stats_only"] else [run.output, run.oci, *([run.session] if interactive else [])])
     with _uncollected():
         _extract(run, choices, values, interactive=interactive)
 

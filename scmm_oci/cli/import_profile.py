@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from scmm_oci.cli import kinds
+from scmm_oci.cli.confine import confine
 from scmm_oci.cli.kinds import Kind
 from scmm_oci.cli.options import ARCHES, arch_of, check_outputs
 from scmm_oci.cli.output import data, plain, say, tell
@@ -40,6 +41,7 @@ def import_profile(*, source: str, output: str, name: str | None, arch: str | No
     """
     check_outputs([source], [output])
     machine = arch_of(arch) or from_machine(os.uname().machine)
+    confine([source], [output])
     text = read_bounded(source, MAX_BYTES)
     try:
         profile = rich.parse(text)

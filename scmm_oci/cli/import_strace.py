@@ -16,6 +16,7 @@ from scmm_oci.capture.model import Capture, Phase
 from scmm_oci.capture.strace.importer import Log, import_logs
 from scmm_oci.capture.strace.lexer import lines
 from scmm_oci.capture.strace.paths import too_long
+from scmm_oci.cli.confine import confine
 from scmm_oci.cli.options import check_outputs
 from scmm_oci.cli.output import data, plain, say
 from scmm_oci.errors import BadInput, Failure, Problem, short
@@ -71,6 +72,7 @@ def import_strace(
         raise BadInput([Problem("--cwd", f"{short(cwd)} does not begin with /")])
     if cwd is not None and too_long(cwd):
         raise BadInput([Problem("--cwd", "is longer than a path can be")])
+    confine(inputs, [output])
     capture = _read(inputs, name=name, arch=Arch(arch), cwd=cwd)
     _check(capture)
     capture_file.write(output, capture)

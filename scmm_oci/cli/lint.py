@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from scmm_oci.cli.confine import confine
 from scmm_oci.cli.inputs import policies_in, read_files
 from scmm_oci.cli.output import console, data, plain, say
 from scmm_oci.errors import BadInput, Problem, unknown_value
@@ -49,6 +50,7 @@ def lint(
         return
     if not files:
         raise click.UsageError("Missing argument 'POLICY...'.")
+    confine(files)
     given = read_files(files)
     captures = [one.path for one in given if one.is_capture]
     if captures:

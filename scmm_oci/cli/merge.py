@@ -9,6 +9,7 @@ import click
 
 from scmm_oci.capture import file as capture_file
 from scmm_oci.capture.merge import merge as merge_captures
+from scmm_oci.cli.confine import confine
 from scmm_oci.cli.inputs import Given, captures_in, policies_in, read_files
 from scmm_oci.cli.options import check_outputs
 from scmm_oci.cli.output import data, plain, say, tell
@@ -72,6 +73,7 @@ def merge(
     if not paths:
         raise click.UsageError("Missing argument 'CAPTURE...' or 'POLICY...'; -i gives one as well")
     check_outputs(paths, [output])
+    confine(paths, [output])
     given = read_files(paths)
     captures = [one for one in given if one.is_capture]
     if not captures:

@@ -23,19 +23,23 @@ if TYPE_CHECKING:
 # Hostile captures can hold a million mistakes; nobody reads more than these.
 _MOST_ERRORS = 200
 
+# The click object of a command that is a process of its own (scmm_oci.cli.confine).
+OWN = object()
+
 
 def run(command: click.Command, argv: Sequence[str] | None, *, name: str) -> int:
     """Run a command line to its end and give its exit code.
 
     Args:
-        argv: the arguments without the program's name; None takes the process's.
+        argv: the arguments without the program's name; None takes the process's, which is the command's own then.
         name: the program's name in usage and errors.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 still gets its tables
     try:
-        code = command.main(args=None if argv is None else list(argv), prog_name=name, standalone_mode=False)
+        own, args = (OWN, None) if argv is None else (None, list(argv))
+        code = command.main(args=args, prog_name=name, standalone_mode=False, obj=own)
         if sys.stdout is not None:
             sys.stdout.flush()
         return code if isinstance(code, int) else 0

@@ -9,6 +9,7 @@ import click
 
 from scmm_oci.capture.model import Phase
 from scmm_oci.capture.overview import SECTIONS, overview
+from scmm_oci.cli.confine import confine
 from scmm_oci.cli.inputs import Given, captures_in, read_files
 from scmm_oci.cli.output import data
 from scmm_oci.compiled.polfile.layout import is_compiled
@@ -45,6 +46,7 @@ def show(*, inputs: Sequence[str], phase: str | None, limit: int, as_json: bool,
 
     Of a compiled policy (.scmm-pol) all is shown: filters, Landlock rules, ids, capabilities and transitions.
     """
+    confine(inputs)
     given = _read(inputs)
     if any(is_compiled(one.data) for one in given):
         options = [f"--{section}" for section in SECTIONS if sections[section]]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scmm_oci.cli.confine import confine
 from scmm_oci.cli.filters import read_subject
 from scmm_oci.cli.output import console, data, plain, say, tell
 from scmm_oci.cli.recordings import read_captures
@@ -49,6 +50,7 @@ def verify(context: click.Context, *, path: str, more: Sequence[str], against: S
     """
     if not against:
         raise click.UsageError("Missing option '--against'.")
+    confine([path, *against, *more])
     subject = read_subject(path)
     if subject.profile is not None:
         hint = "make a policy of it first: `scmm import-profile`"
