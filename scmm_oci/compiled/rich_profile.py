@@ -17,7 +17,7 @@ from scmm_oci.errors import Finding
 from scmm_oci.oci import rich
 from scmm_oci.oci.resolve import Engine, unheeded
 from scmm_oci.oci.rich import ArchMapping, RichProfile, RichRule
-from scmm_oci.policy.answers import Answer, expanded_on
+from scmm_oci.policy.answers import Answer, expanded_on, opened
 from scmm_oci.policy.model import Action, Policy, Settings, SyscallRule
 from scmm_oci.tables.floor import Floor
 
@@ -90,7 +90,7 @@ def _in_order(policy: Policy) -> tuple[SyscallRule, ...]:
     own = tuple(rule for rule in policy.syscalls if not rule.is_group)
     if len(own) == len(policy.syscalls):
         return own
-    named = {rule.name for rule in own}
+    named = {rule.name for rule in own} | opened(policy)
     members = (rule for rule in expanded_on(policy.syscalls, policy.settings.architectures) if rule.name not in named)
     return (*own, *members)
 

@@ -109,16 +109,43 @@ def entries(policy: Policy, arch: Arch | None = None) -> dict[str, Entry]:
         expanded_on(rules, (arch,) if arch is not None else policy.settings.architectures), policy.settings
     )
     if arch is None:
-        return found
+        left_out = opened(policy)
+        return {name: entry for name, entry in found.items() if name not in left_out}
     found = {name: _seen(name, entry, policy.settings, arch) for name, entry in found.items()}
     if not multiplexers(arch):
         return found
     members = {**_by_name(_without_number(rules, arch), policy.settings), **found}
     for multiplexer, numbers in multiplexers(arch).items():
         entry = _through(multiplexer, numbers, members, policy.settings)
-        if multiplexer not in found and entry is not None:
+        if (multiplexer not in found or _is_overruled(multiplexer, numbers, rules)) and entry is not None:
             found[multiplexer] = entry
     return found
+
+
+def opened(policy: Policy) -> frozenset[str]:
+    """Multiplexers that only groups let pass, beside rules of its own for a call that goes through one.
+
+    @network-io has socketcall beside socket: a rule for socket would mean nothing there. A profile leaves these out.
+    """
+    rules = applying(policy.syscalls)
+    default = Answer.of(None, policy.settings)
+    return frozenset(
+        multiplexer
+        for arch in policy.settings.architectures
+        for multiplexer, numbers in multiplexers(arch).items()
+        if _is_overruled(multiplexer, numbers, rules)
+        and not any(
+            Answer.of(rule, policy.settings) > default
+            for rule in rules
+            if rule.is_group and any(member.name == multiplexer for member in groups.expand(rule.name))
+        )
+    )
+
+
+def _is_overruled(multiplexer: str, numbers: Mapping[str, int], rules: Sequence[SyscallRule]) -> bool:
+    """Whether there are rules of its own for a call that goes through a multiplexer, and none for that."""
+    own = {rule.name for rule in rules if not rule.is_group}
+    return multiplexer not in own and not own.isdisjoint(numbers)
 
 
 def _by_name(rules: Iterable[SyscallRule], settings: Settings) -> dict[str, Entry]:

@@ -247,3 +247,24 @@ def test_negative_numbers_are_those_of_the_abi():
     moved, findings = retarget(policy(rule, "default_action: allow"), Arch.ARM)
     assert answered(moved, Arch.ARM, "kill", (1 << 32) - 1) != bpf.RET_ALLOW
     assert "calls-left-out" not in {one.code for one in findings}
+
+
+def test_groups_with_a_multiplexer_do_not_open_what_a_rule_closes():
+    """@network-io has socketcall, through which any socket could be made."""
+    both = "architectures: [x86_64, x86]"
+    group = '  - {name: "@network-io", action: allow}\n'
+    given = policy(group + family("allow", "AF_UNIX"), both)
+    denied = returned(Answers(given, Arch.X86_64).of("ptrace", {}))
+    assert answered(given, Arch.X86, "socketcall", 1) == denied
+    assert answered(given, Arch.X86, "socketcall", 3) == bpf.RET_ALLOW
+    assert answered(given, Arch.X86, "socket", 1) == bpf.RET_ALLOW
+    for compiled in (oci_profile(given, FLOOR), to_rich(given, floor=FLOOR)):
+        assert "socketcall" not in {name for rule in compiled.profile.syscalls for name in rule.names}
+        assert of_code(compiled.findings, "arguments-not-held")
+    # Twins: the group alone; a rule for the multiplexer itself; a group that refuses.
+    assert answered(policy(group, both), Arch.X86, "socketcall", 1) == bpf.RET_ALLOW
+    own = policy(group + family("allow", "AF_UNIX") + "  - {name: socketcall, action: allow}\n", both)
+    assert answered(own, Arch.X86, "socketcall", 1) == bpf.RET_ALLOW
+    closed = policy(group.replace("allow", "kill") + family("deny", "AF_UNIX"), f"default_action: allow, {both}")
+    assert answered(closed, Arch.X86, "socketcall", 3) != bpf.RET_ALLOW
+    assert "socketcall" in {name for rule in oci_profile(closed, FLOOR).profile.syscalls for name in rule.names}
