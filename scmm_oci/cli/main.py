@@ -28,6 +28,7 @@ VERBS = {
     "diff": ("scmm_oci.cli.diff", "Tell what one policy does differently from another."),
     "lint": ("scmm_oci.cli.lint", "Find what is dangerous, useless or impossible in policies."),
     "compile": ("scmm_oci.cli.compile", "Make of a policy what runtimes, engines, systemd and launchers take."),
+    "enforce": ("scmm_oci.cli.enforce", "Apply a policy, and become the program."),
     "explain": ("scmm_oci.cli.explain", "Tell what would happen to a system call, and which rule says so."),
     "disasm": ("scmm_oci.cli.disasm", "Print the instructions of filters, with names."),
     "verify": ("scmm_oci.cli.verify", "Prove a policy against captures: what it refuses, what is left over, the cost."),
@@ -67,7 +68,7 @@ def _scmm() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``scmm``; the exit code is 0 done, 1 failed, 2 bad input."""
+    """Run ``scmm``; the exit code is 0 done, 1 failed, 2 bad input, or that of a program that was run."""
     return run(_scmm, argv, name="scmm")
 
 
@@ -129,6 +130,11 @@ def explain(argv: Sequence[str] | None = None) -> int:
 def disasm(argv: Sequence[str] | None = None) -> int:
     """Run ``scmm-disasm``."""
     return _verb("disasm", argv)
+
+
+def enforce(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-enforce``."""
+    return _verb("enforce", argv)
 
 
 def verify(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,1 @@
+"""Enforce policies: what stands before the static launcher (launcher/), which alone applies them."""
