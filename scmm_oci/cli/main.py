@@ -32,6 +32,7 @@ VERBS = {
     "explain": ("scmm_oci.cli.explain", "Tell what would happen to a system call, and which rule says so."),
     "disasm": ("scmm_oci.cli.disasm", "Print the instructions of filters, with names."),
     "verify": ("scmm_oci.cli.verify", "Prove a policy against captures: what it refuses, what is left over, the cost."),
+    "logs": ("scmm_oci.cli.logs", "Tell what was refused to a program or container, and what would allow it."),
 }
 
 
@@ -140,6 +141,11 @@ def enforce(argv: Sequence[str] | None = None) -> int:
 def verify(argv: Sequence[str] | None = None) -> int:
     """Run ``scmm-verify``."""
     return _verb("verify", argv)
+
+
+def logs(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-logs``."""
+    return _verb("logs", argv)
 
 
 def _verb(verb: str, argv: Sequence[str] | None) -> int:

@@ -1,0 +1,1 @@
+"""What the kernel logs as refused: records, their meaning, whose they are, and what a policy would have to say."""
