@@ -5,6 +5,7 @@
 #include "landlock.h"
 #include "policy.h"
 #include "status.h"
+#include "supervise.h"
 #include "sys.h"
 #include "text.h"
 #include "who.h"
@@ -19,8 +20,10 @@ static const char USAGE[] =
 	"  -m, --mode MODE       standard: what this kernel has, and what lacks is said\n"
 	"                        strict: all of the policy, or nothing is run\n"
 	"                        seccomp: the filter alone\n"
+	"                        permissive: nothing; calls that the policy would refuse are told, and done\n"
 	"      --check           tell what would be enforced here, and run nothing; 0 all of it, 1 not all\n"
 	"      --json            with --check: as JSON\n"
+	"      --report FILE     with permissive: tell them there instead of on standard error; what was there is lost\n"
 	"      --status-fd N     write what is enforced as JSON to this descriptor\n"
 	"      --preserve-fds N  leave N descriptors from 3 on open; all others but stdio are closed\n"
 	"  -v, --verbose         say what is enforced even if it is all\n"
@@ -29,7 +32,7 @@ static const char USAGE[] =
 	"Example:\n  scmm-enforce -p nginx.scmm-pol -- nginx -g 'daemon off;'\n";
 
 struct options {
-	const char *policy;
+	const char *policy, *report;
 	enum mode mode;
 	int check, json, verbose;
 	int policy_fd, status_fd, preserve;
@@ -98,7 +101,9 @@ static enum mode mode_of(const char *word)
 		return MODE_STRICT;
 	if (same(word, "seccomp"))
 		return MODE_SECCOMP;
-	stop(EXIT_OURS, "unknown mode", word, "known: standard, strict, seccomp");
+	if (same(word, "permissive"))
+		return MODE_PERMISSIVE;
+	stop(EXIT_OURS, "unknown mode", word, "known: standard, strict, seccomp, permissive");
 }
 
 static int descriptor_of(const char *option, const char *word, int least)
@@ -139,6 +144,8 @@ static struct options read_options(char **argument)
 			options.mode = mode_of(value_of(&argument, "-m", word));
 		else if (is_option(word, "--mode"))
 			options.mode = mode_of(value_of(&argument, "--mode", word));
+		else if (is_option(word, "--report"))
+			options.report = value_of(&argument, "--report", word);
 		else if (is_option(word, "--status-fd"))
 			options.status_fd = descriptor_of("--status-fd", value_of(&argument, "--status-fd", word), 1);
 		else if (is_option(word, "--preserve-fds"))
@@ -163,6 +170,8 @@ static struct options read_options(char **argument)
 		stop(EXIT_OURS, "no program was given", NULL, "scmm-enforce -p POLICY -- PROGRAM");
 	if (options.json && !options.check)
 		stop(EXIT_OURS, "--json goes with --check", NULL, "--status-fd has the same as JSON");
+	if (options.report && (options.check || options.mode != MODE_PERMISSIVE))
+		stop(EXIT_OURS, "--report goes with --mode permissive", NULL, "the other modes refuse, and the kernel's log has that");
 	return options;
 }
 
@@ -270,9 +279,13 @@ static void assess(const struct options *options, const struct policy *policy, c
 	long why;
 
 	status_begin(status, options->mode);
+	status->abi = landlock_abi(&why);
+	if (options->mode == MODE_PERMISSIVE) {
+		permissive_assess(policy, status);
+		return;
+	}
 	if (policy->filter.count)
 		status_lower(status, LAYER_CALLS, FULLY, NULL);
-	status->abi = landlock_abi(&why);
 	if (options->mode == MODE_SECCOMP)
 		return;
 	landlock_prepare(policy, who, status, 1);
@@ -385,6 +398,81 @@ static long execute(char **program, char **environment)
 	return error;
 }
 
+static _Noreturn void not_executed(const char *program, long error)
+{
+	const char *why = error == -ENOENT ? "its interpreter or loader is not there"
+			: error == -EACCES ? "it is not executable, or the policy does not let it be executed"
+					   : NULL;
+
+	if (why)
+		stop(error == -ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, "cannot execute", program, why);
+	stop_error(EXIT_NOT_EXECUTABLE, "cannot execute", program, error);
+}
+
+static void tell_status(const struct options *options, const struct status *status)
+{
+	if (options->verbose || (status_whole(status) != FULLY && status_whole(status) != NOT_ASKED))
+		status_text(status, 2);
+	if (options->status_fd >= 0)
+		status_json(status, options->status_fd);
+}
+
+static int open_report(const char *name)
+{
+	struct file_status status;
+	long fd;
+
+	if (!name)
+		return 2;
+	fd = SYS4(NR_openat, AT_FDCWD, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	if (fd == -ELOOP)
+		stop(EXIT_OURS, "the report", name, "is a symbolic link; give the file itself");
+	if (fd < 0)
+		stop_error(EXIT_OURS, "cannot open the report", name, fd);
+	if (sys_fstat((int)fd, &status) || (status.mode & S_IFMT) != S_IFREG)
+		stop(EXIT_OURS, "the report", name, "is no regular file");
+	if (SYS2(NR_ftruncate, fd, 0) < 0)
+		stop(EXIT_OURS, "the report", name, "cannot be emptied");
+	return (int)fd;
+}
+
+/* Permissive mode: the program in a child of ours, or at least its violations in the kernel's log. */
+static _Noreturn void permit(const struct options *options, const struct policy *policy, const struct who *who, char **environment)
+{
+	struct supervision job = {.policy = policy, .execute = execute, .program = options->program, .environment = environment};
+	struct status status;
+	long error;
+
+	find_program(*options->program, environment);
+	assess(options, policy, who, &status);
+	job.report = open_report(options->report);
+	close_all_but(options);
+	if (policy->permissive.count && (error = supervise_begin(&job)) == 0) {
+		tell_status(options, &status);
+		error = supervise_run(&job);
+		if (error >= 0)
+			supervise_end(error);
+		not_executed(*options->program, error);
+	}
+	if (policy->permissive.count) {
+		TEXT(reason, 192);
+		text_string(&reason, "calls: violations are in the kernel's log only (dmesg, audit), as the kernel gives no listener: ");
+		text_error(&reason, error);
+		if (job.report != 2) {
+			TEXT(line, 256);
+			text_string(&line, "scmm-enforce: ");
+			text_raw(&line, reason.at, reason.length);
+			text_string(&line, "\n");
+			text_write(&line, job.report);
+		}
+		status_lower(&status, LAYER_CALLS, NOT_ENFORCED, &reason);
+	}
+	tell_status(options, &status);
+	if (policy->permissive.count && (error = permissive_load(policy)) < 0)
+		stop_error(EXIT_OURS, "the kernel refuses the permissive filter", NULL, error);
+	not_executed(*options->program, execute(options->program, environment));
+}
+
 static _Noreturn void enforce(const struct options *options, const struct policy *policy, const struct who *who, char **environment)
 {
 	struct status status;
@@ -423,24 +511,14 @@ static _Noreturn void enforce(const struct options *options, const struct policy
 		status_text(&status, 2);
 		stop(EXIT_OURS, "not all of the policy can be enforced here, and the mode is strict: nothing is run", NULL, NULL);
 	}
-	if (options->verbose || (status_whole(&status) != FULLY && status_whole(&status) != NOT_ASKED))
-		status_text(&status, 2);
-	if (options->status_fd >= 0)
-		status_json(&status, options->status_fd);
+	tell_status(options, &status);
 	close_all_but(options);
 	if (policy->filter.count && (error = load_filter(&policy->filter)) < 0)
 		stop_error(EXIT_OURS, "the kernel refuses the filter", NULL, error);
 	error = execute(options->program, environment);
 	/* The filter decides whether there is anything left to say. */
-	if (may(&policy->filter, NR_write, 2)) {
-		const char *why = error == -ENOENT ? "its interpreter or loader is not there"
-				: error == -EACCES ? "it is not executable, or the policy does not let it be executed"
-						   : NULL;
-
-		if (why)
-			stop(error == -ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, "cannot execute", *options->program, why);
-		stop_error(EXIT_NOT_EXECUTABLE, "cannot execute", *options->program, error);
-	}
+	if (may(&policy->filter, NR_write, 2))
+		not_executed(*options->program, error);
 	sys_exit(error == -ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
 }
 
@@ -457,6 +535,8 @@ __attribute__((used)) _Noreturn void launcher(long *stack)
 	options = read_options(arguments);
 	check_policy(&options, &policy);
 	who_find(&policy, &who);
+	if (!options.check && options.mode == MODE_PERMISSIVE)
+		permit(&options, &policy, &who, environment);
 	if (!options.check)
 		enforce(&options, &policy, &who, environment);
 	assess(&options, &policy, &who, &status);

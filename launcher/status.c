@@ -2,7 +2,7 @@
 
 static const char *const LAYER_NAMES[LAYERS] = {"calls", "files", "ports", "scopes", "identity"};
 static const char *const DEGREES[] = {"not asked", "fully", "partially", "not"};
-static const char *const MODES[] = {"standard", "strict", "seccomp"};
+static const char *const MODES[] = {"standard", "strict", "seccomp", "permissive"};
 
 void status_begin(struct status *status, enum mode mode)
 {

@@ -3,7 +3,7 @@
 
 #include "text.h"
 
-enum mode { MODE_STANDARD, MODE_STRICT, MODE_SECCOMP };
+enum mode { MODE_STANDARD, MODE_STRICT, MODE_SECCOMP, MODE_PERMISSIVE };
 enum layer { LAYER_CALLS, LAYER_FILES, LAYER_PORTS, LAYER_SCOPES, LAYER_IDENTITY, LAYERS };
 /* Ordered: the worse of two is what holds. */
 enum degree { NOT_ASKED, FULLY, PARTIALLY, NOT_ENFORCED };

@@ -16,6 +16,9 @@ enum {
 	NR_prctl = 157, NR_getdents64 = 217, NR_exit_group = 231, NR_openat = 257, NR_mkdirat = 258, NR_fchownat = 260,
 	NR_readlinkat = 267, NR_faccessat = 269, NR_seccomp = 317, NR_close_range = 436, NR_faccessat2 = 439,
 	NR_landlock_create_ruleset = 444, NR_landlock_add_rule = 445, NR_landlock_restrict_self = 446,
+	/* To supervise. */
+	NR_rt_sigaction = 13, NR_rt_sigprocmask = 14, NR_ioctl = 16, NR_clone = 56, NR_wait4 = 61, NR_kill = 62, NR_getppid = 110,
+	NR_ftruncate = 77, NR_ppoll = 271, NR_unshare = 272, NR_signalfd4 = 289, NR_prlimit64 = 302, NR_process_vm_readv = 310,
 };
 #define O_DIRECTORY 0200000
 #define O_NOFOLLOW 0400000
@@ -29,6 +32,9 @@ enum {
 	NR_getgroups = 158, NR_setgroups = 159, NR_umask = 166, NR_prctl = 167, NR_getpid = 172, NR_getuid = 174, NR_getgid = 176,
 	NR_munmap = 215, NR_execve = 221, NR_mmap = 222, NR_seccomp = 277, NR_close_range = 436, NR_faccessat2 = 439,
 	NR_landlock_create_ruleset = 444, NR_landlock_add_rule = 445, NR_landlock_restrict_self = 446,
+	/* To supervise. */
+	NR_ioctl = 29, NR_ftruncate = 46, NR_ppoll = 73, NR_signalfd4 = 74, NR_unshare = 97, NR_kill = 129, NR_rt_sigaction = 134,
+	NR_rt_sigprocmask = 135, NR_getppid = 173, NR_clone = 220, NR_wait4 = 260, NR_prlimit64 = 261, NR_process_vm_readv = 270,
 };
 #define O_DIRECTORY 040000
 #define O_NOFOLLOW 0100000
@@ -59,11 +65,13 @@ enum {
 #define SEEK_SET 0
 #define PROT_READ 1
 #define PROT_WRITE 2
+#define MAP_SHARED 1
 #define MAP_PRIVATE 2
 #define MAP_ANONYMOUS 0x20
 
 #define EPERM 1
 #define ENOENT 2
+#define ECHILD 10
 #define EACCES 13
 #define EEXIST 17
 #define ENOTDIR 20
