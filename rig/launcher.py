@@ -1,31 +1,23 @@
-"""The static launcher, compiled from launcher/ of this checkout for tests, benchmarks and examples."""
+"""The static launcher, compiled from this checkout for tests, benchmarks and examples, as it goes into the wheel."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from rig.process import missing_programs, run
+from hatch_build import compile_launcher
+from rig.process import missing_programs
 
-SOURCES = Path(__file__).resolve().parent.parent / "launcher"
-#: Without a C library, so that the clang that BPF needs is enough.
-_FLAGS = (
-    *("-std=c11", "-ffreestanding", "-fno-builtin", "-nostdlib", "-static", "-fuse-ld=lld", "-Os", "-Wall", "-Wextra"),
-    *("-Werror", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-pic", "-ffunction-sections"),
-    *("-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,--gc-sections"),
-)
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def unavailable() -> str | None:
     """Why the launcher cannot be compiled here, or None."""
-    return missing_programs("clang", "ld.lld")
+    return missing_programs("clang")
 
 
-def build(directory: Path, machine: str = "") -> Path:
-    """scmm-enforce for `machine` (default: this one), compiled into a directory. Raises RigError."""
-    machine = machine or os.uname().machine
+def build(directory: Path) -> Path:
+    """scmm-enforce for this machine, compiled into a directory. Raises CalledProcessError after clang has spoken."""
     target = directory / "scmm-enforce"
-    sources = sorted([*SOURCES.glob("*.c"), *SOURCES.glob("*.S")])
-    run(["clang", "-target", f"{machine}-linux-gnu", *_FLAGS, "-o", target, *sources], timeout=120)
-    target.chmod(0o755)
+    compile_launcher(ROOT, os.uname().machine, target)
     return target
