@@ -194,8 +194,8 @@ static struct bytes read_policy(int fd, const char *name)
 	unsigned char *bytes, beyond;
 	long room, error;
 
-	if ((error = SYS3(NR_fcntl, fd, F_GETFD, 0)) < 0)
-		stop_error(EXIT_OURS, "cannot read the policy from", name, error);
+	if (SYS3(NR_fcntl, fd, F_GETFD, 0) < 0)
+		stop(EXIT_OURS, "the policy", name, "is not open");
 	if (sys_fstat(fd, &status) || (status.mode & S_IFMT) != S_IFREG)
 		stop(EXIT_OURS, "the policy", name, "is no regular file");
 	if (status.uid && status.uid != (uint32_t)SYS0(NR_getuid))
