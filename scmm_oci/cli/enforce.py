@@ -92,6 +92,9 @@ class _Becomes(click.Command):
 )
 @click.option("--check", is_flag=True, help="Tell what would be enforced here, and run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --check: as JSON on stdout.")
+@click.option(
+    "--report", metavar="FILE", help="With --mode permissive: tell there what would be refused, not on stderr."
+)
 @click.option("--status-fd", metavar="N", help="Write what is enforced to this descriptor, as JSON.")
 @click.option(
     "--preserve-fds", metavar="N", help="Leave N descriptors from 3 on open; all others but stdio are closed."
@@ -112,6 +115,7 @@ def enforce(
     mode: str,
     check: bool,
     as_json: bool,
+    report: str | None,
     status_fd: str | None,
     preserve_fds: str | None,
     verbose: bool,
@@ -147,6 +151,14 @@ def enforce(
         ),
     )
     found = _usage(program, path, given, mode=mode, check=check, as_json=as_json, arch=arch)
+    if report is not None and mode in _MODES and (check or mode != "permissive"):
+        found.append(
+            Problem(
+                "--report",
+                "goes with --mode permissive and a program",
+                "in other modes, refusals are in the kernel's log",
+            )
+        )
     found += _descriptors(status_fd, preserve_fds)
     made: tuple[bytes | None, list[Finding]] = (None, [])
     own = from_machine(machine)
@@ -160,7 +172,7 @@ def enforce(
     words = [f"--mode={mode}"]
     if data is None:
         words.append(f"--policy={path}")
-    for option, value in (("--status-fd", status_fd), ("--preserve-fds", preserve_fds)):
+    for option, value in (("--report", report), ("--status-fd", status_fd), ("--preserve-fds", preserve_fds)):
         words += [f"{option}={value}"] if value is not None else []
     flags = (("--check", check), ("--json", as_json), ("--verbose", verbose))
     words += [option for option, wanted in flags if wanted]

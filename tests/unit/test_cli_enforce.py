@@ -181,6 +181,15 @@ def test_closed_streams(place):
     assert "scmm-pol" not in done.stdout
 
 
+def test_permissive(place):
+    """Nothing is refused, and the report says what would be."""
+    words = ["-p", "web.scmm.yaml", "--mode", "permissive", "--report", "report"]
+    assert mkdir(place, *words) == (0, True)
+    assert "mkdir" in (place / "report").read_text()
+    assert mkdir(place, *words, "--allow", MKDIR) == (0, True)
+    assert "mkdir" not in (place / "report").read_text()
+
+
 def test_check(place):
     done = run("-p", "web.scmm.yaml", "--check", "--json")
     assert done.returncode == 0
@@ -286,6 +295,8 @@ def test_everything_wrong_is_told_at_once(refused, place):
         (["-p", "web.scmm.yaml", "--status-fd", "99999999999"], "--status-fd: '99999999999' is not a descriptor"),
         (["-p", "web.scmm.yaml", "--preserve-fds", "٣"], "--preserve-fds: '٣' is not a number of descriptors"),
         (["-p", "web.scmm.yaml", "--nothing"], "No such option '--nothing'"),
+        (["-p", "web.scmm.yaml", "--report", "x"], "--report: goes with --mode permissive"),
+        (["-p", "web.scmm.yaml", "-m", "permissive", "--check", "--report", "x"], "--report: goes with --mode permiss"),
         (["-p", "absent"], "absent: cannot be read: No such file or directory"),
         (["-p", ""], "cannot be read"),
     ],
