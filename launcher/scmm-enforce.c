@@ -449,6 +449,9 @@ static _Noreturn void permit(const struct options *options, const struct policy 
 	close_all_but(options);
 	if (policy->permissive.count && (error = supervise_begin(&job)) == 0) {
 		tell_status(options, &status);
+		/* Whoever reads it is to see its end. */
+		if (options->status_fd > 2)
+			SYS1(NR_close, options->status_fd);
 		error = supervise_run(&job);
 		if (error >= 0)
 			supervise_end(error);
