@@ -52,7 +52,7 @@ class Shown:
         if self._subject is not None and self._subject.policy is not None:
             rows = [row.example for row in summary.rows]
             advice = advise(rows, self._subject.policy, given=self._subject.given)
-        findings = [*self._settings(), *_losses(reading, self._asked)]
+        findings = [*self._settings(), *_losses(reading, self._asked, this_host=self._this_host)]
         if self._as_json:
             self._json(summary, reading, advice, findings, follow=follow)
             return
@@ -202,17 +202,19 @@ class Shown:
         return found
 
 
-def _losses(reading: Reading, asked: Asked) -> list[Finding]:
+def _losses(reading: Reading, asked: Asked, *, this_host: bool) -> list[Finding]:
     found = []
     lost = reading.lost
     if reading.unknown:
         message = f"{reading.unknown} are of processes that have ended, and nothing says whose they were"
-        found.append(Finding("unknown-processes", message, "--comm and --exe find by name; --follow sees them live"))
+        hint = "--comm and --exe find by name" + ("; --follow sees them live" if this_host else "")
+        found.append(Finding("unknown-processes", message, hint))
     if reading.events.missing or lost.suppressed:
         message = f"{reading.events.missing} audit events between these are not in the log, whoever's they were"
         if lost.suppressed:
             message += f"; the kernel kept {lost.suppressed} messages to itself, as there were too many at once"
         hint = "--follow gets all of them as root; or sysctl kernel.printk_ratelimit=0 for a while, or run auditd"
+        hint = hint if this_host else ""
         found.append(Finding("lost", message, hint))
     if lost.before and asked.since < lost.begins:
         message = f"the kernel's log begins at {moment(lost.begins)}; {lost.before} messages before that are gone"

@@ -41,7 +41,8 @@ class Call:
         arch: its ABI; None if it is none of ours, then `audit` has its number.
         nr: as the filter saw it: of x32 with its bit.
         name: None where the ABI has no such call.
-        code: what the filter returned.
+        code: what the filter returned, without its lower half (seccomp_log of the kernel's kernel/seccomp.c): a record
+            does not have the errno.
         sig: the number of the signal that came of it; 0 for none.
         ip: the address of the instruction.
     """
@@ -64,8 +65,8 @@ class Call:
 
     @property
     def action(self) -> str:
-        """What the filter returned, in words: ``ERRNO(1 EPERM)``, ``KILL_PROCESS``."""
-        return returned(self.code)
+        """What the filter returned, in words: ``ERRNO``, ``KILL_PROCESS``."""
+        return returned(self.code).removesuffix("(0)")
 
     @property
     def signal(self) -> str | None:

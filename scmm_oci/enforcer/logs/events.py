@@ -14,8 +14,9 @@ from scmm_oci.enforcer.logs.records import Record
 _Key = TypeVar("_Key")
 
 _MOST_REMEMBERED = 1 << 16
-# Events may overtake one another a little; one so far back is of another boot.
-_ANOTHER_BOOT = 1 << 16
+# Events may overtake one another a little; one far behind, or with a smaller number much later, is of another boot.
+_FAR = 1 << 16
+_LATER_MS = 60_000
 
 
 class Events:
@@ -31,6 +32,7 @@ class Events:
         self._serials: OrderedDict[int, None] = OrderedDict()
         self._low: int | None = None
         self._high = 0
+        self._high_at = 0
         self._here = 0
         self._before = 0
 
@@ -42,7 +44,7 @@ class Events:
             return False
         _remember(self._recent, key)
         self.read += 1
-        self._count(record.serial)
+        self._count(record.serial, record.at)
         return True
 
     @property
@@ -50,17 +52,21 @@ class Events:
         """How many events between the first and the last were not read, whoever's they were."""
         return self._before + (0 if self._low is None else self._high - self._low + 1 - self._here)
 
-    def _count(self, serial: int) -> None:
-        if self._low is None or serial < self._high - _ANOTHER_BOOT:
+    def _count(self, serial: int, at: int) -> None:
+        anew = serial < self._high - _FAR or (serial < self._high and at > self._high_at + _LATER_MS)
+        if self._low is None or anew:
             self._before = self.missing
             self._serials.clear()
             self._low = self._high = serial
+            self._high_at = at
             self._here = 0
         if serial in self._serials:
             return
         _remember(self._serials, serial)
         self._here += 1
-        self._low, self._high = min(self._low, serial), max(self._high, serial)
+        self._low = min(self._low, serial)
+        if serial > self._high:
+            self._high, self._high_at = serial, at
 
 
 def _remember(known: OrderedDict[_Key, None], key: _Key) -> None:

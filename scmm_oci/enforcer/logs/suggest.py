@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from scmm_oci.compiled.bpf import RET_ALLOW
+from scmm_oci.compiled.bpf import RET_ACTION_FULL, RET_ALLOW
 from scmm_oci.compiled.explain import Explanation, of_a_policy
 from scmm_oci.compiled.question import Question
 from scmm_oci.compiled.rule_words import described, verdict
@@ -131,8 +131,10 @@ def _call(denials: Sequence[Call], policy: Policy, given: Policy) -> Advice:
         notes.append(f"all that the policy allows is then allowed to programs of {arch} too")
     now = of_a_policy(policy, asked)
     said = {outcome.value for outcome in now.outcomes}
-    if not {denial.code for denial in denials} & said:
-        answers = " or ".join(verdict(value) for value in sorted(said))
+    answers = " or ".join(verdict(value) for value in sorted(said))
+    if {denial.code & RET_ACTION_FULL for denial in denials} & {value & RET_ACTION_FULL for value in said}:
+        notes.insert(0, f"by this policy it {answers}")
+    else:
         notes.insert(0, f"by this policy it {answers}: another filter was at work, or an older policy")
     if said == {RET_ALLOW}:
         return Advice(what, notes=tuple(notes))
