@@ -174,7 +174,7 @@ def test_descriptors(place, preserved, left):
 
 def test_closed_streams(place):
     """The policy does not come to be a standard stream."""
-    script = f"{' '.join(COMMAND)} -p web.scmm.yaml -- ls -l /proc/self/fd/ <&- 2>&1"
+    script = f"{' '.join(COMMAND)} -p web.scmm.yaml -- ls -l /proc/self/fd/ <&- 2>&-"
     done = run("-c", script, command=["sh"])
     assert done.returncode == 0, done.stdout
     assert "memfd" not in done.stdout
