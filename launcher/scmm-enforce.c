@@ -281,7 +281,7 @@ static void assess(const struct options *options, const struct policy *policy, c
 	status_begin(status, options->mode);
 	status->abi = landlock_abi(&why);
 	if (options->mode == MODE_PERMISSIVE) {
-		permissive_assess(policy, status);
+		permissive_assess(policy, 0, status);
 		return;
 	}
 	if (policy->filter.count)
@@ -437,41 +437,37 @@ static int open_report(const char *name)
 }
 
 /* Permissive mode: the program in a child of ours, or at least its violations in the kernel's log. */
-static _Noreturn void permit(const struct options *options, const struct policy *policy, const struct who *who, char **environment)
+static _Noreturn void permit(const struct options *options, const struct policy *policy, char **environment)
 {
 	struct supervision job = {.policy = policy, .execute = execute, .program = options->program, .environment = environment};
 	struct status status;
 	long error;
 
 	find_program(*options->program, environment);
-	assess(options, policy, who, &status);
+	status_begin(&status, options->mode);
+	status.abi = landlock_abi(&error);
 	job.report = open_report(options->report);
 	close_all_but(options);
-	if (policy->permissive.count && (error = supervise_begin(&job)) == 0) {
-		tell_status(options, &status);
-		/* Whoever reads it is to see its end. */
-		if (options->status_fd > 2)
-			SYS1(NR_close, options->status_fd);
+	error = policy->permissive.count ? supervise_begin(&job) : 0;
+	permissive_assess(policy, error, &status);
+	tell_status(options, &status);
+	/* Whoever reads it is to see its end. */
+	if (options->status_fd > 2)
+		SYS1(NR_close, options->status_fd);
+	if (policy->permissive.count && !error) {
 		error = supervise_run(&job);
 		if (error >= 0)
 			supervise_end(error);
 		not_executed(*options->program, error);
 	}
-	if (policy->permissive.count) {
-		TEXT(reason, 192);
-		text_string(&reason, "calls: violations are in the kernel's log only (dmesg, audit), as the kernel gives no listener: ");
-		text_error(&reason, error);
-		if (job.report != 2) {
-			TEXT(line, 256);
-			text_string(&line, "scmm-enforce: ");
-			text_raw(&line, reason.at, reason.length);
-			text_string(&line, "\n");
-			text_write(&line, job.report);
-		}
-		status_lower(&status, LAYER_CALLS, NOT_ENFORCED, &reason);
+	if (error && job.report != 2) {
+		TEXT(line, 256);
+		text_string(&line, "scmm-enforce: ");
+		permissive_words(&line, error);
+		text_string(&line, "\n");
+		text_write(&line, job.report);
 	}
-	tell_status(options, &status);
-	if (policy->permissive.count && (error = permissive_load(policy)) < 0)
+	if (error && (error = permissive_load(policy)) < 0)
 		stop_error(EXIT_OURS, "the kernel refuses the permissive filter", NULL, error);
 	not_executed(*options->program, execute(options->program, environment));
 }
@@ -539,7 +535,7 @@ __attribute__((used)) _Noreturn void launcher(long *stack)
 	check_policy(&options, &policy);
 	who_find(&policy, &who);
 	if (!options.check && options.mode == MODE_PERMISSIVE)
-		permit(&options, &policy, &who, environment);
+		permit(&options, &policy, environment);
 	if (!options.check)
 		enforce(&options, &policy, &who, environment);
 	assess(&options, &policy, &who, &status);

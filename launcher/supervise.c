@@ -124,6 +124,19 @@ long permissive_load(const struct policy *policy)
 	return error < 0 ? error : load_twin(policy, RET_LOG | 1, policy->permissive.flags & ~(FLAG_TSYNC | FLAG_WAIT_KILLABLE));
 }
 
+void permissive_words(struct text *text, long no_listener)
+{
+	if (!no_listener) {
+		text_string(text, "calls: what the policy would refuse is told, and done");
+		return;
+	}
+	text_string(text, "calls: violations are in the kernel's log only (dmesg, audit), as no listener can be had: ");
+	if (no_listener == -EBUSY)
+		text_string(text, "there is one already");
+	else
+		text_error(text, no_listener);
+}
+
 static void say(struct status *status, enum layer layer, const char *why)
 {
 	TEXT(reason, 192);
@@ -132,10 +145,13 @@ static void say(struct status *status, enum layer layer, const char *why)
 	status_lower(status, layer, NOT_ENFORCED, &reason);
 }
 
-void permissive_assess(const struct policy *policy, struct status *status)
+void permissive_assess(const struct policy *policy, long no_listener, struct status *status)
 {
+	TEXT(reason, 192);
+
 	if (policy->permissive.count) {
-		say(status, LAYER_CALLS, "calls: what the policy would refuse is told, and done");
+		permissive_words(&reason, no_listener);
+		status_lower(status, LAYER_CALLS, NOT_ENFORCED, &reason);
 		if (needs_no_new_privileges())
 			say(status, LAYER_CALLS, "calls: programs gain no rights by their files, as only root may watch them then");
 	}

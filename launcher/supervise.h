@@ -19,8 +19,10 @@ struct supervision {
 	struct shared *shared;
 };
 
-/* What permissive mode comes to here: nothing is enforced. */
-void permissive_assess(const struct policy *policy, struct status *status);
+/* What permissive mode comes to: nothing is enforced. `no_listener` is the error why there is none, or 0. */
+void permissive_assess(const struct policy *policy, long no_listener, struct status *status);
+/* The same of calls alone. */
+void permissive_words(struct text *text, long no_listener);
 /* Start the program in a child. 0, or the error why there can be no listener: nothing has been run then. */
 long supervise_begin(struct supervision *job);
 /* Let every call go on and tell about it, until the last process is gone. The program's status as wait4(2) has it; if it

@@ -73,6 +73,7 @@ enum {
 #define ENOENT 2
 #define ECHILD 10
 #define EACCES 13
+#define EBUSY 16
 #define EEXIST 17
 #define ENOTDIR 20
 #define EINVAL 22
