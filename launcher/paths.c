@@ -7,6 +7,8 @@ enum { NR_fstatfs = 138 };
 enum { NR_fstatfs = 44 };
 #endif
 
+/* asm-generic/fcntl.h, linux/fcntl.h */
+#define F_DUPFD_CLOEXEC 1030
 /* linux/magic.h */
 #define PROC_SUPER_MAGIC 0x9fa0
 #define SYSFS_MAGIC 0x62656572
@@ -20,6 +22,8 @@ enum { MOST_LINKS = 40, PATH_ROOM = 4096, ENTRIES_ROOM = 32768 };
 
 /* Beside the kernel's errors: there is a link which others could change. */
 enum { UNTRUSTED = -5000 };
+
+int memcmp(const void *one, const void *other, size_t length);
 
 struct path_beneath {
 	uint64_t allowed_access;
@@ -327,6 +331,14 @@ static int each_match(struct grants *grants, int dir, const struct component *gl
 	return result;
 }
 
+/* A name has 255 bytes at most: check_name and take_line see to it. */
+static void put_name(char name[256], const void *bytes, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		name[i] = ((const char *)bytes)[i];
+	name[length] = 0;
+}
+
 /* From a directory, which is closed, down the components that are left. */
 static int walk(struct grants *grants, int dir, const unsigned char *at, uint32_t left)
 {
@@ -348,9 +360,7 @@ static int walk(struct grants *grants, int dir, const unsigned char *at, uint32_
 			const char *from = one.kind == COMPONENT_USER ? grants->who->user : (const char *)one.bytes;
 			size_t length = one.kind == COMPONENT_USER ? length_of(from) : one.length;
 
-			for (size_t i = 0; i < length; i++)
-				name[i] = from[i];
-			name[length] = 0;
+			put_name(name, from, length);
 			next = length ? open_name(grants, dir, name, 0) : -ENOENT;
 			if (next == -ENOENT && length && left == 1) {
 				result = missing(grants, dir, name);
@@ -373,21 +383,78 @@ static int walk(struct grants *grants, int dir, const unsigned char *at, uint32_
 	return result;
 }
 
+/* The directory of the path before, kept open: paths are sorted, so that most have the same. */
+struct parent {
+	const unsigned char *names;
+	size_t size;
+	int fd;
+};
+
+/* The directory of the path at hand where all that leads to it are names, and its last component. Else -1: then the
+ * walk from the root directory finds out what there is to say. */
+static int open_parent(struct grants *grants, struct parent *known, const unsigned char **last)
+{
+	const unsigned char *names = grants->path.components, *at = names;
+	size_t size;
+
+	for (uint32_t i = 1; i < grants->path.count; i++) {
+		struct component one = path_component(at);
+
+		if (one.kind != COMPONENT_NAME)
+			return -1;
+		at = one.next;
+	}
+	*last = at;
+	size = (size_t)(at - names);
+	if (!size)
+		return -1;
+	if (known->fd < 0 || known->size != size || memcmp(known->names, names, size) != 0) {
+		int dir = open_root();
+
+		while (dir >= 0 && names < at) {
+			struct component one = path_component(names);
+			char name[256];
+			int next;
+
+			put_name(name, one.bytes, one.length);
+			next = open_name(grants, dir, name, 0);
+			shut(dir);
+			dir = next;
+			names = one.next;
+		}
+		if (dir < 0)
+			return -1;
+		if (known->fd >= 0)
+			shut(known->fd);
+		*known = (struct parent){grants->path.components, size, dir};
+	}
+	return (int)SYS3(NR_fcntl, known->fd, F_DUPFD_CLOEXEC, 0);
+}
+
 int paths_grant(struct grants *grants)
 {
-	for (uint32_t i = 0; i < policy_path_rules(grants->policy); i++) {
-		int root = open_root();
+	struct parent known = {NULL, 0, -1};
+	int result = 0;
+
+	for (uint32_t i = 0; !result && i < policy_path_rules(grants->policy); i++) {
+		const unsigned char *last;
+		int dir;
 
 		grants->rule = policy_path_rule(grants->policy, i);
 		grants->path = policy_path(grants->policy, grants->rule.path);
 		grants->used = grants->said = grants->left_out = 0;
-		if (root < 0) {
-			say(grants, NOT_ENFORCED, "cannot be looked up", root);
-			return -1;
+		dir = open_parent(grants, &known, &last);
+		if (dir >= 0) {
+			result = walk(grants, dir, last, 1);
+		} else if ((dir = open_root()) >= 0) {
+			result = walk(grants, dir, grants->path.components, grants->path.count);
+		} else {
+			say(grants, NOT_ENFORCED, "cannot be looked up", dir);
+			result = -1;
 		}
-		if (walk(grants, root, grants->path.components, grants->path.count))
-			return -1;
 		grants->rules_used += (uint32_t)grants->used;
 	}
-	return 0;
+	if (known.fd >= 0)
+		shut(known.fd);
+	return result;
 }
