@@ -40,7 +40,8 @@ bench: setup  ## what recording costs and filters take, side by side with what t
 soak: setup fuzz  ## the long proofs
 	SCMM_SOAK=1 $(BIN)/python -m pytest
 
-fuzz: setup  ## the readers and the filter compiler against mutated input, for FUZZ_SECONDS
+fuzz: setup  ## the readers, the launcher's too, and the filter compiler against mutated input, for FUZZ_SECONDS
+	tools/setup-debian fuzz
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	$(BIN)/python tests/fuzz/run.py all $(FUZZ_SECONDS)
 

@@ -168,13 +168,13 @@ void text_error(struct text *text, long error)
 		{38, "ENOSYS"}, {40, "ELOOP"}, {95, "EOPNOTSUPP"},
 	};
 
-	if (error < 0)
-		error = -error;
+	uint64_t number = error < 0 ? -(uint64_t)error : (uint64_t)error;
+
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-		if (names[i].number == error) {
+		if ((uint64_t)names[i].number == number) {
 			text_string(text, names[i].name);
 			return;
 		}
 	text_string(text, "error ");
-	text_number(text, (uint64_t)error);
+	text_number(text, number);
 }

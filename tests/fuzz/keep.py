@@ -3,12 +3,18 @@
     keep.py NAME
 
 Of all inputs in tests/fuzz/corpus/NAME and .cache/fuzz/NAME, by length, those stay that go from one line of the package
-to another as none before did. Names are digests, as libFuzzer gives them.
+to another as none before did. Names are digests, as libFuzzer gives them. Of those for the launcher libFuzzer chooses,
+and what is in tests/fuzz/corpus/polfile is not there once more.
 """
 
 import hashlib
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from run import LAUNCHER, LONGEST, built
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -52,13 +58,28 @@ def kept(target, inputs):
             yield data
 
 
-def main(name):
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests/unit")]
-    from fuzz_targets import TARGETS
+def kept_of_launcher(places):
+    """Those of the inputs in the places that reach something that the corpus of polfile does not."""
+    shared = HERE / "corpus/polfile"
+    with tempfile.TemporaryDirectory() as directory:
+        merged = Path(directory) / "merged"
+        shutil.copytree(shared, merged)
+        subprocess.run([built(), "-merge=1", f"-max_len={LONGEST}", merged, *places], check=True)
+        known = {path.read_bytes() for path in shared.iterdir()}
+        return sorted({path.read_bytes() for path in merged.iterdir()} - known, key=lambda data: (len(data), data))
 
+
+def main(name):
     corpus = HERE / "corpus" / name
-    files = [path for place in (corpus, ROOT / ".cache/fuzz" / name) if place.is_dir() for path in place.iterdir()]
-    found = list(kept(TARGETS[name], [path.read_bytes() for path in files]))
+    places = [place for place in (corpus, ROOT / ".cache/fuzz" / name) if place.is_dir()]
+    files = [path for place in places for path in place.iterdir()]
+    if name == LAUNCHER:
+        found = kept_of_launcher(places)
+    else:
+        sys.path[:0] = [str(ROOT), str(ROOT / "tests/unit")]
+        from fuzz_targets import TARGETS
+
+        found = list(kept(TARGETS[name], [path.read_bytes() for path in files]))
     for path in corpus.iterdir():
         path.unlink()
     for data in found:

@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing with atheris (make fuzz).
+"""Coverage-guided fuzzing, of the package with atheris and of the launcher's reader with libFuzzer (make fuzz).
 
     run.py all SECONDS          every target in turn, each in a process of its own, in that time altogether
     run.py NAME SECONDS         one target
@@ -15,6 +15,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 NAMES = ("polfile", "policy", "rules", "profile", "conditions", "program")
+# The reader in C: launcher_reader.c. It begins with what the reader in Python was found to reach something by.
+LAUNCHER = "launcher"
+SANITIZERS = "-fsanitize=fuzzer,address,undefined"
 LONGEST = 4096
 MEGABYTES = 2048
 SLOWEST_S = 60
@@ -30,6 +33,16 @@ def fuzz(name, arguments):
     atheris.Fuzz()
 
 
+def built():
+    """The launcher's target, built in .cache/fuzz. Needs clang and its sanitizers (Debian: libclang-rt-14-dev)."""
+    binary = ROOT / ".cache/fuzz/launcher_reader"
+    binary.parent.mkdir(parents=True, exist_ok=True)
+    sources = [HERE / "launcher_reader.c", ROOT / "launcher/policy.c", ROOT / "launcher/sha256.c"]
+    flags = ["-O1", "-g", "-std=c11", SANITIZERS, "-fno-sanitize-recover=all", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run(["clang", *flags, "-o", binary, *sources], check=True)
+    return binary
+
+
 def arguments_of(words):
     """The target, and what libFuzzer is told."""
     name, what = words
@@ -40,6 +53,7 @@ def arguments_of(words):
     told = [
         str(found),
         str(HERE / "corpus" / name),
+        *([str(HERE / "corpus/polfile")] if name == LAUNCHER else []),
         f"-dict={HERE / 'words.dict'}",
         f"-artifact_prefix={found}-failed-",
     ]
@@ -49,9 +63,14 @@ def arguments_of(words):
 
 def main(words):
     if words[0] == "all":
-        each = str(max(1, int(words[1]) // len(NAMES)))
-        return max(subprocess.run([sys.executable, __file__, name, each], check=False).returncode for name in NAMES)
-    fuzz(*arguments_of(words))
+        every = (*NAMES, LAUNCHER)
+        each = str(max(1, int(words[1]) // len(every)))
+        ends = [subprocess.run([sys.executable, __file__, name, each], check=False).returncode for name in every]
+        return next(filter(None, ends), 0)
+    name, arguments = arguments_of(words)
+    if name == LAUNCHER:
+        return subprocess.run([built(), *arguments], check=False).returncode
+    fuzz(name, arguments)
     return 0
 
 

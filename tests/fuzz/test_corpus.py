@@ -8,12 +8,12 @@ from fuzz_targets import TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keep import kept
-from run import NAMES, arguments_of
+from run import LAUNCHER, NAMES, arguments_of
 
 from scmm_oci.compiled import bpf
 
 CORPUS = Path(__file__).with_name("corpus")
-INPUTS = [path for name in NAMES for path in sorted((CORPUS / name).iterdir())]
+INPUTS = [path for name in (*NAMES, LAUNCHER) for path in sorted((CORPUS / name).iterdir())]
 
 
 @pytest.mark.parametrize("name", ["rules", "conditions"])
@@ -36,7 +36,10 @@ def test_corpus_of_a_target(name):
 
 def test_every_target_is_run_and_has_a_corpus():
     assert tuple(TARGETS) == NAMES
-    assert sorted(path.name for path in CORPUS.iterdir()) == sorted(NAMES)
+    # The launcher's reader is asked about its corpus in tests/unit/test_launcher_reader.py.
+    assert sorted(path.name for path in CORPUS.iterdir()) == sorted((*NAMES, LAUNCHER))
+    shared = {path.name for path in (CORPUS / "polfile").iterdir()}
+    assert not shared & {path.name for path in (CORPUS / LAUNCHER).iterdir()}
     assert all(path.stat().st_size <= 8192 for path in INPUTS)
 
 
@@ -44,6 +47,7 @@ def test_arguments_for_the_fuzzer():
     name, told = arguments_of(["polfile", "10"])
     assert name == "polfile"
     assert "-max_total_time=10" in told
+    assert str(CORPUS / "polfile") in arguments_of([LAUNCHER, "10"])[1]
     assert arguments_of(["policy", "some/file"]) == ("policy", ["some/file"])
 
 

@@ -27,6 +27,8 @@ _MAX_PORT = 65535
 # CAP_LAST_CAP of linux/capability.h is 40.
 _CAPABILITIES = (1 << 41) - 1
 _RET_A = 0x16
+# LD|MEM, LDX|MEM, ST, STX: our compiler makes none, and the launcher does not follow what is in the words.
+_MEMORY = (0x60, 0x61, 0x02, 0x03)
 _PASSING = (bpf.RET_ALLOW, bpf.RET_LOG, bpf.RET_TRACE, bpf.RET_USER_NOTIF)
 _DIGEST = re.compile(r"(?:[0-9a-f]{64})?\Z")
 
@@ -45,6 +47,8 @@ def program_problems(program: bpf.Program, place: str, *, permissive: bool = Fal
     for index, one in enumerate(program):
         if not (0 <= one.k <= bpf.WORD and 0 <= one.jt < 256 and 0 <= one.jf < 256):
             found.append(Problem(f"{place}[{index}]", "has a number that struct sock_filter cannot hold"))
+        elif one.code in _MEMORY:
+            found.append(Problem(f"{place}[{index}]", "uses a memory word, which no filter of a compiled policy does"))
         elif permissive and one.code == _RET_A:
             found.append(Problem(f"{place}[{index}]", "returns what is not known, and must let calls pass"))
         elif permissive and one.code == bpf.RET and one.k & bpf.RET_ACTION_FULL not in _PASSING:
