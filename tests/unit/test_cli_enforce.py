@@ -211,7 +211,8 @@ def test_profiles_for_containers_are_for_one_with_what_engines_give(place):
         (place / "rich.json").write_text(json.dumps(document))
         (place / "rich.json").chmod(0o644)
         assert mkdir(place, "-p", "rich.json") == result
-    assert "[default-capabilities]" in run("-p", "rich.json", "--", "true").stderr
+    (line,) = run("-p", "rich.json", "--", "true").stderr.splitlines()
+    assert line.endswith("; `scmm import-profile` and `scmm compile` have options for it [default-capabilities]")
 
 
 # Refused before anything is run: in this process, which would otherwise become the program.
@@ -297,6 +298,7 @@ def test_everything_wrong_is_told_at_once(refused, place):
         (["-p", "web.scmm.yaml", "--nothing"], "No such option '--nothing'"),
         (["-p", "web.scmm.yaml", "--report", "x"], "--report: goes with --mode permissive"),
         (["-p", "web.scmm.yaml", "-m", "permissive", "--check", "--report", "x"], "--report: goes with --mode permiss"),
+        (["--print-launcher"], "--print-launcher: runs nothing (leave out the policy and the program)"),
         (["-p", "absent"], "absent: cannot be read: No such file or directory"),
         (["-p", ""], "cannot be read"),
     ],
