@@ -50,8 +50,9 @@ class Shown:
         """Print what all of them were."""
         advice: Sequence[Advice] = ()
         if self._subject is not None and self._subject.policy is not None:
-            rows = [row.example for row in summary.rows]
-            advice = advise(rows, self._subject.policy, given=self._subject.given)
+            # What is not shown needs no advice: each takes a filter that is made and run.
+            rows = summary.rows[: None if self._as_json else self._limit or None]
+            advice = advise([row.example for row in rows], self._subject.policy, given=self._subject.given)
         findings = [*self._settings(), *_losses(reading, self._asked, this_host=self._this_host)]
         if self._as_json:
             self._json(summary, reading, advice, findings, follow=follow)
@@ -146,7 +147,7 @@ class Shown:
         assert self._subject is not None
         places = self._places(advice)
         click.echo(f"\nwhat would allow them in {plain(self._subject.path)}:")
-        for one in advice[: self._limit or None]:
+        for one in advice:
             click.echo(f"  {plain(one.what)}")
             for line in one.lines:
                 old = " and ".join(places[line.section, index] for index in line.replaces)
@@ -154,8 +155,6 @@ class Shown:
                 click.echo(f"      {plain(line.text)}")
             for note in one.notes:
                 click.echo(f"    note: {plain(note)}")
-        if self._limit and len(advice) > self._limit:
-            click.echo(f"  … and {len(advice) - self._limit} more (--limit 0 shows all)")
 
     def _places(self, advice: Sequence[Advice]) -> dict[tuple[str, int], str]:
         """Section and index of a rule that would be replaced → where it stands."""
@@ -222,6 +221,9 @@ def _losses(reading: Reading, asked: Asked, *, this_host: bool) -> list[Finding]
     if lost.overrun:
         message = f"records came faster than they could be read, {lost.overrun}×"
         found.append(Finding("overrun", message))
+    if reading.forks_overrun:
+        message = "processes were started faster than we could be told: some of theirs may be among the unknown ones"
+        found.append(Finding("forks-overrun", message))
     if reading.malformed:
         found.append(Finding("malformed", f"{reading.malformed} records are cut or no records, and are left out"))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import string
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from scmm_oci.compiled.question import question
 from scmm_oci.enforcer.logs import records, sources
 from scmm_oci.enforcer.logs.decode import Access, Call, Decoder, Denial
 from scmm_oci.enforcer.logs.events import Events
+from scmm_oci.enforcer.logs.forks import forked
 from scmm_oci.enforcer.logs.records import Malformed, Record
 from scmm_oci.enforcer.logs.sources import Lost
 from scmm_oci.enforcer.logs.suggest import advise
@@ -394,6 +396,48 @@ def test_of_processes_that_have_ended_only_the_number_is_known() -> None:
     assert judge.judge(at(one, gone.pid)) is Whose.OURS
     other = Judge(Asked(pids=(os.getpid(),)))
     assert other.judge(at(one, gone.pid)) is Whose.UNKNOWN
+
+
+class Told:
+    """What the kernel tells of new processes."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[int, int]] = []
+
+    def read(self) -> Iterator[tuple[int, int]]:
+        pairs, self.pairs = self.pairs, []
+        yield from pairs
+
+
+def test_processes_that_have_ended_are_known_by_who_started_them() -> None:
+    told = Told()
+    us = os.getpid()
+    gone, next_one, stranger = 2**22 + 1, 2**22 + 2, 2**22 + 3  # above every process id (PID_MAX_LIMIT)
+    judge = Judge(Asked(pids=(us,)), told)  # type: ignore[arg-type]
+    one = call(LOGGED)
+    assert judge.judge(at(one, gone)) is Whose.UNKNOWN
+    told.pairs = [(us, gone), (gone, next_one), (1, stranger)]
+    assert judge.judge(at(one, next_one)) is Whose.OURS
+    assert judge.judge(at(one, gone)) is Whose.OURS
+    assert judge.judge(at(one, stranger)) is Whose.OTHERS
+    # A number that is used again is another process's.
+    told.pairs = [(1, next_one)]
+    judge.listen()
+    assert judge.judge(at(one, next_one)) is Whose.OTHERS
+    assert judge.judge(at(one, gone)) is Whose.OURS
+
+
+def test_messages_about_new_processes() -> None:
+    def message(what: int, parent: int, thread: int, child: int, index: int = 1) -> bytes:
+        # The parent's thread stands before its process.
+        event = struct.pack("=IIQ4I", what, 0, 0, parent + 1, parent, thread, child)
+        return struct.pack("=IHHIIIIIIHH", 0, 3, 0, 0, 0, index, 1, 0, 0, len(event), 0) + event
+
+    assert forked(message(1, 10, 11, 11)) == (10, 11)
+    assert forked(message(1, 10, 12, 11)) is None  # a thread
+    assert forked(message(2, 10, 11, 11)) is None  # an exec
+    assert forked(message(1, 10, 11, 11, index=2)) is None
+    assert forked(message(1, 10, 11, 11)[:-1]) is None
 
 
 def test_names_paths_and_times_are_asked_for() -> None:

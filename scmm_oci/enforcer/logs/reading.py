@@ -15,6 +15,7 @@ from typing import Self
 from scmm_oci.enforcer.logs import sources
 from scmm_oci.enforcer.logs.decode import Decoder, Denial
 from scmm_oci.enforcer.logs.events import Events
+from scmm_oci.enforcer.logs.forks import Forks
 from scmm_oci.enforcer.logs.records import LANDLOCK_DOMAIN, Record
 from scmm_oci.enforcer.logs.sources import Kmsg, Listener, Lost
 from scmm_oci.enforcer.logs.whose import Asked, Judge, Whose, boot
@@ -24,6 +25,7 @@ _LOOK_AGAIN_S = 1.0  # for processes that were started
 # The kernel's own thread sends records on; it does so at once, unless the machine is busy.
 _QUIET_S = 0.3
 _LAST_S = 3.0
+_ROOT = "run it as root"
 
 
 class Reading:
@@ -50,14 +52,19 @@ class Reading:
         self.events = Events()
         self.others = 0
         self.unknown = 0
-        self.judge = Judge(asked)
+        self._overrun = False
         self._asked = asked
+        self._file = file
         self._decoder = Decoder()
         self._files = [file] if file is not None else sources.audit_logs()
         self._open: list[Kmsg | Listener] = []
+        self._forks: Forks | None = None
         self._bounded = bool(until)
         self._pidfds = list(_descriptors(until)) if follow else []
         try:
+            if follow and (asked.pids or asked.container is not None):
+                self._forks = self._listen_to_forks()
+            self.judge = Judge(asked, self._forks)
             if follow:
                 self._listen()
             if file is None:
@@ -65,6 +72,11 @@ class Reading:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def forks_overrun(self) -> bool:
+        """Whether processes were started that nobody told us of."""
+        return self._overrun or (self._forks is not None and self._forks.overrun > 0)
 
     @property
     def malformed(self) -> int:
@@ -78,8 +90,10 @@ class Reading:
             try:
                 yield from self._denials(sources.text_file(path, self.lost))
             except BadInput as error:
-                if not self._open:
+                if self._file is not None:
                     raise
+                if not self._open:
+                    raise Failure(f"neither the kernel's log nor the audit log can be read: {error}", _ROOT) from None
                 self.findings.append(Finding("audit-log", f"the audit log is left out: {error}"))
         for source in self._open:
             yield from self._denials(source.read())
@@ -88,11 +102,17 @@ class Reading:
 
     def coming(self, stop: int) -> Iterator[Denial]:
         """What comes, until the descriptor `stop` can be read or the processes have ended."""
+        look = 0.0
         ends = time.monotonic() + _LAST_S
         last = self._bounded and not self._pidfds
         while not last:
-            ready = self._wait([stop, *self._pidfds], _LOOK_AGAIN_S)
-            self.judge.refresh()
+            forks = [] if self._forks is None else [self._forks.descriptor]
+            ready = self._wait([stop, *self._pidfds, *forks], _LOOK_AGAIN_S)
+            self.judge.listen()
+            # Looking at all processes is dear, and there may be thousands of events in a second.
+            if time.monotonic() >= look:
+                self.judge.refresh()
+                look = time.monotonic() + _LOOK_AGAIN_S
             yield from self.now()
             if stop in ready:
                 return
@@ -141,6 +161,16 @@ class Reading:
                 )
             )
 
+    def _listen_to_forks(self) -> Forks | None:
+        try:
+            return Forks()
+        except OSError as error:
+            message = (
+                f"the kernel does not tell us of new processes ({error.strerror}): those that end soon are not known"
+            )
+            self.findings.append(Finding("no-forks", message, "run it as root (CAP_NET_ADMIN), outside of containers"))
+            return None
+
     def _open_kernel_log(self) -> None:
         try:
             self._open.append(Kmsg(self.lost, boot=boot(), since=self._asked.since))
@@ -155,6 +185,10 @@ class Reading:
             source.close()
         for descriptor in self._pidfds:
             os.close(descriptor)
+        if self._forks is not None:
+            self._overrun = self.forks_overrun
+            self._forks.close()
+            self._forks = None
         self._open, self._pidfds = [], []
 
     def __enter__(self) -> Self:

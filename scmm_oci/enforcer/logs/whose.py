@@ -1,7 +1,7 @@
 """Whose denials are asked for: processes with what they started, a container's, or by name; and since when.
 
 A record has the id of a process, which may have ended. What is known of processes is read from /proc as long as they
-are there, and kept; of others it is said that it is not known. Reads /proc only.
+are there, and kept; of others it is said that it is not known.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from scmm_oci.enforcer.logs.decode import Access, Denial
+from scmm_oci.enforcer.logs.forks import Forks
 from scmm_oci.kernel import cgroup
 from scmm_oci.kernel.cgroup import Place
 
 _COMM = 15  # TASK_COMM_LEN without its end
+_MOST_KNOWN = 1 << 18
 _DEEPEST = 64  # generations
 # Records have the time of the last tick; a clock that is set moves the time since boot against it.
 _TOLERANCE_MS = 2000
@@ -52,10 +54,17 @@ class Asked:
 
 
 class Judge:
-    """Says whose a denial is, with what it knows of processes."""
+    """Says whose a denial is, with what it knows of processes.
 
-    def __init__(self, asked: Asked) -> None:
+    Args:
+        forks: tells of those that are started from now on; None: /proc alone is asked.
+    """
+
+    def __init__(self, asked: Asked, forks: Forks | None = None) -> None:
         self._asked = asked
+        self._forks = forks
+        # Started since we listen, and by none of ours; only of a container they can still come to be.
+        self._strangers: dict[int, None] = {}
         # Process → when it started (milliseconds since 1970), None where that is not known.
         self._ours: dict[int, int | None] = {}
         for pid in asked.pids:
@@ -71,6 +80,19 @@ class Judge:
         if self._asked.container is not None:
             for pid in _in_cgroup(self._asked.container.directory):
                 self._know(pid)
+
+    def listen(self) -> None:
+        """Take in what has been started since the last time, as far as the kernel tells it."""
+        for parent, child in self._forks.read() if self._forks is not None else ():
+            if parent in self._ours:
+                self._ours.pop(child, None)
+                self._know(child)
+                continue
+            # The number may have been one of ours before.
+            self._ours.pop(child, None)
+            self._strangers[child] = None
+            if len(self._strangers) > _MOST_KNOWN:
+                del self._strangers[next(iter(self._strangers))]
 
     @property
     def ended(self) -> tuple[int, ...]:
@@ -95,8 +117,11 @@ class Judge:
 
     def _of(self, pid: int, at: int) -> Whose:
         if pid not in self._ours:
+            self.listen()
+        if pid not in self._ours:
             if not _exists(pid):
-                return Whose.UNKNOWN
+                known = pid in self._strangers and self._asked.container is None
+                return Whose.OTHERS if known else Whose.UNKNOWN
             self._look_at(pid)
             if pid not in self._ours:
                 return Whose.OTHERS
@@ -134,7 +159,10 @@ class Judge:
                 self._know(each)
 
     def _know(self, pid: int) -> None:
-        self._ours.setdefault(pid, _started(pid))
+        if pid not in self._ours:
+            self._ours[pid] = _started(pid)
+            if len(self._ours) > _MOST_KNOWN:
+                del self._ours[next(iter(self._ours))]
 
 
 def _cut(comm: str) -> str:
