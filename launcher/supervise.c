@@ -210,9 +210,9 @@ static int can_continue(int listener)
  * is done, which takes as long as the kernel checks the filter. */
 static long wait_for_listener(const struct supervision *job)
 {
-	const uint64_t pause[2] = {0, 100000};
-
 	while (!__atomic_load_n(&job->shared->loaded, __ATOMIC_ACQUIRE)) {
+		/* The kernel writes back how much of it is left. */
+		uint64_t pause[2] = {0, 100000};
 		int status;
 
 		if (SYS4(NR_wait4, job->child, &status, WNOHANG | WALL, 0) == job->child)

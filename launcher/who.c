@@ -96,8 +96,12 @@ static void read_passwd(struct who *who)
 					skipping = 0;
 					begin = i + 1;
 				}
-			if (got <= 0)
+			if (got <= 0) {
+				/* Files that are written by hand often lack the last line's end. */
+				if (!got && end && !skipping)
+					take_line(who, buffer, end);
 				break;
+			}
 			kept = end - begin;
 			if (kept == sizeof(buffer)) {
 				skipping = 1;
