@@ -235,6 +235,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
         text = archive.read(metadata).decode()
         (commands,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
         assert "scmm-hook = scmm_oci.recorder.hook:main" in archive.read(commands).decode()
+        assert "scmm-enforce = scmm_oci.cli.main:enforce" in archive.read(commands).decode()
     assert "License-Expression: MIT OR Apache-2.0" in text
     assert wheel.name.endswith("-py3-none-any.whl"), "one wheel serves every machine: its objects are for all of them"
 
