@@ -26,6 +26,17 @@ MAKE_DIR = 1 << 7
 MAKE_REG = 1 << 8
 TRUNCATE = 1 << 14
 
+# What making an entry takes, and renaming one, by the type bits of its mode (inode(7)).
+MAKES = {
+    0o020000: 1 << 6,
+    0o040000: MAKE_DIR,
+    0o100000: MAKE_REG,
+    0o140000: 1 << 9,
+    0o010000: 1 << 10,
+    0o060000: 1 << 11,
+    0o120000: 1 << 12,
+}
+
 READ = READ_FILE | READ_DIR
 # A new file under a temporary name, renamed over another in the same directory (to another one takes REFER).
 REPLACE = WRITE_FILE | TRUNCATE | MAKE_REG | REMOVE_FILE

@@ -65,7 +65,10 @@ def log(path: str, message: str, *, now: float, loud: bool = True) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one hook. 0, or 1 for a failed poststop or a failed start of a recording that is required, 2 for usage."""
+    """Run one hook. 0, or 1 for a failed poststop or a failed start of a recording that is required, 2 for usage.
+
+    argv: None takes the process's, which is the hook's own then: poststop confines it for good.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     settings_path = None
     if len(words) >= 2 and words[0] == "--settings":
@@ -92,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if stage in START:
             _start(wanted, settings, now=now)
         else:
-            _stop(wanted, settings, now=now)
+            _stop(wanted, settings, now=now, own=argv is None)
     except (OSError, ValueError, DeadlineExceeded) as error:
         signal.setitimer(signal.ITIMER_REAL, 0)
         text = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -166,16 +169,20 @@ def _process(wanted: state.State, settings: settings_module.Settings, *, now: fl
         return state.Process()
 
 
-def _stop(wanted: state.State, settings: settings_module.Settings, *, now: float) -> None:
+def _stop(wanted: state.State, settings: settings_module.Settings, *, now: float, own: bool) -> None:
     if not os.path.isdir(settings.run_dir):
         return
-    from scmm_oci.recorder import pins, session
+    from scmm_oci.recorder import confined, pins, session
     from scmm_oci.recorder.ledger import Ledger
 
     with Ledger(settings.run_dir) as ledger:
-        for entry in ledger.entries():
-            if not session.is_of(entry, wanted.id, wanted.bundle):
-                continue
+        entries = [entry for entry in ledger.entries() if session.is_of(entry, wanted.id, wanted.bundle)]
+        if own and entries:
+            try:
+                confined.confine(settings, entries)
+            except OSError as error:
+                log(settings.log_file, f"container {wanted.id[:64]}: not confined: {error}", now=now)
+        for entry in entries:
             try:
                 path, document = session.finish(ledger, settings, entry, now=now)
             except pins.PinsMissing:

@@ -1,0 +1,76 @@
+"""The poststop hook gives up what it will not need before it looks at what a container did. Standard library only.
+
+It runs as root, and reads names that a container chose. Looking names up needs no right under Landlock (O_PATH,
+readlink and stat are not asked about), nor do maps that bpf(2) opens. What is left is what is written, and modules.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from scmm_oci.kernel import landlock
+from scmm_oci.recorder import store
+from scmm_oci.recorder.ledger import private_directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from scmm_oci.recorder.settings import Settings
+
+_MODULES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def confine(settings: Settings, entries: list[dict[str, Any]]) -> int:
+    """Keep, for good, the rights that ending these recordings takes, and none on other files; no TCP, no signals.
+
+    The directories of captures and of the log are made if they are not there: afterwards they could not be.
+    entries: the recordings as the ledger has them. Returns Landlock's ABI, 0 where there is none. Raises OSError.
+    """
+    for directory, above in ((settings.capture_dir, True), (os.path.dirname(settings.log_file), False)):
+        try:
+            private_directory(directory, above=above)
+        except OSError:
+            pass  # whoever writes there tells why
+    sys.dont_write_bytecode = True
+    return landlock.confine(_rules(settings, entries))
+
+
+def _rules(settings: Settings, entries: list[dict[str, Any]]) -> Iterator[tuple[str | int, int]]:
+    for place in sys.path:
+        if place.startswith("/"):
+            yield (_MODULES if place == os.path.dirname(_MODULES) else place), landlock.READ
+    rights = landlock.REPLACE
+    for entry in entries:
+        rights |= _renamed(os.path.join(settings.capture_dir, f"{entry.get('name')}{store.SUFFIX}"))
+    yield settings.capture_dir, rights
+    yield os.path.dirname(settings.log_file), landlock.REPLACE
+    # Recordings, and captures that the capture directory did not take.
+    yield settings.run_dir, landlock.READ | landlock.REPLACE | landlock.MAKE_DIR
+    for directory in {str(entry.get("pin_dir", settings.pin_dir)) for entry in entries}:
+        yield directory, landlock.READ_DIR | landlock.REMOVE_FILE | landlock.REMOVE_DIR
+        yield os.path.dirname(directory), landlock.REMOVE_DIR  # to remove the directory itself
+    # Which file systems are remote, and whether the process that began a recording is still there. In procfs, rules
+    # hold for as long as the file is held open.
+    yield from _held("/proc/self/mountinfo")
+    for entry in entries:
+        if isinstance(entry.get("owner"), dict):
+            yield from _held(f"/proc/{entry['owner'].get('pid', 0)}/stat")
+
+
+def _renamed(path: str) -> int:
+    """What it takes to keep what an administrator has put in the place of a capture under another name."""
+    try:
+        kind = os.lstat(path).st_mode & 0o170000
+    except OSError:
+        return 0
+    return landlock.MAKES.get(kind, 0) | (landlock.REMOVE_DIR if kind == 0o040000 else 0)
+
+
+def _held(path: str) -> Iterator[tuple[int, int]]:
+    try:
+        yield os.open(path, os.O_PATH | os.O_CLOEXEC), landlock.READ_FILE
+    except OSError:
+        pass
