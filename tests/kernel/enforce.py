@@ -203,7 +203,7 @@ def run(
         command = [
             *(str(one) for one in before),
             *(str(by or launcher()), "-p", str(file), "-m", mode, "--status-fd", str(write_end), *options),
-            *("--", str(program or acts()), *(str(one) for one in words)),
+            *("--", str(acts() if program is None else program), *(str(one) for one in words)),
         ]
         how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **how}
         done = subprocess.run(command, pass_fds=(write_end, *how.pop("pass_fds", ())), timeout=120, check=False, **how)
