@@ -339,3 +339,20 @@ def test_no_high_words_on_32_bits():
     assert right(bpf.Call(3, Arch.X86.audit, (0,))) == bpf.RET_ERRNO | 1
     assert right(bpf.Call(4, Arch.X86.audit, (bpf.WORD,))) == bpf.RET_ALLOW
     check(made, calls=500)
+
+
+@pytest.mark.parametrize("words", [{"allowed": 400}, {"denied": 200}])
+def test_lists_that_the_library_would_take_minutes_for_are_compared_with_the_policy(words):
+    ((key, count),) = words.items()
+    one = Constraint(1, ArgType.INTEGER, **{key: tuple(str(7 * index) for index in range(count))})
+    two = Constraint(2, ArgType.INTEGER, **{key: tuple(str(7 * index) for index in range(count))})
+    both = (one,) if key == "allowed" else (one, two)
+    policy = Policy(syscalls=(SyscallRule("ioctl", Action.ALLOW, constraints=both),))
+    program = build(of_policy(policy))
+    report = opinion.check(policy, program, random=Random(1), calls=100)
+    assert report.alone > 100 and report.calls - report.alone > 1000
+    with pytest.raises(Failure, match="ioctl"):
+        wrong = tuple(
+            replace(each, k=each.k + 1) if each.code == bpf.JEQ and each.k == 14 else each for each in program
+        )
+        opinion.check(policy, wrong, random=Random(1), calls=100)

@@ -16,7 +16,8 @@ from scmm_oci.compiled.bpf import WORD, Call, Program
 from scmm_oci.compiled.opinion import libseccomp
 from scmm_oci.compiled.opinion.libseccomp import LibraryRule
 from scmm_oci.compiled.opinion.reading import NARROW, Reading, Said, narrowed
-from scmm_oci.policy.constraints import Alternative, Test
+from scmm_oci.policy.constraints import FULL, Alternative, Test
+from scmm_oci.policy.model import Operator
 from scmm_oci.tables import multiplexed, syscalls
 from scmm_oci.tables.arch import Arch
 
@@ -26,6 +27,9 @@ _SELECTED = {"socketcall": WORD, "ipc": 0xFFFF}
 # Ways in one filter, of one test and of several. 2.5.4 joins a rule's conditions with those of all rules before it in
 # time that multiplies with each: a handful of comparisons of two arguments can take it minutes.
 _MOST_WAYS, _MOST_WIDE_WAYS = 6, 2
+
+# Ways of one name beyond these take it minutes in parts too: it is not asked about such calls.
+_MOST_ASKED = 200
 
 _Key = tuple[Arch, str]
 
@@ -55,10 +59,20 @@ class Library:
         self._beside: dict[_Key, Program] = {}
         self._levels: dict[_Key, tuple[_Level, ...]] = {}
         self._parts: dict[_Key, tuple[_Level, ...]] = {}
+        self._unasked = {
+            (arch, name)
+            for arch, names in reading.names.items()
+            for name, said in names.items()
+            if len(said.ways) > _MOST_ASKED or not all(_is_plain(way) for _, way in said.ways)
+        }
         shared: dict[str, list[LibraryRule]] = {}
         unknown: list[_Key] = []
         for name in sorted(set[str]().union(*reading.own.values())):
-            told = {arch: _rules(name, reading, arch) for arch in reading.arches if _has(arch, name, reading)}
+            told = {
+                arch: _rules(name, reading, arch)
+                for arch in reading.arches
+                if _has(arch, name, reading) and (arch, name) not in self._unasked
+            }
             unknown += [(arch, name) for arch in told if not libseccomp.knows(arch, name)]
             first = next(iter(told.values()), [])
             alike = all(rules == first and (arch, name) not in unknown for arch, rules in told.items())
@@ -101,14 +115,14 @@ class Library:
         arch = self._reading.abi_of(call)
         name = syscalls.name_of(arch, call.nr) if arch is not None else None
         said = self._reading.names[arch].get(name) if arch is not None and name is not None else None
-        if arch is None or name is None or said is None or (arch, name) in self.unknown:
+        if arch is None or name is None or said is None or (arch, name) in {*self.unknown, *self._unasked}:
             return None
         if (arch, name) not in self._parts:
             self._parts[arch, name] = _levels(arch, name, said, joined=False)
         return _decided(said, self._parts[arch, name], words)
 
     def _can_be_asked(self, arch: Arch, name: str, said: Said, args: Sequence[int]) -> bool:
-        if (arch, name) in self.unknown or (arch, name) in self.multiplexers:
+        if (arch, name) in self.unknown or (arch, name) in self.multiplexers or (arch, name) in self._unasked:
             return False
         if name in _SELECTED and name not in self._reading.own[arch]:
             return not args or args[0] <= _SELECTED[name]
@@ -144,13 +158,19 @@ class Library:
         told: dict[int, int] = {}
         for member, number in members.items():
             rules = shared.get(member, [])
-            if any(rule.tests for rule in rules) or (arch, member) in self._levels or (arch, member) in self._beside:
+            beside = {*self._levels, *self._beside, *self._unasked}
+            if any(rule.tests for rule in rules) or (arch, member) in beside:
                 return False
             if rules:
                 told[number] = rules[0].value
         if name in reading.own[arch]:
             return not told
         return told == {way[0].value: value for value, way in said.ways}
+
+
+def _is_plain(way: Alternative) -> bool:
+    """Whether the library has such comparisons: under a mask it knows only what must be equal."""
+    return all(test.op is Operator.EQ or test.mask == FULL for test in way)
 
 
 def _has(arch: Arch, name: str, reading: Reading) -> bool:

@@ -13,11 +13,12 @@ from scmm_oci.compiled import bpf
 from scmm_oci.compiled.bpf import WORD, Call
 from scmm_oci.compiled.filter.values import returned, returned_by
 from scmm_oci.compiled.opinion.calls import X32_BIT, Target
+from scmm_oci.errors import BadInput
 from scmm_oci.oci import seccomp
 from scmm_oci.policy import constraints
 from scmm_oci.policy.answers import Answer, Entry, applying, entries, expanded
 from scmm_oci.policy.constraints import FULL, Alternative, Test
-from scmm_oci.policy.model import Action, Operator, Policy, Settings
+from scmm_oci.policy.model import Action, Operator, Policy, Settings, SyscallRule
 from scmm_oci.tables import errnos, multiplexed, syscalls
 from scmm_oci.tables.arch import Arch
 
@@ -101,11 +102,19 @@ def _said(name: str, entry: Entry, settings: Settings, arch: Arch) -> Said:
     by_answer: dict[Answer, list[Alternative]] = {}
     for rule in entry.constrained:
         answer = Answer.of(rule, settings)
-        by_answer.setdefault(answer, []).extend(constraints.alternatives(rule.constraints, name, arch))
+        by_answer.setdefault(answer, []).extend(_alternatives(rule, name, arch))
     above = sorted((answer for answer in by_answer if answer > fallback), reverse=True)
     below = sorted(answer for answer in by_answer if answer < fallback)
     ways = [(returned(answer), way) for answer in (*above, *below) for way in dict.fromkeys(by_answer[answer])]
     return Said(tuple(ways), returned(fallback))
+
+
+def _alternatives(rule: SyscallRule, name: str, arch: Arch) -> tuple[Alternative, ...]:
+    try:
+        return constraints.alternatives(rule.constraints, name, arch)
+    except BadInput:
+        # Too many for those who know no comparison under a mask that must not hold; a filter does.
+        return constraints.alternatives(rule.constraints, name, arch, unequal=True)
 
 
 def of_profile(profile: seccomp.Profile, *, arch: Arch, bad_arch: int | None = None) -> Reading:
