@@ -172,6 +172,26 @@ def test_the_kernels_log_has_it_afterwards(program: Program, policy: Path) -> No
     assert json.loads(other.stdout)["denials"] == []
 
 
+def test_who_writes_to_the_kernels_log_is_not_believed(policy: Path) -> None:
+    name = f"forged-{os.getpid()}"
+    body = (
+        f'audit({int(time.time())}.000:1): auid=0 uid=0 gid=0 ses=0 pid={os.getpid()} comm="{name}" exe="/x" '
+        "sig=31 arch=c000003e syscall=39 compat=0 ip=0x1 code=0x80000000"
+    )
+    with open("/dev/kmsg", "w") as log:
+        log.write(f"<5>audit: type=1326 {body}\n")  # without its end, readers would wait for the rest
+    printed = subprocess.run(["dmesg"], check=True, capture_output=True, timeout=60).stdout.decode(errors="replace")
+    assert name in printed
+    words = [SCMM, "logs", "--comm", name, "--json"]
+    done = subprocess.run(words, check=True, capture_output=True, timeout=60)
+    assert json.loads(done.stdout)["total"] == 0
+    # What dmesg printed no longer says who wrote it: a file is believed.
+    file = policy.with_suffix(".log")
+    file.write_text(printed)
+    done = subprocess.run([*words, "--file", file], check=True, capture_output=True, timeout=60)
+    assert json.loads(done.stdout)["total"] == 1
+
+
 def test_ctrl_c_ends_with_the_summary(program: Program) -> None:
     words = [SCMM, "logs", "--comm", "no-such-name", "--follow"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as logs:
