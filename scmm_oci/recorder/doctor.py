@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from scmm_oci.errors import BadInput
-from scmm_oci.kernel import features, libbpf, prepared
+from scmm_oci.kernel import features, landlock, libbpf, prepared
 from scmm_oci.recorder import installation, ledger, pins, session
 from scmm_oci.recorder import settings as settings_module
 from scmm_oci.recorder.installation import Layout
@@ -97,7 +97,16 @@ def kernel_checks(settings: Settings) -> Iterator[Check]:
         {"v2": "cgroup v2", "hybrid": "v1 controllers and cgroup v2", "v1": "v1 only"}.get(mode, mode),
         "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
     )
+    yield landlock_check()
     yield load_check()
+
+
+def landlock_check() -> Check:
+    """Whether the poststop hook and the verbs that read what others wrote can confine themselves."""
+    abi = landlock.abi()
+    missing = "this kernel has none: the poststop hook and the verbs that read files are not confined"
+    remedy = "build the kernel with CONFIG_SECURITY_LANDLOCK and name landlock in its lsm= parameter"
+    return _check("Landlock", None if abi else missing, f"ABI {abi}", remedy, otherwise=Verdict.WARNING)
 
 
 def load_check() -> Check:
