@@ -1,16 +1,9 @@
 #include "paths.h"
 #include "sys.h"
 
-#if defined(__x86_64__)
-enum { NR_fstatfs = 138 };
-#else
-enum { NR_fstatfs = 44 };
-#endif
-
 /* asm-generic/fcntl.h, linux/fcntl.h */
 #define F_DUPFD_CLOEXEC 1030
 /* linux/magic.h */
-#define PROC_SUPER_MAGIC 0x9fa0
 #define SYSFS_MAGIC 0x62656572
 
 /* LANDLOCK_ACCESS_FS_ rights that a file can have which is no directory: execute, write_file, read_file, truncate,
@@ -252,6 +245,7 @@ static int missing(struct grants *grants, int dir, const char *name)
 {
 	int fd, result, is_directory = grants->path.kind == PATH_BENEATH;
 	struct file_status status;
+	long error;
 
 	if (grants->rule.on_missing == MISSING_PARENTDIR)
 		return grant_parent(grants, dir);
@@ -272,14 +266,16 @@ static int missing(struct grants *grants, int dir, const char *name)
 		say(grants, FULLY, "is not there, and cannot be made", fd);
 		return 0;
 	}
-	/* The program's own, not ours: else it could not use what was made for it. A directory that is not ours is not
-	 * the one that we have made. */
-	if (sys_fstat(fd, &status) || status.uid != grants->euid) {
+	/* A directory that is not ours is not the one that we have made. */
+	if (is_directory && (sys_fstat(fd, &status) || status.uid != grants->euid)) {
 		say(grants, PARTIALLY, "is left out: another user has put something else there", 0);
 		shut(fd);
 		return 0;
 	}
-	SYS5(NR_fchownat, fd, "", grants->who->uid, grants->who->gid, AT_EMPTY_PATH);
+	/* The program's own, not ours: else it could not use what was made for it. */
+	error = SYS5(NR_fchownat, fd, "", grants->who->uid, grants->who->gid, AT_EMPTY_PATH);
+	if (error < 0)
+		say(grants, FULLY, "was made, but cannot be given to the program's user", error);
 	result = grant(grants, fd);
 	shut(fd);
 	return result;

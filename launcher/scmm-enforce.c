@@ -2,6 +2,7 @@
  *
  * One static program without a C library, for any image. It reads the policy whole and checks all of it before it acts
  * on any; then Landlock, ids and capabilities, the filter, and execve. What this kernel cannot hold is said. */
+#include "descriptors.h"
 #include "landlock.h"
 #include "policy.h"
 #include "status.h"
@@ -166,6 +167,9 @@ static struct options read_options(char **argument)
 		stop(EXIT_OURS, "two policies were given", NULL, "either --policy or --policy-fd");
 	if (options.policy_fd >= 0 && options.policy_fd == options.status_fd)
 		stop(EXIT_OURS, "--policy-fd and --status-fd are the same", NULL, NULL);
+	/* Before anything that we open ourselves gets its number. */
+	if (options.status_fd >= 0 && SYS3(NR_fcntl, options.status_fd, F_GETFD, 0) < 0)
+		stop(EXIT_OURS, "the descriptor of --status-fd is not open", NULL, NULL);
 	if (!*argument && !options.check)
 		stop(EXIT_OURS, "no program was given", NULL, "scmm-enforce -p POLICY -- PROGRAM");
 	if (options.json && !options.check)
@@ -297,11 +301,7 @@ static void close_all_but(const struct options *options)
 	/* The one for the status is ours, whatever number it has. */
 	if (options->status_fd > 2)
 		SYS3(NR_fcntl, options->status_fd, F_SETFD, FD_CLOEXEC);
-	if (SYS3(NR_close_range, 3 + options->preserve, ~0u, CLOSE_RANGE_CLOEXEC) >= 0)
-		return;
-	/* Before Linux 5.11. */
-	for (int fd = 3 + options->preserve; fd < 1 << 16; fd++)
-		SYS3(NR_fcntl, fd, F_SETFD, FD_CLOEXEC);
+	descriptors_close_from(3 + options->preserve);
 }
 
 static const char *search_path(char **environment)

@@ -15,7 +15,7 @@ enum {
 	NR_setresuid = 117, NR_getresuid = 118, NR_setresgid = 119, NR_getresgid = 120, NR_capget = 125, NR_capset = 126,
 	NR_prctl = 157, NR_getdents64 = 217, NR_exit_group = 231, NR_openat = 257, NR_mkdirat = 258, NR_fchownat = 260,
 	NR_readlinkat = 267, NR_faccessat = 269, NR_seccomp = 317, NR_close_range = 436, NR_faccessat2 = 439,
-	NR_landlock_create_ruleset = 444, NR_landlock_add_rule = 445, NR_landlock_restrict_self = 446,
+	NR_landlock_create_ruleset = 444, NR_landlock_add_rule = 445, NR_landlock_restrict_self = 446, NR_fstatfs = 138,
 	/* To supervise. */
 	NR_rt_sigaction = 13, NR_rt_sigprocmask = 14, NR_ioctl = 16, NR_clone = 56, NR_wait4 = 61, NR_kill = 62, NR_getppid = 110,
 	NR_ftruncate = 77, NR_ppoll = 271, NR_unshare = 272, NR_signalfd4 = 289, NR_prlimit64 = 302, NR_process_vm_readv = 310,
@@ -31,7 +31,7 @@ enum {
 	NR_capset = 91, NR_exit_group = 94, NR_setresuid = 147, NR_getresuid = 148, NR_setresgid = 149, NR_getresgid = 150,
 	NR_getgroups = 158, NR_setgroups = 159, NR_umask = 166, NR_prctl = 167, NR_getpid = 172, NR_getuid = 174, NR_getgid = 176,
 	NR_munmap = 215, NR_execve = 221, NR_mmap = 222, NR_seccomp = 277, NR_close_range = 436, NR_faccessat2 = 439,
-	NR_landlock_create_ruleset = 444, NR_landlock_add_rule = 445, NR_landlock_restrict_self = 446,
+	NR_landlock_create_ruleset = 444, NR_landlock_add_rule = 445, NR_landlock_restrict_self = 446, NR_fstatfs = 44,
 	/* To supervise. */
 	NR_ioctl = 29, NR_ftruncate = 46, NR_ppoll = 73, NR_signalfd4 = 74, NR_unshare = 97, NR_kill = 129, NR_rt_sigaction = 134,
 	NR_rt_sigprocmask = 135, NR_getppid = 173, NR_clone = 220, NR_wait4 = 260, NR_prlimit64 = 261, NR_process_vm_readv = 270,
@@ -54,6 +54,8 @@ enum {
 #define AT_EMPTY_PATH 0x1000
 #define AT_EACCESS 0x200
 #define X_OK 1
+/* linux/magic.h */
+#define PROC_SUPER_MAGIC 0x9fa0
 #define S_IFMT 0170000
 #define S_IFDIR 0040000
 #define S_IFREG 0100000
