@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 import pytest
 from enforce import base, launcher, needed, place, stored
@@ -28,6 +29,7 @@ from scmm_oci.compiled.policy_file import policy_file
 from scmm_oci.policy import document
 
 DEADLINE_S = 60
+T = TypeVar("T")
 ABIS = "{default_action: allow, default_errno: EPERM, arch: x86_64, architectures: [x86_64, x86, x32]}"
 POLICY = f"""
 version: "1.0"
@@ -114,8 +116,28 @@ def started(*words: object, options: tuple[str, ...] = (), **how: Any) -> Iterat
             process.kill()
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    wait_until(condition, deadline_s=DEADLINE_S, what=what)
+def until(condition: Callable[[], T], what: str) -> T:
+    return wait_until(condition, deadline_s=DEADLINE_S, what=what)
+
+
+def _read(pipe: IO[Any], size: int) -> bytes:
+    """What comes next, or nothing at the end; a failure if neither does."""
+    assert select.select([pipe], [], [], DEADLINE_S)[0], "nothing came, and no end"
+    return os.read(pipe.fileno(), size)
+
+
+def line_of(pipe: IO[Any]) -> str:
+    line = b""
+    while not line.endswith(b"\n") and (byte := _read(pipe, 1)):
+        line += byte
+    return line.decode()
+
+
+def rest_of(pipe: IO[Any]) -> str:
+    found = b""
+    while part := _read(pipe, 4096):
+        found += part
+    return found.decode()
 
 
 def relatives(key: str, value: int) -> dict[int, str]:
@@ -272,21 +294,22 @@ def test_end_by_a_signal_is_the_program_s(number):
 
 def test_signals_are_passed_on_once_each():
     with started("signals") as process:
-        assert process.stdout.readline() == "ready\n"
+        assert line_of(process.stdout) == "ready\n"
         for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGRTMIN + 3, signal.SIGINT, signal.SIGTERM):
             process.send_signal(number)
-            assert process.stdout.readline() == f"signal: {int(number)}\n"
+            assert line_of(process.stdout) == f"signal: {int(number)}\n"
         assert process.wait(DEADLINE_S) == 0
-        assert process.stdout.read() == ""
+        assert rest_of(process.stdout) == ""
 
 
 def test_stop_from_the_terminal_stops_both_and_continue_goes_on():
     # In a process group of its own, which is not orphaned: there SIGTSTP stops.
     with started("raise", int(signal.SIGTSTP), "getsid", process_group=0) as process:
-        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+        how = os.WUNTRACED | os.WNOHANG
+        assert os.WIFSTOPPED(until(lambda: os.waitpid(process.pid, how)[1], "the stop"))
         os.killpg(process.pid, signal.SIGCONT)
         assert process.wait(DEADLINE_S) == 0
-        assert process.stdout.read() == "getsid: ok\n"
+        assert rest_of(process.stdout) == "getsid: ok\n"
 
 
 def test_ignored_child_signal_is_the_program_s_and_takes_no_status_away():
@@ -303,7 +326,7 @@ def test_blocked_signals_are_those_of_before():
 
 def test_pipe_ends_when_the_program_closes_it():
     with started("shut", "wait") as process:
-        assert process.stdout.read() == ""
+        assert rest_of(process.stdout) == ""
         assert process.poll() is None
         process.stdin.close()
         assert process.wait(DEADLINE_S) == 0
@@ -311,20 +334,15 @@ def test_pipe_ends_when_the_program_closes_it():
 
 def test_preserved_descriptors_reach_the_program_and_end_with_it():
     read_end, write_end = os.pipe()
-    try:
-        with started("wait", options=(f"--preserve-fds={write_end - 2}",), pass_fds=(write_end,)) as process:
-            os.close(write_end)
-            until(lambda: len(relatives("PPid", process.pid)) == 1, "the program")
-            child = next(iter(relatives("PPid", process.pid)))
-            until(
-                lambda: _holds(child, write_end) and not _holds(process.pid, write_end),
-                "descriptors to be the program's",
-            )
-            process.stdin.close()
-            assert os.read(read_end, 1) == b""
-            assert process.wait(DEADLINE_S) == 0
-    finally:
-        os.close(read_end)
+    options = (f"--preserve-fds={write_end - 2}",)
+    with os.fdopen(read_end, "rb", 0) as end, started("wait", options=options, pass_fds=(write_end,)) as process:
+        os.close(write_end)
+        until(lambda: len(relatives("PPid", process.pid)) == 1, "the program")
+        child = next(iter(relatives("PPid", process.pid)))
+        until(lambda: _holds(child, write_end) and not _holds(process.pid, write_end), "it to be the program's alone")
+        process.stdin.close()
+        assert _read(end, 1) == b""
+        assert process.wait(DEADLINE_S) == 0
 
 
 def _holds(pid: int, descriptor: int) -> bool:
@@ -367,7 +385,7 @@ def left_behind() -> Iterator[subprocess.Popen[str]]:
 def test_what_the_program_leaves_behind_is_supervised_to_its_end():
     with left_behind() as process:
         process.stdin.close()
-        told = process.stderr.read()
+        told = rest_of(process.stderr)
         assert process.wait(DEADLINE_S) == 3
         assert report(told).counts == {"getsid: errno 71 EPROTO": 1}
 
@@ -378,12 +396,12 @@ def test_supervision_of_what_is_left_can_be_ended_and_that_is_said():
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_S) == 3
         process.stdin.close()
-        assert "is watched no longer" in process.stderr.read()
+        assert "is watched no longer" in rest_of(process.stderr)
 
 
 def test_there_are_no_zombies():
     with started("orphans", "wait") as process:
-        assert process.stdout.readline() == "orphans: ok\n"
+        assert line_of(process.stdout) == "orphans: ok\n"
         until(lambda: len(relatives("PPid", process.pid)) == 1, "the orphans to be collected")
         assert "Z" not in relatives("PPid", process.pid).values()
         process.stdin.close()
@@ -465,7 +483,7 @@ def test_descriptors_are_closed_also_where_unshare_is_refused():
     profile = stored(made(rules("{name: unshare, action: deny}")))
     words = [str(launcher()), "-p", str(profile), "-m", "seccomp", "--", *command("shut", "wait")]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout.read() == b""
+        assert rest_of(process.stdout) == ""
         assert process.poll() is None
         process.stdin.close()
         assert process.wait(DEADLINE_S) == 0
