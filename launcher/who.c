@@ -144,14 +144,28 @@ static int refuse(struct status *status, const char *what, long error)
 	return -1;
 }
 
+/* By number (linux/capability.h), without CAP_. */
+static const char *const CAPABILITIES[CAP_LAST + 1] = {
+	"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE",
+	"NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO",
+	"SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME",
+	"SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
+	"WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+};
+
 static void lacking(struct status *status, uint64_t missing)
 {
-	TEXT(reason, 128);
+	TEXT(reason, 896);
+	const char *before = "identity: this process has not, and so the program cannot keep: CAP_";
 
 	if (!missing)
 		return;
-	text_string(&reason, "identity: capabilities that this process does not have, and cannot keep: mask ");
-	text_hex(&reason, missing);
+	for (int i = 0; i <= CAP_LAST; i++)
+		if (missing >> i & 1) {
+			text_string(&reason, before);
+			text_string(&reason, CAPABILITIES[i]);
+			before = ", CAP_";
+		}
 	status_lower(status, LAYER_IDENTITY, PARTIALLY, &reason);
 }
 

@@ -308,6 +308,32 @@ def test_what_the_launcher_cannot_open_is_said(place: Path) -> None:
         assert (done.lines, done.missing) == (["EACCES" if "deep" in rule else "ok"], [])
 
 
+def test_what_needs_more_descriptors_than_there_are_is_said(place: Path) -> None:
+    fill(place, "a/b/c/d/e/f/file")
+    rule = "/".join(["[ax]", "[bx]", "[cx]", "[dx]", "[ex]", "[fx]", "file"])
+    policy = bytes_of(files={place / rule: ["read_file"]})
+    few = ("prlimit", "--nofile=12:12")
+    done = run(policy, *reads(place / "a/b/c/d/e/f/file"), before=few)
+    assert done.lines == ["EACCES"]
+    assert [one.endswith("is left out, as it cannot be opened: EMFILE") for one in done.missing] == [True]
+    assert done.status is not None and done.status["layers"]["files"] == "partially"
+    assert run(policy, before=few, mode="strict").code == 125
+    assert run(policy, *reads(place / "a/b/c/d/e/f/file"), mode="strict").lines == ["ok"]
+
+
+def test_links_of_the_kernel_in_a_user_namespace(place: Path) -> None:
+    """There /proc and what is in it look like nobody's; where its links lead nobody but the kernel says."""
+    as_www = ("setpriv", "--reuid", str(WWW), "--regid", str(WWW), "--clear-groups", "unshare", "--user")
+    policy = bytes_of(files={"/proc/self/status": ["read_file"]})
+    done = run(policy, *reads(Path("/proc/self/status"), Path("/proc/self/stat")), before=as_www, mode="strict")
+    assert (done.code, done.lines, done.missing) == (0, ["ok", "EACCES"], [])
+    # What a process has as its root directory, that process says.
+    root = f"/proc/{os.getpid()}/root"
+    policy = bytes_of(files={f"{root}/etc/passwd": ["read_file"]})
+    done = run(policy, *reads(Path("/etc/passwd")), before=as_www)
+    assert done.lines == ["EACCES"]
+
+
 def test_names_of_any_bytes(place: Path) -> None:
     name = b'a\x1b[31m\xff\n"\\'
     path = os.fsencode(place) + b"/" + name
