@@ -5,17 +5,16 @@ A file holds one capture, or a set of them that ``scmm merge`` made.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 from scmm_oci.capture.check import check
 from scmm_oci.capture.document import FORMAT, VERSION, build, plain
 from scmm_oci.capture.model import Capture
+from scmm_oci.collection import uncollected
 from scmm_oci.errors import BadInput, Failure, Problem, short
 from scmm_oci.fastschema import accepts
 from scmm_oci.files import atomic_write, read_bounded
@@ -94,7 +93,7 @@ def parse_all(data: bytes, *, source: str = "") -> tuple[Capture, ...]:
     Raises:
         BadInput: it is neither a capture nor a set.
     """
-    with _without_collections():
+    with uncollected():
         document, good = load_fitting(data, _fits, source=source)
         found = list(islice(_meaning(document) if good else _everything(document), _TOLD + 1))
         if len(found) > _TOLD:
@@ -118,18 +117,6 @@ def dump_all(captures: Sequence[Capture]) -> bytes:
 
 def _text(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n").encode("ascii")
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    # Reading makes millions of objects and no cycles; looking for cycles among them would take a third of the time.
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _is_set(document: Any) -> bool:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import click
 
 from scmm_oci.cli import compile_told, kinds
-from scmm_oci.cli.collection import uncollected
 from scmm_oci.cli.compile_targets import RICH, Container, Source, make
 from scmm_oci.cli.confine import confine
 from scmm_oci.cli.kinds import Kind
 from scmm_oci.cli.options import ARCHES, check_outputs, floor_options
 from scmm_oci.cli.output import data, say, tell
+from scmm_oci.collection import uncollected
 from scmm_oci.compiled.limits import CANNOT_HOLD
 from scmm_oci.compiled.opinion import libseccomp
 from scmm_oci.errors import BadInput, Failure, Finding, Problem, short, unknown_value

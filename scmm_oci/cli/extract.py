@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +19,7 @@ from scmm_oci.cli.options import check_outputs, floor_options
 from scmm_oci.cli.output import data, plain, say, tell
 from scmm_oci.cli.recordings import read_captures
 from scmm_oci.cli.sections import Command, option
+from scmm_oci.collection import uncollected
 from scmm_oci.compiled.profiles import Compiled, oci_profile
 from scmm_oci.errors import BadInput, Finding, Problem
 from scmm_oci.files import atomic_write_all, read_bounded
@@ -116,7 +115,7 @@ def extract(**values: Any) -> None:
         from scmm_oci.cli.interview import terminal  # noqa: F401
     reads = [*run.inputs, *filter(None, [run.update]), *([run.session] if run.resume else [])]
     confine(reads, [] if values["stats_only"] else [run.output, run.oci, *([run.session] if interactive else [])])
-    with _uncollected():
+    with uncollected():
         _extract(run, choices, values, interactive=interactive)
 
 
@@ -151,18 +150,6 @@ def _extract(run: _Run, choices: Choices, values: Mapping[str, Any], *, interact
 
         session.forget(run.session)
         say(f"the same without questions:\n  {command_line([*_words(run), *flags_of(choices), '--non-interactive'])}")
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """A capture is millions of values, none of which is in a cycle: looking for some takes a third of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _run_of(values: Mapping[str, Any]) -> _Run:
