@@ -229,6 +229,24 @@ def test_outputs_are_replaced(inputs: Path, tmp_path: Path, verb: str) -> None:
     assert all(path.stat().st_ino not in [number for _, number in first] for path in outputs)
 
 
+UNLINKED = """
+import os, sys
+def link(*given, **named): raise OSError(1, "no links here")
+os.link = link
+from scmm_oci.cli.main import main
+sys.exit(main())
+"""
+
+
+def test_outputs_that_cannot_be_linked_to_are_kept_as_copies(inputs: Path, tmp_path: Path) -> None:
+    _, outputs = worked(inputs, tmp_path, "extract")
+    first = [path.read_bytes() for path in outputs]
+    words = VERBS["extract"][0].replace("out/", f"{tmp_path}/").split()
+    done = run(inputs, [sys.executable, "-c", UNLINKED, *words])
+    assert done.returncode == 0, done.stderr
+    assert [path.read_bytes() for path in outputs] == first and sorted(tmp_path.iterdir()) == sorted(outputs)
+
+
 def worked(inputs: Path, place: Path, verb: str) -> tuple[subprocess.CompletedProcess[str], list[Path]]:
     words = [word.replace("out/", f"{place}/") for word in VERBS[verb][0].split()]
     done = run(inputs, [sys.executable, "-m", "scmm_oci.cli.main", *words])
@@ -287,6 +305,15 @@ def test_kernel_that_refuses_is_told_and_one_without_is_not(inputs: Path) -> Non
     assert (refused.returncode, refused.stderr) == (0, "note: not confined: refused here\n")
     without = run(inputs, [sys.executable, "-c", REFUSING, "none", "show", "in.scmm-cap"])
     assert (without.returncode, without.stderr, without.stdout) == (0, "", refused.stdout)
+
+
+# These read nothing that others wrote, or need what a domain takes: SECURITY.md.
+NOT_CONFINED = {"hooks", "doctor", "record", "groups", "enforce", "logs"}
+
+
+def test_every_verb_is_confined_or_has_a_reason_not_to_be() -> None:
+    attacked_here = {words.split()[0] for words, _, _ in VERBS.values()}
+    assert attacked_here == cli.VERBS.keys() - NOT_CONFINED
 
 
 def test_every_command_is_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
