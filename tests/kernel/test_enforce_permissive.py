@@ -14,7 +14,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -24,6 +24,8 @@ from enforce import base, launcher, needed, place, stored
 from live import compiled
 
 from rig.process import wait_until
+from scmm_oci.compiled import bpf
+from scmm_oci.compiled.filter.values import VIOLATION
 from scmm_oci.compiled.polfile import write
 from scmm_oci.compiled.policy_file import policy_file
 from scmm_oci.policy import document
@@ -191,6 +193,21 @@ def test_what_asks_someone_is_done_and_told():
     assert "ENOSYS" not in done.stdout
     assert set(report(done.stderr).counts) == {"times: a tracer is asked", "syncfs: a listener is asked"}
     assert run("times", mode="seccomp").stdout == "times: ENOSYS\n"
+
+
+def test_twin_that_asks_someone_itself_refuses_nothing_either():
+    # As the format allows, though our compiler makes none.
+    file, _ = policy_file(document.parse(POLICY.encode()))
+    (one,) = file.filters
+    kept = (bpf.RET_ALLOW, bpf.RET_LOG, bpf.RET_TRACE, bpf.RET_USER_NOTIF)
+    twin = tuple(
+        replace(step, k=VIOLATION) if step.code == bpf.RET and step.k & bpf.RET_ACTION_FULL not in kept else step
+        for step in one.program
+    )
+    assert {bpf.RET_TRACE, bpf.RET_USER_NOTIF} <= {step.k for step in twin if step.code == bpf.RET}
+    done = run("times", "sync", by=stored(write(replace(file, filters=(replace(one, permissive=twin),)))))
+    assert "ENOSYS" not in done.stdout
+    assert set(report(done.stderr).counts) == {"times: a tracer is asked", "syncfs: a listener is asked"}
 
 
 def test_policy_that_allows_all_that_is_done_has_an_empty_report():
