@@ -251,6 +251,18 @@ static void tell_arguments(struct text *text, const struct notification *call, c
 	text_string(text, ")");
 }
 
+/* Whether /proc is of our own namespace: else its numbers are those of other processes. */
+static int is_our_proc(void)
+{
+	char target[24];
+	long length = SYS4(NR_readlinkat, AT_FDCWD, "/proc/self", target, sizeof(target) - 1);
+
+	if (length <= 0)
+		return 0;
+	target[length] = 0;
+	return number_of(target, 1 << 30) == SYS0(NR_getpid);
+}
+
 /* " of process 12 (cat)": of the thread that calls, its process and its name. */
 static void tell_process(struct text *text, uint32_t pid)
 {
@@ -262,7 +274,7 @@ static void tell_process(struct text *text, uint32_t pid)
 	text_string(&path, "/proc/");
 	text_number(&path, pid);
 	text_raw(&path, "/status", 8);
-	fd = SYS4(NR_openat, AT_FDCWD, path.at, O_RDONLY | O_CLOEXEC, 0);
+	fd = is_our_proc() ? SYS4(NR_openat, AT_FDCWD, path.at, O_RDONLY | O_CLOEXEC, 0) : -ENOENT;
 	if (fd >= 0) {
 		got = SYS3(NR_read, fd, status, sizeof(status));
 		SYS1(NR_close, fd);

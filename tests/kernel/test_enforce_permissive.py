@@ -452,6 +452,16 @@ def test_program_that_cannot_be_executed(mode, code):
         assert f"scmm-enforce: cannot execute {program}: it" in done.stderr
 
 
+@pytest.mark.parametrize(("own_proc", "who"), [(True, "process N (permissive)"), (False, "process N")])
+def test_first_process_of_a_container(own_proc, who):
+    # It cannot end by a signal, and must not look processes up in another namespace's /proc.
+    before = ["unshare", "--pid", "--fork", "--kill-child", *(["--mount-proc"] if own_proc else [])]
+    words = [*before, *command("getsid", "orphans", "raise", int(signal.SIGTERM))]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "getsid: ok\norphans: ok\n")
+    assert report(done.stderr).lines[0] == f"getsid(0x0) of {who}: errno 71 EPROTO"
+
+
 # Who may, and where it cannot be had
 
 
