@@ -110,6 +110,9 @@ def _filter(calls: Calls, needed: frozenset[str]) -> list[str]:
     if calls.open:
         return _setting("SystemCallFilter", other, "~")
     passing = calls.passing | needed
+    if not passing:
+        # The first list would be one of refusals, and systemd would allow all that is not in it.
+        raise BadInput([Problem(".syscalls", "allows no call, which a drop-in cannot say", "allow what is needed")])
     lines = _setting("SystemCallFilter", sorted(passing))
     if other:
         lines += _setting("SystemCallFilter", other, "~")[1:]

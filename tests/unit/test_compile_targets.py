@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -426,6 +427,16 @@ def test_untestable_constraints_are_refused_all_at_once():
     with pytest.raises(BadInput) as caught:
         drop_in(policy(("openat", Action.ALLOW, None, (path,)), ("mkdirat", Action.DENY, None, (path,))))
     assert [one.place for one in caught.value.problems] == ["rules for mkdirat", "rules for openat"]
+
+
+def test_a_drop_in_cannot_allow_nothing():
+    """The first list decides what systemd does with all other calls: one of refusals would allow them."""
+    nothing = Policy(syscalls=(SyscallRule("@language-runtime", Action.NOTIFY),))
+    with pytest.raises(BadInput, match="allows no call"):
+        drop_in(nothing)
+    one = replace(nothing, syscalls=(*nothing.syscalls, SyscallRule("getpid", Action.ALLOW)))
+    unit = Unit(drop_in(one).text)
+    assert (unit.of("getpid"), unit.of("_sysctl")) == ("allow", 1)
 
 
 @settings(max_examples=150, deadline=None)
