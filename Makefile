@@ -36,6 +36,7 @@ bench: setup  ## what recording costs and filters take, side by side with what t
 	$(BIN)/python -m benchmarks.policies
 	$(BIN)/python -m benchmarks.extract
 	$(BIN)/python -m benchmarks.filters
+	$(BIN)/python -m benchmarks.launch
 
 soak: setup fuzz  ## the long proofs
 	SCMM_SOAK=1 $(BIN)/python -m pytest
