@@ -24,5 +24,11 @@ struct grants {
 	int used, left_out, said;
 };
 
-/* Open and grant every path. 0, or -1 where the kernel refuses a rule, with a reason in the status. */
+/* Open and grant every path. 0, or -1 where the kernel refuses a rule, with a reason in the status.
+ *
+ * Links are followed where only root and who runs the launcher could have put them, and where the kernel makes them. A
+ * rule that leads over another is left out: less is granted than the policy says, never something else. It is said, and
+ * files are enforced partially, so that strict refuses. So is what cannot be opened for want of memory or descriptors.
+ * What the launcher may not reach (EACCES), what cannot be made, and a path whose directory is not there, are said too;
+ * nothing is lost by them, as the program has no more than the launcher. */
 int paths_grant(struct grants *grants);

@@ -69,6 +69,21 @@ def test_patterns(place: Path) -> None:
     assert (place / "tree/new").exists() and not (place / "new.log").exists()
 
 
+def test_paths_of_many_depths_and_kinds(place: Path) -> None:
+    """Whatever comes after what: directories that paths have in common are kept open, and must be theirs."""
+    names = ("a/b/c/file", "a/b/file", "a/file", "a/x/file", "b/c/file", "file", "ab/file")
+    fill(place, *names)
+    for rules, free in (
+        (("a/b/c/file", "a/x/**", "a/file"), ("a/b/c/file", "a/x/file", "a/file")),
+        (("a/b/c", "b/**", "ab"), ("a/b/c/file", "b/c/file", "ab/file")),
+        (("a/b/*", "file", "b/c/f*"), ("a/b/file", "file", "b/c/file")),
+        (("a/none/file", "a/b/none", "a/x/file", "none/**", "a/b/**"), ("a/x/file", "a/b/file", "a/b/c/file")),
+    ):
+        policy = bytes_of(files={place / one: ["read_file"] for one in rules})
+        done = run(policy, *reads(*(place / one for one in names)), mode="strict")
+        assert dict(zip(names, done.lines, strict=True)) == {one: "ok" if one in free else "EACCES" for one in names}
+
+
 def test_beneath_is_no_rule_for_a_file(place: Path) -> None:
     fill(place, "file")
     for path, answer in ((place / "file/**", "EACCES"), (place / "file", "ok")):
@@ -158,9 +173,26 @@ def test_a_link_that_others_could_change_is_not_followed_and_that_is_said(place:
     done = run(bytes_of(files={place / "safe/link": ["read_file"]}), *reads(place / "secret"), mode="strict")
     assert (done.lines, done.missing) == (["ok"], [])
     # It leads nowhere by way of parentdir either.
-    rules = [PathRule(str(place / "theirs/link"), ("read_file",), OnMissing.PARENTDIR)]
-    done = run(bytes_of(files=rules), *reads(place / "theirs/mine", place / "secret"))
-    assert (done.lines, len(done.missing)) == (["EACCES", "EACCES"], 1)
+    for rule in ("theirs/link", "theirs/l*k"):
+        rules = [of(place, rule, OnMissing.PARENTDIR, "read_file")]
+        done = run(bytes_of(files=rules), *reads(place / "theirs/mine", place / "secret"))
+        assert (done.lines, len(done.missing)) == (["EACCES", "EACCES"], 1)
+
+
+def test_more_reasons_than_there_is_room_for_are_counted(place: Path) -> None:
+    count = 120
+    (place / "theirs").mkdir(mode=0o777)
+    (place / "theirs").chmod(0o777)
+    for number in range(count):
+        (place / "theirs" / f'"\\"{number}').symlink_to("nowhere")
+    policy = bytes_of(files={place / "theirs" / f'"\\\\"{number}': ["read_file"] for number in range(count)})
+    done = run(policy, "nnp")
+    assert done.status is not None
+    assert (done.lines, len(done.missing) + done.status["more"]) == (["1 ok"], count)
+    assert 0 < len(done.missing) < count
+    assert all('/theirs/"\\\\"' in one and one.endswith("name what it leads to") for one in done.missing)
+    assert done.errors.endswith(f"scmm-enforce:   and more: {done.status['more']}\n")
+    assert done.errors.count("\n") == len(done.missing) + 2
 
 
 def test_a_link_of_the_users_own(place: Path) -> None:
