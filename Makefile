@@ -50,6 +50,7 @@ tables: setup  ## regenerate scmm_oci/tables/data from the pinned source
 	$(BIN)/python tools/make_tables.py
 	$(BIN)/python tools/make_vocabulary.py
 	$(BIN)/python tools/make_groups.py
+	$(BIN)/python tools/make_launcher_names.py
 
 clean:  ## remove what was built, not what was recorded
 	rm -rf $(VENV) build dist out .cache scmm_oci/data/*.bpf.o scmm_oci/data/scmm-enforce.*
