@@ -313,7 +313,7 @@ def test_without_landlock(place: Path, errno: int, why: str) -> None:
 def test_a_17th_domain_is_refused(place: Path) -> None:
     """Landlock has 16 layers at most (landlock(7)): no program is run with less than the policy says."""
     policy = enforce.stored(bytes_of(scopes=(LandlockScope.SIGNAL,)))
-    one = (enforce.launcher(), "-p", policy, "-m", "strict", "--")
+    one = (enforce.launcher(), "-p", policy, "-m", "strict", "--preserve-fds", "1000", "--")
     assert run(policy, "nnp", before=one * 15).lines == ["1 ok"]
     done = run(policy, "mkdir", place / "new", before=one * 16)
     assert (done.code, done.lines, os.listdir(place)) == (125, [], [])
