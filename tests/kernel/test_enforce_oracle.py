@@ -313,6 +313,8 @@ class Run:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """The actions as they are, by the launcher and by the oracle, each in the same place made anew."""
     need("KERNEL", launcher.unavailable() or (None if os.geteuid() == 0 else "the tests need root"))
+    machine = os.uname().machine
+    need("KERNEL", None if machine == "x86_64" else f"the calls are those of x86_64, and this is {machine}")
     abi = landlockpy.abi_version()
     need("KERNEL", None if abi >= 6 else f"Landlock's ABI is {abi} here, and the tests need 6")
     base = tmp_path_factory.mktemp("oracle")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,9 @@ class Tools:
 
 
 def make_tools(base: Path) -> Tools:
-    """Compile both programs. Skips where there is no compiler."""
+    """Compile both programs. Skips where there is no compiler, or another machine than policies are for."""
+    machine = os.uname().machine
+    need("KERNEL", None if machine == "x86_64" else f"the policies are for x86_64, and this is {machine}")
     need("KERNEL", launcher.unavailable() or (None if find_program("gcc") else "gcc is not installed"))
     launcher.build(base)
     words = ["gcc", "-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o", base / "actions"]
