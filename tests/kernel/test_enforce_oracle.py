@@ -58,7 +58,15 @@ IN_EACH = (
     *("open {d}/new 0101", "open {d}/new2 0301", "open {d}/file 0101", "open {d} 0200000", "open {d}/file 010000000"),
     *("read {d}/file", "write {d}/file", "truncate {d}/file", "ftruncate {d}/file", "names {d}", "names {d}/dir"),
     *("read {d}/dir/inner", "write {d}/dir/inner", "read {d}/a.log", "write {d}/a.log", "truncate {d}/a.log"),
-    *("read {d}/b.txt", "map {d}/file", "exec {d}/prog", "exec {d}/script", "ioctl {d}/device", "read {d}/device"),
+    *(
+        "read {d}/b.txt",
+        "read {d}/deep.log/inner",
+        "map {d}/file",
+        "exec {d}/prog",
+        "exec {d}/script",
+        "ioctl {d}/device",
+        "read {d}/device",
+    ),
     *("mkdir {d}/made", "mkdir {d}/dir/made", "symlink {d}/symlink", "fifo {d}/fifo", "char {d}/char"),
     *("block {d}/block", "regular {d}/regular", "socket {d}/socket", "link {d}/file {d}/linked"),
     *("link {d}/file {d}/dir/linked", "rename {d}/b.txt {d}/c.txt", "rename {d}/file {d}/dir/moved"),
@@ -254,7 +262,15 @@ def plant(ground: Path, program: bytes) -> None:
         directory = ground / name
         for inner in ("dir", "empty", "deep.log"):
             (directory / inner).mkdir(parents=True)
-        for file in ("file", "gone", "a.log", "b.txt", "dir/inner", *(f"x-{one}" for one in CROSSING)):
+        for file in (
+            "file",
+            "gone",
+            "a.log",
+            "b.txt",
+            "dir/inner",
+            "deep.log/inner",
+            *(f"x-{one}" for one in CROSSING),
+        ):
             (directory / file).write_text("content")
         (directory / "prog").write_bytes(program)
         (directory / "script").write_text(f"#!{ground}/all/prog\n")
