@@ -18,9 +18,9 @@ _AROUND_BACKSLASH = frozenset(b"[\\]^")
 
 
 def glob_text(glob: Glob) -> str:
-    """The text of a glob: one that is read as the same bytes, if there is one.
+    """The text of a glob: one that is read as the same bytes, but for sets of nothing.
 
-    A set that no pattern can say is written with backslashes, which no set has: ``[\\x80\\xff]``.
+    A set that has no shorter form is written byte by byte: ``[\\x80\\xff]``.
     """
     marked = _marked(glob)
     words = []
@@ -53,13 +53,18 @@ def _set(token: frozenset[int]) -> str:
     if negated is not None:
         return f"[!{negated}]"
     body = _body(token)
-    if body is None:
-        body = "".join(f"\\x{one:02x}" for one in sorted(token))
-    return f"[{body}]"
+    if body is not None:
+        return f"[{body}]"
+    others = ANY_BYTE - token
+    return f"[!{_single(others)}]" if len(others) < len(token) else f"[{_single(token)}]"
+
+
+def _single(token: frozenset[int]) -> str:
+    return "".join(f"\\x{one:02x}" for one in sorted(token))
 
 
 def _body(token: frozenset[int], *, negated: bool = False) -> str | None:
-    """What stands between the brackets for exactly these bytes; None where no pattern can say it."""
+    """What stands between the brackets for exactly these bytes; None where that takes single bytes."""
     if not token or token & _HIGH or (_BACKSLASH in token and not token >= _AROUND_BACKSLASH):
         return None
     items = [item for low, high in _runs(token) for item in _items(low, high)]

@@ -24,6 +24,8 @@ _SPECIAL = re.compile(r"([*?\[\\$])")
 # A byte that is no part of a character in UTF-8, as surrogateescape has it; and as patterns have it: \xff.
 _BYTE = re.compile(r"[\udc80-\udcff]")
 _WRITTEN_BYTE = re.compile(r"x([89a-f][0-9a-f])")
+# A byte in a set: \x5d.
+_SET_BYTE = re.compile(r"\\x([0-9a-f]{2})|[^\\]", re.DOTALL)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -188,22 +190,30 @@ class _Scan:
             return
         self.at = end + 1
         body = self.text[first:end]
-        if not body.isascii() or "\\" in body or (body.startswith("^") and not negated):
-            hint = "sets hold ASCII without backslashes; 'all but' is written [!…]"
+        members = list(_SET_BYTE.finditer(body))
+        if not body.isascii() or sum(len(one[0]) for one in members) < len(body) or (body[0] == "^" and not negated):
+            hint = "sets hold ASCII, and any byte as \\xff; 'all but' is written [!…]"
             self.bad.append((f"has the set {short(self.text[start - 1 : self.at])}", hint))
             return
         found: set[str] = set()
         at = 0
-        while at < len(body):
-            if body[at + 1 : at + 2] == "-" and at + 2 < len(body):
-                if body[at] > body[at + 2]:
-                    self.bad.append((f"has the empty range {body[at : at + 3]!r}", "the lower end goes first"))
-                found.update(map(chr, range(ord(body[at]), ord(body[at + 2]) + 1)))
+        while at < len(members):
+            low = _letter(members[at])
+            if at + 2 < len(members) and members[at + 1][0] == "-":
+                high = _letter(members[at + 2])
+                if low > high:
+                    written = "".join(one[0] for one in members[at : at + 3])
+                    self.bad.append((f"has the empty range {written!r}", "the lower end goes first"))
+                found.update(map(chr, range(ord(low), ord(high) + 1)))
                 at += 3
             else:
-                found.add(body[at])
+                found.add(low)
                 at += 1
         self.tokens.append((_ANY - found) if negated else (_ANY & found))
+
+
+def _letter(member: re.Match[str]) -> str:
+    return chr(int(member[1], 16)) if member[1] else member[0]
 
 
 def _with_wildcards(text: str, tokens: tuple[Token, ...]) -> Part:
