@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from scmm_oci.capture.model import Capture
 from scmm_oci.policy.infer.network import direction_of, is_ip, protocol_of
 from scmm_oci.policy.model import Network, OnMissing, PathRule, Policy
+from scmm_oci.policy.paths.exceptions import lowered
 from scmm_oci.policy.paths.patterns import Pattern, PatternSet
 
 
@@ -81,6 +82,8 @@ def _files(rules: Sequence[PathRule], captures: Sequence[Capture]) -> Iterator[W
 
 def _patterns(rule: PathRule) -> tuple[Pattern, ...]:
     """What a rule grants its rights on: with ``parentdir`` also on the directory, where nothing is there."""
+    if rule.excluded:
+        return tuple(Pattern.parse(one.path) for one in lowered(rule))
     own = Pattern.parse(rule.path)
     if rule.on_missing is not OnMissing.PARENTDIR:
         return (own,)

@@ -15,6 +15,7 @@ from scmm_oci.compiled.polfile.paths import from_pattern, to_text
 from scmm_oci.errors import BadInput, Finding, Problem
 from scmm_oci.policy.model import Network, NetworkRule, OnMissing, Policy, PortRange, Protocol
 from scmm_oci.policy.model import PathRule as PolicyPathRule
+from scmm_oci.policy.paths.exceptions import lowered
 from scmm_oci.policy.paths.patterns import Pattern
 from scmm_oci.tables import landlock
 
@@ -76,7 +77,7 @@ def _paths(rules: Sequence[PolicyPathRule], findings: list[Finding]) -> tuple[Pa
     problems: list[Problem] = []
     # By the text that only this path has.
     found: dict[tuple[str, Missing], _Rule] = {}
-    for index, rule in enumerate(rules):
+    for index, rule in ((index, one) for index, whole in enumerate(rules) for one in lowered(whole)):
         place = f".filesystem.rules[{index}].path"
         try:
             pattern = Pattern.parse(rule.path, place=place)

@@ -16,7 +16,8 @@ from scmm_oci.policy.infer.files import MAKES_NAME
 from scmm_oci.policy.infer.network import direction_of, is_ip, protocol_of
 from scmm_oci.policy.infer.observe import name_of
 from scmm_oci.policy.model import Network, NetworkRule, OnMissing, PathRule, Policy
-from scmm_oci.policy.paths.patterns import Kind, Pattern, PatternSet
+from scmm_oci.policy.paths.exceptions import lowered
+from scmm_oci.policy.paths.patterns import Pattern, PatternSet
 from scmm_oci.tables import arguments
 from scmm_oci.tables.arch import Arch
 
@@ -107,7 +108,7 @@ class Files:
         # Pattern → its rights, and for those that are left out where nothing is there: the path that must be.
         self._access: dict[str, list[tuple[frozenset[str], str | None]]] = {}
         patterns = []
-        for rule in rules:
+        for rule in (one for whole in rules for one in lowered(whole)):
             pattern = Pattern.parse(rule.path)
             rights = frozenset(
                 each
@@ -132,7 +133,7 @@ class Files:
         """
         granted: set[str] = set()
         for pattern in self._patterns.granting(path):
-            if pattern.kind is Kind.FILES and path in made:
+            if made and pattern.literal is None and _named(pattern, path) in made:
                 continue
             for rights, must in self._access[pattern.text]:
                 if must is None or must not in made:
@@ -156,6 +157,11 @@ class Files:
         missing = set(wanted) - self.rights(path, made=made) if wanted else set()
         if missing:
             yield Refusal("filesystem", path, f"{', '.join(sorted(missing))} ({use.operation})")
+
+
+def _named(pattern: Pattern, path: str) -> str:
+    """Of a path that is granted: what the pattern itself stands for, the path or a directory above."""
+    return "/".join(path.split("/")[: len(pattern.parts) + 1])
 
 
 def _base(pattern: Pattern) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 from scmm_oci.errors import BadInput, Problem, short, unknown_value
 from scmm_oci.oci.richcheck import ARCHES as MACHINES
 from scmm_oci.policy.check_constraints import check_constraint
+from scmm_oci.policy.check_exceptions import check_exceptions
 from scmm_oci.policy.paths.patterns import Pattern, is_plain
 from scmm_oci.schema import Found, Steps
 from scmm_oci.tables import errnos, groups, syscalls
@@ -40,6 +41,8 @@ def check(document: dict[str, Any]) -> Iterator[Found]:
     for index, rule in enumerate(document.get("filesystem", {}).get("rules", ())):
         if rule is not None and "path" in rule and not is_plain(rule["path"]):
             yield from _pattern(rule["path"], ("filesystem", "rules", index, "path"))
+        if rule is not None and "except" in rule:
+            yield from check_exceptions(rule, ("filesystem", "rules", index))
     network = document.get("network", {})
     for holder, path in ((network, ("network",)), (network.get("tcp", {}), ("network", "tcp"))):
         for direction in ("outbound", "inbound"):

@@ -209,7 +209,9 @@ def _constraint(document: dict[str, Any]) -> Constraint:
 
 def _path(document: dict[str, Any]) -> PathRule:
     on_missing = OnMissing(document["on_missing"]) if "on_missing" in document else OnMissing.SKIP
-    return PathRule(document["path"], tuple(document["access"]), on_missing, _origin(document))
+    return PathRule(
+        document["path"], tuple(document["access"]), on_missing, _origin(document), tuple(document.get("except", ()))
+    )
 
 
 def _network(document: dict[str, Any]) -> Network:

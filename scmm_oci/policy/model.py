@@ -251,12 +251,16 @@ class SyscallRule:
 
 @dataclass(frozen=True)
 class PathRule:
-    """Access rights on what a pattern (policy.paths.patterns) stands for, as words of tables.vocabulary."""
+    """Access rights on what a pattern (policy.paths.patterns) stands for, as words of tables.vocabulary.
+
+    ``excluded`` are paths beneath that get none of them (``except`` in the text; policy.paths.exceptions).
+    """
 
     path: str
     access: tuple[str, ...]
     on_missing: OnMissing = OnMissing.SKIP
     origin: Origin | None = None
+    excluded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, order=True)

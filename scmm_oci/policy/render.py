@@ -181,6 +181,8 @@ def _origin(origin: Origin) -> dict[str, Any]:
 
 def _path(rule: PathRule) -> dict[str, Any]:
     document = Flow(path=rule.path, access=FlowList(rule.access))
+    if rule.excluded:
+        document["except"] = FlowList(rule.excluded)
     if rule.on_missing is not OnMissing.SKIP:
         document["on_missing"] = rule.on_missing.value
     if rule.origin is not None:

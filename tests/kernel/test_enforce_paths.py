@@ -416,3 +416,50 @@ def test_a_hundred_thousand_rules(place: Path) -> None:
     file = PolicyFile((), Ruleset(landlock.fs_of_abi(1), 0, 0, 1, tuple(rules)), Identity(), (), Metadata())
     done = run(write(file), *reads(top / "0", top / "50", top / str(count - 10)), mode="standard")
     assert (done.lines, done.missing) == (["ok", "EACCES", "ok"], [])
+
+
+def test_exceptions_beneath_a_directory(place: Path) -> None:
+    """What Landlock cannot take away beneath a directory is not given: all beside it is."""
+    names = (
+        ".ssh/id",
+        ".sshd/x",
+        ".ss",
+        ".config/secret/key",
+        ".config/secrets",
+        ".config/app/conf",
+        "\xe9/x",
+        "e\xe8",
+    )
+    fill(place, *names, "doc/a/b", "file", ".s/x", "\xe8/x")
+    excluded = (f"{place}/.ssh", f"{place}/.config/secret", f"{place}/\xe9")
+    words = ("read_file", "read_dir", "make_reg")
+    rules = [PathRule(f"{place}/**", words, excluded=excluded)]
+    free = (".sshd/x", ".ss", ".config/secrets", ".config/app/conf", "e\xe8", "doc/a/b", "file", ".s/x", "\xe8/x")
+    kept = (".ssh/id", ".config/secret/key", "\xe9/x")
+    tried = reads(*(place / one for one in (*free, *kept)))
+    done = run(bytes_of(files=rules), *tried, mode="strict")
+    assert done.lines == ["ok"] * len(free) + ["EACCES"] * len(kept)
+    # Without them the same rule grants all; and the rules' own rights, not those of anything above, are what counts.
+    assert run(bytes_of(files=[PathRule(f"{place}/**", words)]), *tried, mode="strict").lines == ["ok"] * 12
+    listed = ("", ".ssh", ".config", ".config/secret", "\xe9", "doc", "doc/a", ".sshd", ".config/app")
+    done = run(bytes_of(files=rules), *(word for one in listed for word in ("list", place / one)), mode="strict")
+    assert done.lines == ["EACCES"] * 5 + ["ok"] * 4
+    # No new name beside the exceptions, and none in them; in the directories beside, as ever.
+    made = ("new", ".ssh/new", ".config/new", "doc/new", "doc/a/new")
+    done = run(bytes_of(files=rules), *(word for one in made for word in ("create", place / one)), mode="strict")
+    assert done.lines == ["EACCES"] * 3 + ["ok"] * 2
+    # A rule that names what is excepted grants it.
+    named = [*rules, PathRule(f"{place}/.ssh/id", ("read_file",))]
+    assert run(bytes_of(files=named), *reads(place / ".ssh/id"), mode="strict").lines == ["ok"]
+
+
+def test_a_link_beside_an_exception_is_followed(place: Path) -> None:
+    """It is names that are excepted: as docs/formats.md says."""
+    fill(place, "home/.ssh/id", "home/file", "elsewhere/file")
+    rules = [PathRule(f"{place}/home/**", ("read_file",), excluded=(f"{place}/home/.ssh",))]
+    tried = reads(*(place / one for one in ("home/file", "home/.ssh/id", "elsewhere/file")))
+    assert run(bytes_of(files=rules), *tried, mode="strict").lines == ["ok", "EACCES", "EACCES"]
+    (place / "home/link").symlink_to("../elsewhere")
+    assert run(bytes_of(files=rules), *tried, mode="strict").lines == ["ok", "EACCES", "ok"]
+    (place / "home/keys").symlink_to(".ssh")
+    assert run(bytes_of(files=rules), *tried, mode="strict").lines == ["ok", "ok", "ok"]

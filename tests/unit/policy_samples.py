@@ -116,6 +116,12 @@ def policies(draw):
     )
     network_rules = st.lists(network_rule, max_size=2).map(tuple)
     path_rule = st.builds(model.PathRule, wild_paths, rights, st.sampled_from(model.OnMissing), st.none() | origins)
+    path_rule |= st.builds(
+        lambda rule, access, origin: model.PathRule(rule[0], access, origin=origin, excluded=tuple(rule[1:])),
+        st.sampled_from([("/srv/**", "/srv/a", "/srv/b/c"), ("/srv", "/srv/é"), ("${HOME}/**", "${HOME}/.ssh")]),
+        rights,
+        st.none() | origins,
+    )
     texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
     capability = st.sampled_from(vocabulary.CAPABILITIES).map("CAP_{}".format)
     scopes = st.lists(st.sampled_from(model.LandlockScope), unique=True).map(tuple)

@@ -24,6 +24,7 @@ from scmm_oci.policy.model import (
     PortRange,
     Protocol,
 )
+from scmm_oci.policy.paths.exceptions import lowered
 from scmm_oci.policy.paths.patterns import Pattern
 from scmm_oci.tables import landlock
 
@@ -276,7 +277,7 @@ def test_any_policy_has_a_ruleset_that_does_not_depend_on_the_order_of_its_rules
     assert made is not None and made.handled_fs == landlock.ALL_FS
     # Each rule's rights are those of the policy's rules for the same path, no more.
     given_rights = {}
-    for rule in policy.filesystem:
+    for rule in (one for whole in policy.filesystem for one in lowered(whole)):
         pattern = Pattern.parse(rule.path)
         key = (pattern.parts, pattern.kind.value)
         given_rights[key] = given_rights.get(key, 0) | landlock.fs_mask(rule.access)

@@ -207,6 +207,12 @@ CASES = [
         paths(("/etc/x", "write_file", OnMissing.SKIP), ("/data/x", "write_file", OnMissing.PRECREATE)),
     ),
     (
+        "except-is-for-what-is-there",
+        "filesystem: /a/**",
+        of(filesystem=(PathRule("/a/**", ("read_file",), excluded=("/a/b",)),)),
+        paths(("/a/**", "read_file")),
+    ),
+    (
         "covered-rule",
         "filesystem: /a/b",
         paths(("/a", "read_file"), ("/a/b", "read_file")),

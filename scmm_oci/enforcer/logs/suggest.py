@@ -192,7 +192,8 @@ def _path(path: str, rights: set[str], policy: Policy) -> Advice:
     if rights <= Files(policy.filesystem).rights(path):
         note = "this policy grants it: the path was not there when the program started, or an older policy was at work"
         return Advice(what, notes=(note,))
-    index = next((number for number, one in enumerate(policy.filesystem) if one.path == pattern.text), None)
+    same = (number for number, one in enumerate(policy.filesystem) if one.path == pattern.text and not one.excluded)
+    index = next(same, None)
     rule = PathRule(pattern.text, ordered)
     if index is not None:
         old = policy.filesystem[index]

@@ -14,6 +14,7 @@ from scmm_oci.policy.diff.words import Difference, Kind, described
 from scmm_oci.policy.infer.network import direction_of, is_ip, protocol_of
 from scmm_oci.policy.infer.observe import name_of
 from scmm_oci.policy.model import NetworkRule, PathRule, Policy
+from scmm_oci.policy.paths.exceptions import lowered
 
 
 def drift(policy: Policy, captures: Sequence[Capture]) -> tuple[Difference, ...]:
@@ -55,7 +56,7 @@ def _files(rules: Sequence[PathRule], captures: Sequence[Capture]) -> Iterator[D
                 needed.add(use.path.rpartition("/")[0] or "/")
     used = Files(rules).used(needed)
     for rule in rules:
-        if rule.path not in used:
+        if not any(one.path in used for one in lowered(rule)):
             yield Difference("filesystem", rule.path, Kind.GONE, ", ".join(rule.access), "–", False)
 
 

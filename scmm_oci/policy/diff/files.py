@@ -61,7 +61,9 @@ def _words(rules: Sequence[PathRule] | None) -> str:
     if not rules:
         return "–"
     return "; ".join(
-        ", ".join(rule.access) + (f" ({rule.on_missing})" if rule.on_missing is not OnMissing.SKIP else "")
+        ", ".join(rule.access)
+        + (f" ({rule.on_missing})" if rule.on_missing is not OnMissing.SKIP else "")
+        + (f" except {', '.join(rule.excluded)}" if rule.excluded else "")
         for rule in rules
     )
 

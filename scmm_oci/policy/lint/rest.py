@@ -10,6 +10,7 @@ from scmm_oci.policy import constraints
 from scmm_oci.policy.lint.rules import LintFinding, finding
 from scmm_oci.policy.merge import calls, files
 from scmm_oci.policy.model import Action, Network, OnMissing, PathRule, Policy, Protocol
+from scmm_oci.policy.paths.exceptions import lowered
 from scmm_oci.policy.paths.patterns import Kind, Pattern, PatternSet, covers
 from scmm_oci.policy.paths.protected import ROOTS, is_secret, is_shared, protected_root
 
@@ -56,10 +57,15 @@ _MOST_RULES = 128
 
 def file_findings(rules: Sequence[PathRule]) -> Iterator[LintFinding]:
     """Everything about rules for files."""
-    given = _Given(rules)
+    # Those with exceptions by what they are lowered to, and told of by the path that stands in the policy.
+    beside = {one.path: rule.path for rule in rules if rule.excluded for one in lowered(rule)}
+    given = _Given([one for rule in rules for one in lowered(rule)])
     executable = PatternSet(given.patterns[path] for path in given.having(frozenset({"execute"})))
     writable = PatternSet(given.patterns[path] for path in given.having(_WRITES))
+    pairs: dict[str, str] = {}
     for path, other in sorted(_meeting(executable, writable).items()):
+        pairs.setdefault(beside.get(path, path), beside.get(other, other))
+    for path, other in sorted(pairs.items()):
         what = "" if other == path else f", as {other} may be written"
         yield finding("write-exec-file", f"filesystem: {path}", f"{path} may be executed{what or ' and written'}")
     loaders = [pattern.text for pattern in executable if _runs_loader(pattern)]
@@ -68,10 +74,11 @@ def file_findings(rules: Sequence[PathRule]) -> Iterator[LintFinding]:
         readable = PatternSet(given.patterns[path] for path in given.having(frozenset({"read_file"})))
         both = min(_meeting(writable, readable), default=None)
         if both is not None:
-            message = f"{loaders[0]} is executable, and runs what is written to {both}"
-            yield finding("loader-runs-written", f"filesystem: {loaders[0]}", message)
+            loader = beside.get(loaders[0], loaders[0])
+            message = f"{loader} is executable, and runs what is written to {beside.get(both, both)}"
+            yield finding("loader-runs-written", f"filesystem: {loader}", message)
     for rule in rules:
-        yield from _one_file_rule(rule, given.patterns[rule.path])
+        yield from _one_file_rule(rule, Pattern.parse(rule.path) if rule.excluded else given.patterns[rule.path])
     yield from _covered(rules, given)
 
 
@@ -118,6 +125,9 @@ def _runs_loader(pattern: Pattern) -> bool:
 
 def _one_file_rule(rule: PathRule, pattern: Pattern) -> Iterator[LintFinding]:
     place = f"filesystem: {rule.path}"
+    if rule.excluded:
+        message = f"{rule.path} has exceptions, so it is for what is there at the start, and what links there lead to"
+        yield finding("except-is-for-what-is-there", place, message)
     path = pattern.literal if pattern.kind is Kind.EXACT else None
     if "read_file" in rule.access:
         if path is not None and is_secret(path):
@@ -125,6 +135,9 @@ def _one_file_rule(rule: PathRule, pattern: Pattern) -> Iterator[LintFinding]:
         else:
             near = pattern.literal is None or pattern.literal in _ABOVE_SECRETS
             secrets = [one for one in _SECRETS if near and pattern.grants(one)]
+            if secrets and rule.excluded:
+                patterns = PatternSet(Pattern.parse(one.path) for one in lowered(rule))
+                secrets = [one for one in secrets if patterns.granting(one)]
             if secrets:
                 yield finding("secret-readable", place, f"{rule.path} reaches {secrets[0]}")
     wide = path is None or path == "/" or path in ROOTS or is_shared(path)
@@ -140,11 +153,11 @@ def _covered(rules: Sequence[PathRule], given: _Given) -> Iterator[LintFinding]:
     for rule in rules:
         if rule.on_missing is not OnMissing.SKIP:
             continue
-        pattern = given.patterns[rule.path]
+        pattern = Pattern.parse(rule.path) if rule.excluded else given.patterns[rule.path]
         reaching = index.covering(pattern)
-        if len(reaching) == 1:
+        if len(reaching) == 1 and not rule.excluded:
             continue  # itself
-        above = [one.text for one in reaching if one is not pattern and not covers(pattern, one)]
+        above = [one.text for one in reaching if rule.excluded or (one is not pattern and not covers(pattern, one))]
         if not above:
             continue
         gives: frozenset[str] = frozenset().union(*(given.rights[path] for path in above))

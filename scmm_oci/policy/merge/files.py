@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from scmm_oci.policy.merge.notes import join_origins
 from scmm_oci.policy.model import OnMissing, Origin, PathRule
+from scmm_oci.policy.paths.exceptions import common, grants_all, lowered
 from scmm_oci.policy.paths.patterns import Kind, Pattern, PatternSet, covers
 from scmm_oci.tables.vocabulary import ACCESS_RIGHTS
 
@@ -31,21 +32,24 @@ def in_order(rights: Iterable[str]) -> tuple[str, ...]:
 
 
 def union(*lists: Iterable[PathRule]) -> Rules:
-    """What any of the lists grants: one rule for each pattern (and one more with ``parentdir``), sorted.
+    """What any of the lists grants: one rule for each pattern with its exceptions (and one more with ``parentdir``).
 
+    Sorted; exceptions too.
     ``precreate`` goes before ``skip``: what one policy makes is made.
     """
-    found: dict[tuple[str, bool], list[PathRule]] = {}
+    found: dict[tuple[str, tuple[str, ...], bool], list[PathRule]] = {}
     for rule in (rule for rules in lists for rule in rules):
-        found.setdefault((rule.path, rule.on_missing is OnMissing.PARENTDIR), []).append(rule)
+        key = (rule.path, tuple(sorted(rule.excluded)), rule.on_missing is OnMissing.PARENTDIR)
+        found.setdefault(key, []).append(rule)
     return tuple(
         PathRule(
             path,
             in_order(right for rule in same for right in rights_of(rule)),
             OnMissing.PARENTDIR if above else _made(any(one.on_missing is OnMissing.PRECREATE for one in same)),
             join_origins(rule.origin for rule in same),
+            excluded,
         )
-        for (path, above), same in sorted(found.items())
+        for (path, excluded, above), same in sorted(found.items())
     )
 
 
@@ -53,7 +57,8 @@ def intersection(first: Sequence[PathRule], second: Sequence[PathRule]) -> tuple
     """What both lists grant, and the rules of either that may have been cut beyond that.
 
     Of two patterns of which one covers the other, the narrower has the rights of both. Two with wildcards can overlap
-    without that: what they have in common is left out, as is a directory above that only one of them reaches.
+    without that: what they have in common is left out, as is a directory above that only one of them reaches. Of rules
+    with exceptions neither's exceptions are granted.
     """
     mine, theirs = _Index(first), _Index(second)
     found: list[PathRule] = []
@@ -61,16 +66,19 @@ def intersection(first: Sequence[PathRule], second: Sequence[PathRule]) -> tuple
     for rule, others in [(rule, theirs) for rule in first] + [(rule, mine) for rule in second]:
         pattern = Pattern.parse(rule.path)
         for other in others.near(pattern):
+            both = in_order(rights_of(rule) & rights_of(other))
+            if not both:
+                continue
             against = Pattern.parse(other.path)
-            if covers(against, pattern):
-                both = rights_of(rule) & rights_of(other)
-                if both:
-                    found.append(_narrower(rule, pattern, other, against, in_order(both)))
-                    if OnMissing.PARENTDIR in (rule.on_missing, other.on_missing) and (
-                        found[-1].on_missing is not OnMissing.PARENTDIR
-                    ):
-                        cut[rule] = None
-            elif not covers(pattern, against) and _meet(pattern, against) and rights_of(rule) & rights_of(other):
+            if rule.excluded or other.excluded:
+                made, is_cut = _with_exceptions(rule, other, both)
+                found += made
+            elif covers(against, pattern):
+                found.append(_narrower(rule, other, both))
+                is_cut = _loses_above(rule, other, found[-1])
+            else:
+                is_cut = not covers(pattern, against) and _meet(pattern, against)
+            if is_cut:
                 cut[rule] = None
     return union(found), tuple(sorted(cut, key=lambda rule: (rule.path, rule.on_missing)))
 
@@ -83,7 +91,7 @@ def difference(first: Iterable[PathRule], second: Sequence[PathRule]) -> Rules:
         pattern = Pattern.parse(rule.path)
         given: set[str] = set()
         for other in theirs.near(pattern):
-            if covers(Pattern.parse(other.path), pattern) and _reaches_above(rule, other):
+            if grants_all(other, rule) and _reaches_above(rule, other):
                 given |= rights_of(other)
         rest = rights_of(rule) - given
         if rest:
@@ -120,11 +128,55 @@ class _Index:
             yield from self._rules[text]
 
 
-def _narrower(rule: PathRule, pattern: Pattern, other: PathRule, against: Pattern, access: tuple[str, ...]) -> PathRule:
+def _with_exceptions(rule: PathRule, other: PathRule, access: tuple[str, ...]) -> tuple[list[PathRule], bool]:
+    """What two rules grant, one of which has exceptions, as far as the first's path is not the wider; what is cut."""
+    one = common(rule, other)
+    if one is not None:
+        path, excluded = one
+        if excluded:
+            same = Pattern.parse(rule.path).parts == Pattern.parse(other.path).parts
+            origin = join_origins((rule.origin, other.origin) if same else (rule.origin,))
+            return [PathRule(path, access, OnMissing.SKIP, origin, excluded)], _is_above(rule)
+        made = _narrower(rule, other, access)
+        return [made], _loses_above(rule, other, made)
+    pattern, against = Pattern.parse(rule.path), Pattern.parse(other.path)
+    if covers(pattern, against) and not covers(against, pattern):
+        return [], False
+    found, is_cut = [], False
+    whole: set[PathRule] = set()
+    meeting: list[tuple[PathRule, PathRule]] = []
+    for mine in lowered(rule):
+        for theirs in lowered(other):
+            first, second = Pattern.parse(mine.path), Pattern.parse(theirs.path)
+            if covers(second, first):
+                found.append(_narrower(mine, theirs, access))
+                whole.add(mine)
+                is_cut |= _loses_above(mine, theirs, found[-1])
+            elif covers(first, second):
+                found.append(_narrower(theirs, mine, access))
+                whole.add(theirs)
+                is_cut |= _loses_above(theirs, mine, found[-1])
+            elif _meet(first, second):
+                meeting.append((mine, theirs))
+    # What is granted as a whole has nothing more in common with anything.
+    return found, is_cut or any(whole.isdisjoint(pair) for pair in meeting)
+
+
+def _is_above(rule: PathRule) -> bool:
+    return rule.on_missing is OnMissing.PARENTDIR
+
+
+def _loses_above(rule: PathRule, other: PathRule, made: PathRule) -> bool:
+    """Whether one of the rules reaches the directory above, and what was made of both does not."""
+    return (_is_above(rule) or _is_above(other)) and not _is_above(made)
+
+
+def _narrower(rule: PathRule, other: PathRule, access: tuple[str, ...]) -> PathRule:
+    """A rule for the first one's path, which is not the wider."""
     same = rule.path == other.path
     on_missing = OnMissing.SKIP
     if rule.on_missing is OnMissing.PARENTDIR:
-        if (same and other.on_missing is OnMissing.PARENTDIR) or covers(against, Pattern.parse(parent(rule.path))):
+        if (same and other.on_missing is OnMissing.PARENTDIR) or _grants_parent(other, rule):
             on_missing = OnMissing.PARENTDIR
     elif same and rule.on_missing is other.on_missing:
         on_missing = rule.on_missing
@@ -138,7 +190,11 @@ def _reaches_above(rule: PathRule, other: PathRule) -> bool:
         return True
     if other.on_missing is OnMissing.PARENTDIR and rule.path == other.path:
         return True
-    return covers(Pattern.parse(other.path), Pattern.parse(parent(rule.path)))
+    return _grants_parent(other, rule)
+
+
+def _grants_parent(wide: PathRule, rule: PathRule) -> bool:
+    return grants_all(wide, PathRule(parent(rule.path), rule.access))
 
 
 def _meet(first: Pattern, second: Pattern) -> bool:

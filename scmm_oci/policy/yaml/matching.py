@@ -26,7 +26,7 @@ _RULES: frozenset[Steps] = frozenset(
 )
 # What a rule is about, and what else tells it from others about the same.
 _HEAD = ("name", "names", "path", "protocol", "ports", "addresses")
-_IDENTITY = (*_HEAD, "constraints")
+_IDENTITY = (*_HEAD, "constraints", "except")
 _ENCODE = json.JSONEncoder(sort_keys=True).encode
 
 
