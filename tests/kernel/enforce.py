@@ -20,6 +20,7 @@ from typing import Any
 
 import landlockpy
 from live import compiled
+from recording import as_from_a_shell
 from support import ROOT, need
 
 from hatch_build import compile_launcher
@@ -205,7 +206,8 @@ def run(
             *(str(by or launcher()), "-p", str(file), "-m", mode, "--status-fd", str(write_end), *options),
             *("--", str(acts() if program is None else program), *(str(one) for one in words)),
         ]
-        how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **how}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        how = {**streams, "preexec_fn": as_from_a_shell, **how}
         done = subprocess.run(command, pass_fds=(write_end, *how.pop("pass_fds", ())), timeout=120, check=False, **how)
     finally:
         os.close(write_end)

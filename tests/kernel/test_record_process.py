@@ -145,12 +145,13 @@ def test_what_cannot_be_recorded_is_told_with_its_reason(recorder: Recorder) -> 
         "import threading, time\nt = threading.Thread(target=time.sleep, args=(99,))\nt.start()\n"
         "print(t.native_id, flush=True)\n"
     )
+    unwaited = "import os, time; pid = os.fork() or os._exit(0); print(pid, flush=True); time.sleep(99)"
     with (
         running(sys.executable, "-c", script) as threads,
-        running("sh", "-c", "true & echo $!; exec sleep 99") as parent,
+        running(sys.executable, "-c", unwaited) as parent,
     ):
         thread, zombie = hear(threads), hear(parent)
-        wait_until(lambda: state_of(int(zombie)) == "Z", deadline_s=9, what="a zombie")
+        wait_until(lambda: state_of(int(zombie)) == "Z", deadline_s=30, what="a zombie")
         gone = 4194304 - 1  # proc_sys_kernel(5): ids are below pid_max, which is this at the most
         for pid, why in (
             (gone, f"there is no process {gone}"),
