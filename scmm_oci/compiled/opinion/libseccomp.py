@@ -57,7 +57,7 @@ def unavailable() -> str | None:
         return "pyseccomp is not installed (pip install 'scmm-oci[libseccomp]')"
     try:
         pyseccomp.set_api(_API)
-    except (OSError, NotImplementedError):
+    except (OSError, RuntimeError):
         return f"libseccomp {version()} is too old: it has not the actions of API level {_API}"
     return None
 
