@@ -240,10 +240,36 @@ static int grant_parent(struct grants *grants, int dir)
 	return result;
 }
 
+/* A directory for the program's user, who is to be its owner. */
+static int make_directory(const struct grants *grants, int dir, const char *name, int shared)
+{
+	long error;
+
+	if (!shared)
+		return (int)SYS3(NR_mkdirat, dir, name, 0777);
+	/* Who may write there can put another directory in its place before it is opened; so it is made by the program's user
+	 * from the beginning, and nothing is given away. */
+	SYS1(NR_setfsgid, grants->who->gid);
+	SYS1(NR_setfsuid, grants->who->uid);
+	error = SYS3(NR_mkdirat, dir, name, 0777);
+	SYS1(NR_setfsuid, grants->euid);
+	SYS1(NR_setfsgid, SYS0(NR_getgid));
+	return (int)error;
+}
+
+/* Whether others than root and the caller can put names into a directory. */
+static int is_shared(const struct grants *grants, int dir)
+{
+	struct file_status status;
+
+	return sys_fstat(dir, &status) || (status.uid && status.uid != grants->euid) || status.mode & 022;
+}
+
 /* The last component is not there. `dir` is where it would be, and stays open. */
 static int missing(struct grants *grants, int dir, const char *name)
 {
 	int fd, result, is_directory = grants->path.kind == PATH_BENEATH;
+	int shared = is_directory && is_shared(grants, dir);
 	struct file_status status;
 	long error;
 
@@ -256,7 +282,7 @@ static int missing(struct grants *grants, int dir, const char *name)
 		return 0;
 	}
 	if (is_directory) {
-		fd = (int)SYS3(NR_mkdirat, dir, name, 0777);
+		fd = make_directory(grants, dir, name, shared);
 		if (!fd)
 			fd = open_at(dir, name, O_PATH | O_NOFOLLOW | O_DIRECTORY);
 	} else {
@@ -266,14 +292,14 @@ static int missing(struct grants *grants, int dir, const char *name)
 		say(grants, FULLY, "is not there, and cannot be made", fd);
 		return 0;
 	}
-	/* A directory that is not ours is not the one that we have made. */
-	if (is_directory && (sys_fstat(fd, &status) || status.uid != grants->euid)) {
+	/* A directory of somebody else is not the one that we have made. */
+	if (is_directory && (sys_fstat(fd, &status) || status.uid != (shared ? grants->who->uid : grants->euid))) {
 		say(grants, PARTIALLY, "is left out: another user has put something else there", 0);
 		shut(fd);
 		return 0;
 	}
 	/* The program's own, not ours: else it could not use what was made for it. */
-	error = SYS5(NR_fchownat, fd, "", grants->who->uid, grants->who->gid, AT_EMPTY_PATH);
+	error = shared ? 0 : SYS5(NR_fchownat, fd, "", grants->who->uid, grants->who->gid, AT_EMPTY_PATH);
 	if (error < 0)
 		say(grants, FULLY, "was made, but cannot be given to the program's user", error);
 	result = grant(grants, fd);

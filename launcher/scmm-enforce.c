@@ -278,6 +278,20 @@ static long load_filter(const struct filter *filter)
 }
 
 /* What would be enforced, without doing anything. */
+/* What the mode seccomp leaves out. */
+static void filter_alone(const struct policy *policy, struct status *status)
+{
+	int layers[] = {policy->handled_fs != 0, policy->handled_net != 0, policy->scoped != 0, policy->given != 0};
+	TEXT(reason, 128);
+
+	text_string(&reason, "the mode is seccomp: the filter alone is applied");
+	for (int i = 0, told = 0; i < 4; i++)
+		if (layers[i]) {
+			status_lower(status, LAYER_FILES + i, NOT_ENFORCED, told ? NULL : &reason);
+			told = 1;
+		}
+}
+
 static void assess(const struct options *options, const struct policy *policy, const struct who *who, struct status *status)
 {
 	long why;
@@ -290,8 +304,10 @@ static void assess(const struct options *options, const struct policy *policy, c
 	}
 	if (policy->filter.count)
 		status_lower(status, LAYER_CALLS, FULLY, NULL);
-	if (options->mode == MODE_SECCOMP)
+	if (options->mode == MODE_SECCOMP) {
+		filter_alone(policy, status);
 		return;
+	}
 	landlock_prepare(policy, who, status, 1);
 	who_check(policy, who, status);
 }
@@ -491,7 +507,9 @@ static _Noreturn void enforce(const struct options *options, const struct policy
 	/* Without it, neither Landlock nor a filter can be had by who is not root; and no program gains rights by its file. */
 	if ((error = SYS5(NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) < 0)
 		stop_error(EXIT_OURS, "no-new-privileges cannot be set", NULL, error);
-	if (options->mode != MODE_SECCOMP) {
+	if (options->mode == MODE_SECCOMP) {
+		filter_alone(policy, &status);
+	} else {
 		ruleset = landlock_prepare(policy, who, &status, 0);
 		if (ruleset == -2) {
 			status_text(&status, 2);

@@ -66,6 +66,21 @@ static void take_line(struct who *who, const char *line, size_t length)
 		who->user[0] = 0;
 		return;
 	}
+	if (who->wants_group && sizes[3] && sizes[3] <= 10) {
+		uint64_t gid = 0;
+
+		for (size_t i = 0; i < sizes[3]; i++) {
+			char c = line[starts[3] + i];
+
+			if (c < '0' || c > '9')
+				return;
+			gid = gid * 10 + (uint64_t)(c - '0');
+		}
+		if (gid < 0xffffffffu) {
+			who->gid = (uint32_t)gid;
+			who->wants_group = 0;
+		}
+	}
 	if (sizes[5] && sizes[5] < sizeof(who->home) && line[starts[5]] == '/') {
 		for (size_t i = 0; i < sizes[5]; i++)
 			who->home[i] = line[starts[5] + i];
@@ -118,6 +133,7 @@ void who_find(const struct policy *policy, struct who *who)
 	*who = (struct who){0};
 	who->uid = policy->given & IDENTITY_UID ? policy->uid : (uint32_t)SYS0(NR_getuid);
 	who->gid = policy->given & IDENTITY_GID ? policy->gid : (uint32_t)SYS0(NR_getgid);
+	who->wants_group = (policy->given & (IDENTITY_UID | IDENTITY_GID)) == IDENTITY_UID;
 	read_passwd(who);
 }
 
@@ -178,6 +194,17 @@ static void groups_stay(struct status *status)
 	status_lower(status, LAYER_IDENTITY, PARTIALLY, &reason);
 }
 
+/* A user without a group keeps the caller's, which may be root's. */
+static void tell_group(const struct who *who, struct status *status)
+{
+	TEXT(reason, 160);
+
+	if (!who->wants_group || is_that_already(who))
+		return;
+	text_string(&reason, "identity: the policy gives no group, and /etc/passwd does not know the user: the group stays");
+	status_lower(status, LAYER_IDENTITY, PARTIALLY, &reason);
+}
+
 void who_check(const struct policy *policy, const struct who *who, struct status *status)
 {
 	uint64_t have = permitted_now(), set_gid = 1ull << 6, change = set_gid | 1ull << 7; /* CAP_SETGID, CAP_SETUID */
@@ -185,6 +212,7 @@ void who_check(const struct policy *policy, const struct who *who, struct status
 	if (!policy->given)
 		return;
 	status_lower(status, LAYER_IDENTITY, FULLY, NULL);
+	tell_group(who, status);
 	if (policy->given & (IDENTITY_UID | IDENTITY_GID)) {
 		if (!is_that_already(who) && (have & change) != change)
 			refuse(status, "identity: cannot become another user or group", EPERM);
@@ -216,6 +244,7 @@ int who_become(const struct policy *policy, const struct who *who, struct status
 	if (!policy->given)
 		return 0;
 	status_lower(status, LAYER_IDENTITY, FULLY, NULL);
+	tell_group(who, status);
 	if (policy->given & IDENTITY_CAPABILITIES) {
 		/* From the bounding set too, for all that is ever executed. Who lacks CAP_SETPCAP cannot, and loses nothing: with
 		 * no-new-privileges no execve gives more than the process has (cap_bprm_creds_from_file). */
@@ -247,6 +276,12 @@ int who_become(const struct policy *policy, const struct who *who, struct status
 		if (permitted_now() != keep)
 			return refuse(status, "identity: capabilities are others than were set", EPERM);
 		SYS2(NR_prctl, PR_SET_KEEPCAPS, 0);
+	} else if (policy->given & IDENTITY_UID && who->uid) {
+		/* Another user than root has none that the policy does not give: not the caller's ambient ones either, nor
+		 * those that securebits keep. */
+		SYS5(NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+		if ((error = set_capabilities(0)) < 0 || permitted_now())
+			return refuse(status, "identity: capabilities cannot be dropped", error < 0 ? error : EPERM);
 	}
 	return 0;
 }

@@ -6,6 +6,8 @@
 
 struct who {
 	uint32_t uid, gid;
+	/* The policy gives a user and no group: then it is the one that /etc/passwd has for the user. */
+	int wants_group;
 	/* Empty where /etc/passwd does not know the uid. */
 	char home[4096], user[256];
 };

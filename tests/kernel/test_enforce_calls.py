@@ -219,7 +219,12 @@ def test_modes(place: Path) -> None:
     assert done.lines[5] != "1 1 1 1 1 ok"
     assert (place / "new").exists()
     assert done.status is not None
-    assert done.status["layers"] == {**dict.fromkeys(layers, "not asked"), "calls": "fully"}
+    assert done.status["layers"] == {**dict.fromkeys(layers, "not"), "calls": "fully"}
+    assert (done.status["enforced"], done.missing) == (
+        "partially",
+        ["the mode is seccomp: the filter alone is applied"],
+    )
+    assert checked(whole(place), mode="seccomp").code == 1
 
 
 def test_strict_refuses_what_standard_says_is_partial(place: Path) -> None:

@@ -267,6 +267,31 @@ def test_precreate_makes_what_the_program_can_use(place: Path) -> None:
     assert ((place / "file").read_text(), (place / "file").stat().st_uid) == ("written", 0)
 
 
+@pytest.mark.parametrize(("owner", "mode", "made"), [(WWW, 0o755, True), (0, 0o1777, True), (WWW + 1, 0o755, False)])
+def test_directories_that_others_can_write_to_get_ones_that_the_program_could_make(
+    place: Path, owner: int, mode: int, made: bool
+) -> None:
+    """Nothing is given away there: another directory of root's could have been put in the place of what was made."""
+    shared = place / "shared"
+    shared.mkdir()
+    os.chown(shared, owner, owner)
+    shared.chmod(mode)
+    policy = bytes_of(files=[of(shared, "new/**", OnMissing.PRECREATE, "make_reg")], run_as=RunAs(WWW, WWW))
+    done = run(policy, "create", shared / "new/file")
+    assert done.lines == (["ok"] if made else ["ENOENT"])
+    assert os.listdir(shared) == (["new"] if made else [])
+    if made:
+        assert ((shared / "new").stat().st_uid, (shared / "new").stat().st_gid) == (WWW, WWW)
+    else:
+        assert done.missing == [f"files: {shared}/new/** is not there, and cannot be made: EACCES"]
+    # The launcher itself is root again: what only root can write to is still made.
+    private = place / "private"
+    private.mkdir()
+    both = [of(shared, "b/**", OnMissing.PRECREATE, "make_reg"), of(private, "c/**", OnMissing.PRECREATE, "make_reg")]
+    run(bytes_of(files=both, run_as=RunAs(WWW, WWW)))
+    assert os.listdir(private) == ["c"]
+
+
 def test_precreate_does_not_write_through_a_link_to_nothing(place: Path) -> None:
     (place / "link").symlink_to(place / "elsewhere")
     policy = bytes_of(files=[of(place, "link", OnMissing.PRECREATE, "write_file")])

@@ -42,7 +42,8 @@ def mine() -> dict[str, int]:
     ("who", "expected"),
     [
         (RunAs(WWW, WWW + 1), f"{WWW} {WWW} {WWW} {WWW + 1} {WWW + 1} {WWW + 1} 0 ok"),
-        (RunAs(WWW, None), f"{WWW} {WWW} {WWW} 0 0 0 0 ok"),
+        # Of a user without a group it is the one in /etc/passwd.
+        (RunAs(WWW, None), f"{WWW} {WWW} {WWW} {WWW} {WWW} {WWW} 0 ok"),
         (RunAs(None, WWW), f"0 0 0 {WWW} {WWW} {WWW} 0 ok"),
         (RunAs(0, 0), "0 0 0 0 0 0 0 ok"),
         (RunAs(0xFFFFFFFE, 0xFFFFFFFE), " ".join(["4294967294"] * 6) + " 0 ok"),
@@ -57,6 +58,34 @@ def test_ids_and_groups(who: RunAs | None, expected: str) -> None:
     if who is not None and who.uid:
         # For good.
         assert run(policy, "setuid", 0, before=grouped).lines == ["EPERM"]
+
+
+def test_a_user_without_a_group_that_nobody_knows_keeps_the_group_and_that_is_said() -> None:
+    policy = bytes_of(run_as=RunAs(54321, None))
+    assert run(policy, "ids", mode="strict").code == 125
+    done = run(policy, "ids")
+    assert done.lines == ["54321 54321 54321 0 0 0 0 ok"] and "the group stays" in done.errors
+    assert done.status is not None and done.status["layers"]["identity"] == "partially"
+    assert checked(policy).code == 1
+
+
+@pytest.mark.parametrize("names", [None, ()])
+def test_capabilities_of_the_caller_do_not_come_along_with_another_user(names: tuple[str, ...] | None) -> None:
+    """Ambient ones survive setresuid(2) where securebits say so, or where the caller is that user already."""
+    keeping = ("setpriv", "--inh-caps", "+setuid,+setgid", "--ambient-caps", "+setuid,+setgid")
+    fixed = ("--securebits", "+no_setuid_fixup")
+    policy = bytes_of(run_as=RunAs(WWW, WWW), capabilities=names)
+    # The control: without a policy's user they are there.
+    control = run(
+        bytes_of(scopes=[LandlockScope.SIGNAL]),
+        "caps",
+        before=(*keeping, "--reuid", WWW, "--regid", WWW, "--clear-groups"),
+    )
+    assert control.lines and control.lines[0].split()[0] != "0"
+    for before in (keeping, (*keeping, *fixed), (*keeping, "--reuid", WWW, "--regid", WWW, "--clear-groups")):
+        done = run(policy, "caps", before=before, mode="strict")
+        assert (done.code, done.lines[0].split()[:3]) == (0, ["0", "0", "0"]), before
+        assert run(policy, "setuid", 0, before=before, mode="strict").lines == ["EPERM"]
 
 
 def test_files_are_refused_to_who_it_is_now(place: Path) -> None:
