@@ -9,6 +9,7 @@ import atexit
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -234,3 +235,12 @@ def checked(policy: bytes, *, mode: str = "standard", by: Path | None = None, be
         file.unlink()
     assert as_json.returncode == text.returncode
     return Done(text.returncode, text.stdout.splitlines(), text.stderr, json.loads(as_json.stdout))
+
+
+def accepted(listener: socket.socket) -> bool:
+    """Whether somebody has connected to it, who is let go."""
+    try:
+        listener.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True

@@ -6,7 +6,6 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import enforce
@@ -38,12 +37,6 @@ ALLOWING = Settings(default_action=Action.ALLOW, arch=HERE, architectures=(HERE,
 @pytest.fixture(autouse=True, scope="module")
 def kernel() -> None:
     enforce.needed()
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with enforce.place() as directory:
-        yield directory
 
 
 def of(*rules: SyscallRule, settings: Settings = ALLOWING, **parts: object) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import enforce
@@ -33,12 +32,6 @@ WWW = 33
 @pytest.fixture(autouse=True, scope="module")
 def kernel() -> None:
     enforce.needed()
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with enforce.place() as directory:
-        yield directory
 
 
 def fill(place: Path, *names: str) -> None:

@@ -6,12 +6,11 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import enforce
 import pytest
-from enforce import acts, bytes_of, bytes_of_rules, capped, checked, run
+from enforce import accepted, acts, bytes_of, bytes_of_rules, capped, checked, run
 
 from scmm_oci.policy.model import LandlockScope, Network, NetworkRule, PortRange, Protocol
 from scmm_oci.tables import landlock
@@ -52,12 +51,6 @@ MAKES = {
 @pytest.fixture(autouse=True, scope="module")
 def kernel() -> None:
     enforce.needed()
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with enforce.place() as directory:
-        yield directory
 
 
 def ground(place: Path, name: str) -> Path:
@@ -132,24 +125,6 @@ def test_all_rights_on_a_file_are_those_of_files(place: Path) -> None:
 
 def ports(*numbers: int) -> tuple[NetworkRule, ...]:
     return (NetworkRule(Protocol.TCP, (), tuple(PortRange(one, one) for one in numbers)),)
-
-
-def accepted(listener: socket.socket) -> bool:
-    try:
-        listener.accept()[0].close()
-    except BlockingIOError:
-        return False
-    return True
-
-
-@pytest.fixture
-def listeners() -> Iterator[list[socket.socket]]:
-    found = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    for one in found:
-        one.setblocking(False)
-    yield found
-    for one in found:
-        one.close()
 
 
 def free_ports(count: int) -> list[int]:

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import enforce
@@ -26,12 +26,6 @@ POLICY_MOST = 64 << 20
 @pytest.fixture(autouse=True, scope="module")
 def kernel() -> None:
     enforce.needed()
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with enforce.place() as directory:
-        yield directory
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import enforce
@@ -20,12 +19,6 @@ CHOWN, BIND, RAW = "CAP_CHOWN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"
 @pytest.fixture(autouse=True, scope="module")
 def kernel() -> None:
     enforce.needed()
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with enforce.place() as directory:
-        yield directory
 
 
 def sets(*masks: int) -> str:

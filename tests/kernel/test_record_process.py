@@ -145,7 +145,7 @@ def test_what_cannot_be_recorded_is_told_with_its_reason(recorder: Recorder) -> 
         "import threading, time\nt = threading.Thread(target=time.sleep, args=(99,))\nt.start()\n"
         "print(t.native_id, flush=True)\n"
     )
-    unwaited = "import os, time; pid = os.fork() or os._exit(0); print(pid, flush=True); time.sleep(99)"
+    unwaited = "import os, signal; pid = os.fork() or os._exit(0); print(pid, flush=True); signal.pause()"
     with (
         running(sys.executable, "-c", script) as threads,
         running(sys.executable, "-c", unwaited) as parent,

@@ -12,12 +12,12 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import landlockpy
 import pytest
+from enforce import accepted
 from support import need
 
 from scmm_oci.compiled.landlock import ruleset
@@ -226,25 +226,6 @@ def test_an_empty_list_of_files_is_no_file(ground: Path, abi: int) -> None:
     made, _ = ruleset(Policy(filesystem=()))
     assert uses(made, abi, ground, ("read", "exact.txt"), ("names", "list"), ("create", "new")) == [ACCESS] * 3
     assert not (ground / "new").exists()
-
-
-@pytest.fixture
-def listeners() -> Iterator[list[socket.socket]]:
-    """Two, which do not wait in accept."""
-    found = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    for one in found:
-        one.setblocking(False)
-    yield found
-    for one in found:
-        one.close()
-
-
-def accepted(one: socket.socket) -> bool:
-    try:
-        one.accept()[0].close()
-    except BlockingIOError:
-        return False
-    return True
 
 
 def free_ports() -> list[int]:

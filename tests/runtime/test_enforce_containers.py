@@ -77,11 +77,11 @@ def test_a_scratch_image(ground: Ground, tools: Tools, tmp_path: Path) -> None:
 SCRIPT = """
 cat /etc/passwd >/dev/null 2>&1 && echo passwd read || echo passwd refused
 echo kept > /tmp/kept && cat /tmp/kept
-touch /root/new 2>/dev/null; test -e /root/new && echo made in /root || echo nothing in /root
+touch /new 2>/dev/null; test -e /new && echo made in / || echo nothing in /
 ls /var >/dev/null 2>&1 && echo var listed || echo var refused
 """
-FREE = ["passwd read", "kept", "made in /root", "var listed"]
-HELD = ["passwd refused", "kept", "nothing in /root", "var refused"]
+FREE = ["passwd read", "kept", "made in /", "var listed"]
+HELD = ["passwd refused", "kept", "nothing in /", "var refused"]
 BUSYBOX = {"/bin": RUN, "/tmp": ("make_reg", "write_file", "read_file", "truncate"), "/dev/null": ("write_file",)}
 DEBIAN = {**BUSYBOX, "/usr": (*RUN, "read_dir"), "/lib": RUN, "/lib64": RUN, "/etc/ld.so.cache": ("read_file",)}
 

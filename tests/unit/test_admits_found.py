@@ -119,7 +119,7 @@ def test_installed_software_is_not_opened_for_writing_unasked():
         writable, codes = granted(directory)
         assert not {directory, f"{directory}/**"} & writable
         assert "needs-yes" in codes
-    assert granted("/srv/app/work")[0] == {"/srv/app/work/**"}
+    assert granted("/srv/app/jobs")[0] == {"/srv/app/jobs/**"}
 
 
 def test_directories_of_threads_are_opened_for_reading_only():

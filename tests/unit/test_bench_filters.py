@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from samples import app, argument, as_bytes, call
+from support import need
 
 from benchmarks import filter_makers, filter_report
 from benchmarks.filter_cases import ARCH, NUMBERS, Sample, disagreements, executed, of_capture, of_default
@@ -26,11 +26,7 @@ from scmm_oci.oci.seccomp import Condition, OciAction, Operator, Profile, Rule
 
 @pytest.fixture(autouse=True, scope="module")
 def libseccomp() -> None:
-    reason = filter_makers.unavailable()
-    if reason is not None:
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    need("KERNEL", filter_makers.unavailable())
 
 
 ALLOW, ERRNO = OciAction.ALLOW, OciAction.ERRNO

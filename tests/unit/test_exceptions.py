@@ -348,10 +348,10 @@ def lints(*rules: PathRule) -> set[tuple[str, str]]:
 
 
 def test_lint_sees_what_is_granted():
-    price = ("except-is-for-what-is-there", "filesystem: /root/**")
-    assert ("secret-readable", "filesystem: /root/**") in lints(PathRule("/root/**", READ))
-    assert lints(excepted("/root/**", "/root/.ssh")) == {price, ("protected-root", "filesystem: /root/**")}
-    assert ("secret-readable", "filesystem: /root/**") in lints(excepted("/root/**", "/root/.config"))
+    price = ("except-is-for-what-is-there", "filesystem: /run/**")
+    assert ("secret-readable", "filesystem: /run/**") in lints(PathRule("/run/**", READ))
+    assert lints(excepted("/run/**", "/run/secrets")) == {price, ("protected-root", "filesystem: /run/**")}
+    assert ("secret-readable", "filesystem: /run/**") in lints(excepted("/run/**", "/run/other"))
     a = excepted("/d/**", "/d/a", access=("execute",))
     written = PathRule("/d/a/x", ("write_file",))
     assert not any(found == "write-exec-file" for found, _ in lints(a, written))
