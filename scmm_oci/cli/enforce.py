@@ -8,19 +8,17 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
+from scmm_oci.cli.becoming import Becomes, Once, given_twice
 from scmm_oci.cli.one_run import compiled
-from scmm_oci.cli.output import fail, tell
+from scmm_oci.cli.output import tell
 from scmm_oci.enforcer import launcher, overrides
 from scmm_oci.enforcer.overrides import Overrides
-from scmm_oci.errors import BadInput, Finding, Problem, ScmmError, short, unknown_value
+from scmm_oci.errors import BadInput, Finding, Problem, short, unknown_value
 from scmm_oci.tables.arch import from_machine
 
-# What a command that becomes another ends with if it fails itself: as env(1), chroot(1) and the launcher.
-_FAILED = 125
 _MODES = ("standard", "strict", "seccomp", "permissive")
 # The launcher takes no larger numbers for descriptors.
 _MOST_DESCRIPTORS = 1 << 20
@@ -39,38 +37,24 @@ Exit status: that of the program; 125 if scmm-enforce itself fails, 126 if the p
 not found. With --check: 0 all of the policy would be enforced here, 1 not all, 125 as above."""
 
 
-class _Becomes(click.Command):
-    """A command that fails with 125 whatever was wrong: smaller numbers are the program's."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        try:
-            return super().make_context(info_name, args, parent, **extra)
-        except click.ClickException as error:
-            error.show()
-            raise click.exceptions.Exit(_FAILED) from error
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ScmmError as error:
-            fail(error)
-            raise click.exceptions.Exit(_FAILED) from error
-
-
 @click.command(
-    cls=_Becomes,
+    cls=Becomes,
     epilog=_EXAMPLE,
     context_settings={"help_option_names": ["-h", "--help"], "allow_interspersed_args": False},
 )
 @click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="[-- PROGRAM [ARGUMENTS]…]")
 @click.option(
-    "-p", "--policy", "path", metavar="POLICY", help="A policy: .scmm-pol, .scmm.yaml or a seccomp profile (JSON)."
+    "-p",
+    "--policy",
+    "path",
+    cls=Once,
+    metavar="POLICY",
+    help="A policy: .scmm-pol, .scmm.yaml or a seccomp profile (JSON).",
 )
 @click.option(
     "-m",
     "--mode",
+    cls=Once,
     metavar="MODE",
     default="standard",
     show_default=True,
@@ -80,21 +64,47 @@ class _Becomes(click.Command):
 @click.option("--check", is_flag=True, help="Tell what would be enforced here, and run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --check: as JSON on stdout.")
 @click.option(
-    "--report", metavar="FILE", help="With --mode permissive: tell there what would be refused, not on stderr."
+    "--report",
+    cls=Once,
+    metavar="FILE",
+    help="With --mode permissive: tell there what would be refused, not on stderr.",
 )
-@click.option("--status-fd", metavar="N", help="Write what is enforced to this descriptor, as JSON.")
 @click.option(
-    "--preserve-fds", metavar="N", help="Leave N descriptors from 3 on open; all others but stdio are closed."
+    "--status-fd",
+    cls=Once,
+    metavar="N",
+    help="Write what is enforced to this descriptor, as JSON.",
+)
+@click.option(
+    "--preserve-fds",
+    cls=Once,
+    metavar="N",
+    help="Leave N descriptors from 3 on open; all others but stdio are closed.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Say what is enforced even if it is all.")
-@click.option("--default-action", metavar="ACTION", help=f"For this run: the default. {', '.join(overrides.DEFAULTS)}.")
-@click.option("--errno", metavar="NAME", help="For this run: what refused calls are answered that have no errno.")
+@click.option(
+    "--default-action",
+    cls=Once,
+    metavar="ACTION",
+    help=f"For this run: the default. {', '.join(overrides.DEFAULTS)}.",
+)
+@click.option(
+    "--errno",
+    cls=Once,
+    metavar="NAME",
+    help="For this run: what refused calls are answered that have no errno.",
+)
 @click.option("--allow", multiple=True, metavar="NAME,…", help="For this run: these calls or groups are allowed.")
 @click.option("--deny", multiple=True, metavar="NAME,…", help="For this run: these are answered an errno.")
 @click.option("--kill", multiple=True, metavar="NAME,…", help="For this run: these end the program.")
 @click.option("--log", multiple=True, metavar="NAME,…", help="For this run: these are allowed, and logged.")
 @click.option("--print-launcher", is_flag=True, help="Print where the static launcher is, to be copied into images.")
-@click.option("--arch", metavar="MACHINE", help="With --print-launcher: the one for x86_64 or aarch64.")
+@click.option(
+    "--arch",
+    cls=Once,
+    metavar="MACHINE",
+    help="With --print-launcher: the one for x86_64 or aarch64.",
+)
 def enforce(
     *,
     program: Sequence[str],
@@ -139,7 +149,8 @@ def enforce(
             for name in word.split(",")
         ),
     )
-    found = _usage(program, path, given, mode=mode, check=check, as_json=as_json, arch=arch)
+    found = given_twice()
+    found += _usage(program, path, given, mode=mode, check=check, as_json=as_json, arch=arch)
     if report is not None and mode in _MODES and (check or mode != "permissive"):
         found.append(
             Problem(

@@ -138,6 +138,39 @@ def test_exit_statuses_of_our_own(place):
     assert "absent.scmm.yaml: cannot be read: No such file or directory" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("{} --deny opennat -- true 2>/dev/full", 125),
+        ("{} --nothing 2>/dev/full", 125),
+        ("{} --help >/dev/full", 125),
+        ("{} --print-launcher >/dev/full", 125),
+        ("ulimit -v 60000; {} -p web.scmm.yaml -- true", 125),
+        # What cannot be told is not passed over.
+        ("{} -p other.json --log getsid -- true 2>/dev/full", 0),
+        ("{} -p rich.json -- true 2>/dev/full", 125),
+        ("{} -p rich.json -- true", 0),
+        # Nobody wants to be told.
+        ("{} -p rich.json -- true 2>&-", 0),
+    ],
+)
+def test_our_own_status_whatever_goes_wrong(place, command, status):
+    """1 would be the program's, or --check's "not all of it"."""
+    rule = {"names": ["getsid"], "action": "SCMP_ACT_ERRNO", "includes": {"caps": ["CAP_CHOWN"]}}
+    (place / "rich.json").write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    (place / "rich.json").chmod(0o644)
+    assert run("-c", command.format(" ".join(COMMAND)), command=["sh"]).returncode == status
+
+
+def test_a_defect_keeps_its_traceback(place, capsys, monkeypatch):
+    def broken(*_):
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(launcher, "become", broken)
+    assert verbs.enforce(["-p", "web.scmm.yaml", "--", "true"]) == 125
+    assert capsys.readouterr().err.endswith("KeyError: 'a defect'\n")
+
+
 def ignored(status):
     (line,) = (line for line in status.splitlines() if line.startswith("SigIgn:"))
     return int(line.split()[1], 16)
@@ -304,6 +337,13 @@ def test_everything_wrong_is_told_at_once(refused, place):
         (["--print-launcher"], "--print-launcher: runs nothing (leave out the policy and the program)"),
         (["-p", "absent"], "absent: cannot be read: No such file or directory"),
         (["-p", ""], "cannot be read"),
+        (["-p", "web.scmm.yaml", "--policy", "web.json"], "--policy: is given more than once (give one of them)"),
+        (["-p", "web.scmm.yaml", "-m", "strict", "--mode", "strict"], "--mode: is given more than once"),
+        (["--deny", "mkdir", "--errno", "EPERM", "--errno", "EROFS"], "--errno: is given more than once"),
+        (
+            ["--default-action", "ALLOW"],
+            "--default-action: 'ALLOW' is not an action (did you mean 'allow'?; known: allow, log, ",
+        ),
     ],
 )
 def test_what_is_refused(refused, words, said):
