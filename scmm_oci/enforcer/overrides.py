@@ -6,13 +6,14 @@ A rule of the command line stands in the place of all that the policy says of it
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scmm_oci.errors import BadInput, Problem, short, unknown_value
-from scmm_oci.policy.model import Action, Metadata, Policy, Settings, SyscallRule
+from scmm_oci.policy.model import Action, ArgType, Constraint, Metadata, Policy, Settings, SyscallRule
 from scmm_oci.tables import errnos, groups, syscalls
 from scmm_oci.tables.arch import Arch
+from scmm_oci.tables.multiplexed import SELECTOR, multiplexers
 
 # Option → what it does to the calls that it names.
 OPTIONS = {"--allow": Action.ALLOW, "--deny": Action.DENY, "--kill": Action.KILL, "--log": Action.LOG}
@@ -47,7 +48,9 @@ def problems(given: Overrides, arches: Sequence[Arch]) -> list[Problem]:
     """All that is wrong with the words, for the ABIs that the policy is for."""
     found = []
     if given.default_action is not None and given.default_action not in DEFAULTS:
-        found.append(unknown_value("--default-action", "an action", given.default_action, [*DEFAULTS]))
+        found.append(
+            unknown_value("--default-action", "an action", given.default_action, [one.value for one in DEFAULTS])
+        )
     if given.errno is not None and errnos.number(given.errno) is None:
         found.append(errnos.unknown("--errno", given.errno))
     known = _known(arches)
@@ -62,7 +65,8 @@ def applied(policy: Policy, given: Overrides) -> Policy:
     """The policy with the rules of the command line.
 
     Raises:
-        BadInput: what :func:`problems` finds, or an errno that no call is answered with.
+        BadInput: what :func:`problems` finds, an errno that no call is answered with, or a call that still passes
+            through a multiplexer.
     """
     found = problems(given, policy.settings.architectures)
     if found:
@@ -73,14 +77,44 @@ def applied(policy: Policy, given: Overrides) -> Policy:
     if given.errno is not None:
         settings = replace(settings, default_errno=given.errno)
     actions = {name: next(iter(of)) for name, of in _actions(given, _known(settings.architectures)).items()}
+    kept = [rule for rule in policy.syscalls if rule.name not in actions]
     rules = (
-        *(rule for rule in policy.syscalls if rule.name not in actions),
+        *kept,
         *(SyscallRule(name, action) for name, action in sorted(actions.items())),
+        *_refused_through(kept, actions, settings.architectures),
     )
     answered = [settings.default_action, *(rule.action for rule in rules if rule.errno is None)]
     if given.errno is not None and Action.DENY not in answered:
         raise BadInput([Problem("--errno", "no call is answered with it", "give --deny or --default-action deny")])
     return replace(policy, settings=settings, syscalls=rules)
+
+
+def _refused_through(
+    rules: Sequence[SyscallRule], actions: Mapping[str, Action], arches: Sequence[Arch]
+) -> list[SyscallRule]:
+    """Rules that refuse calls in multiplexers, too, of which the policy has rules of its own (policy.answers).
+
+    Without them ``--deny socket`` would leave x86's socketcall open, which engines' profiles allow. One that a rule of
+    the command line names is left alone, and none allows what its own rule refuses.
+    """
+    found: list[SyscallRule] = []
+    problems = []
+    every = {name: numbers for arch in arches for name, numbers in multiplexers(arch).items()}
+    for multiplexer, numbers in sorted(every.items()):
+        own = [rule for rule in rules if rule.name == multiplexer]
+        chosen = {name: actions[name] for name in numbers if name in actions and not actions[name].passes}
+        if not own or not chosen or multiplexer in actions:
+            continue
+        if any(rule.constraints for rule in own):
+            message = f"{', '.join(chosen)} may pass through {multiplexer}, for which the policy has constraints"
+            problems.append(Problem("rules for one run", message, f"give a rule for {multiplexer}, too"))
+        for name, action in chosen.items():
+            if action.rank >= own[0].action.rank:
+                number = Constraint(SELECTOR, ArgType.INTEGER, allowed=(str(numbers[name]),))
+                found.append(SyscallRule(multiplexer, action, constraints=(number,)))
+    if problems:
+        raise BadInput(problems)
+    return found
 
 
 def _known(arches: Sequence[Arch]) -> frozenset[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,3 +172,51 @@ def test_what_is_named_is_as_said_and_all_else_as_before(policy, chosen):
         else:
             assert after.get(name) == before.get(name)
     assert {name for name in wanted if name in NAMES} <= after.keys()
+
+
+def socketcall(policy, number, arch=Arch.X86):
+    """What the filter answers a socketcall with that number."""
+    from scmm_oci.compiled.bpf import Call
+    from scmm_oci.compiled.filter import build, of_policy
+    from scmm_oci.compiled.simulate import simulate
+    from scmm_oci.tables import syscalls
+
+    call = Call(syscalls.numbers(arch)["socketcall"], arch.audit, (number, 0, 0, 0, 0, 0))
+    return simulate(build(of_policy(policy)), call).value
+
+
+@pytest.mark.parametrize("groups_too", [False, True])
+def test_a_multiplexer_that_the_policy_allows_refuses_what_is_refused(groups_too):
+    """Engines' profiles allow socketcall by its name: there a refused call would pass through it."""
+    kept = ("@network-io",) if groups_too else ()
+    names = ("socketcall", "socket", "connect", "execve", *kept)
+    settings = Settings(architectures=ARCHES)
+    policy = Policy(settings=settings, syscalls=tuple(SyscallRule(name, Action.ALLOW) for name in names))
+    allowed, refused = 0x7FFF0000, 0x00050000 | errnos.number("EROFS")
+    assert socketcall(policy, 1) == socketcall(policy, 3) == allowed
+    changed = applied(policy, Overrides(errno="EROFS", rules=(("--deny", "socket"),)))
+    assert [socketcall(changed, number) for number in (1, 3, 2**32 + 1, 2**32 + 3)] == [refused, allowed] * 2
+    # Of what is said of the multiplexer itself, nothing is changed; and no rule allows what it refuses.
+    named = applied(policy, Overrides(errno="EROFS", rules=(("--deny", "socket"), ("--allow", "socketcall"))))
+    assert socketcall(named, 1) == allowed
+    strict = replace(policy, syscalls=(SyscallRule("socketcall", Action.KILL), *policy.syscalls[1:]))
+    for option in ("--allow", "--deny", "--kill"):
+        assert socketcall(applied(strict, Overrides(rules=((option, "socket"),))), 1) == 0x80000000
+
+
+def test_a_multiplexer_with_constraints_of_its_own_has_to_be_named():
+    first = Constraint(0, ArgType.INTEGER, allowed=("1",))
+    policy = Policy(
+        settings=Settings(architectures=ARCHES),
+        syscalls=(SyscallRule("socketcall", Action.ALLOW, constraints=(first,)), SyscallRule("ipc", Action.ALLOW)),
+    )
+    with pytest.raises(BadInput) as caught:
+        applied(policy, Overrides(rules=(("--deny", "socket"), ("--kill", "bind"))))
+    (problem,) = caught.value.problems
+    assert "socket, bind may pass through socketcall" in problem.message
+    assert problem.hint == "give a rule for socketcall, too"
+    assert applied(policy, Overrides(rules=(("--deny", "socket"), ("--deny", "socketcall"))))
+    assert applied(policy, Overrides(rules=(("--allow", "socket"),)))
+    # Machines without it have nothing to say.
+    arm = Settings(arch=Arch.AARCH64, architectures=(Arch.AARCH64,))
+    assert applied(Policy(settings=arm), Overrides(rules=(("--deny", "socket"),)))
