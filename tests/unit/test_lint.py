@@ -57,6 +57,7 @@ def values(arg, *words, denied=(), kind="integer"):
 
 
 GLOB = Constraint(0, ArgType.PATH, match=(Match("/a*", MatchType.GLOB),))
+MANY_DENIED = values(0, denied=[str(one * 0x9E3779B97F4A7C15 % 2**63) for one in range(1, 200)])
 NO_WX = values(2, kind="flags", denied=["PROT_EXEC"])
 TCP = NetworkRule(Protocol.TCP, (), (PortRange(80, 80),))
 
@@ -91,6 +92,20 @@ CASES = [
         "syscalls: socket",
         of(rule("socket", "allow", number("ne", 40))),
         of(rule("socket", "allow", values(0, denied=["AF_VSOCK"]))),
+    ),
+    # Of an int that the tables do not have, -1 comes with zeros above it as well.
+    (
+        "high-word",
+        "syscalls: kill",
+        of(rule("kill"), rule("kill", "deny", values(0, "-1"))),
+        of(rule("kill"), rule("kill", "deny", values(0, "1"))),
+    ),
+    ("high-word", "syscalls: kill", of(rule("kill", "allow", values(0, denied=["-1"]))), of(rule("kill"))),
+    (
+        "high-word",
+        "syscalls: kill",
+        of(rule("kill", "allow", values(0, denied=["0", "-5"]))),
+        of(rule("kill", "allow", values(0, "-1", denied=["5"]))),
     ),
     # A number that is allowed alone is refused with more in its high half; one that is denied alone gets by.
     (
@@ -165,6 +180,13 @@ CASES = [
         "syscalls",
         of(*(rule("read", "allow", eq(0, value)) for value in range(128))),
         of(*(rule("read", "allow", eq(0, value)) for value in range(127))),
+    ),
+    # Many numbers that are denied are a comparison each to a filter, and to a profile as many rules as are left.
+    (
+        "too-many-rules",
+        "syscalls",
+        of(rule("kill", "allow", MANY_DENIED)),
+        of(rule("kill", "allow", values(0, denied=["5"]))),
     ),
     ("bad-arch-action", "settings: bad_arch_action", having(bad_arch_action=Action.DENY), having()),
     (
@@ -320,3 +342,17 @@ def test_files_are_judged_in_time_by_their_number():
         return count
 
     assert many(2000) < 15 * many(200)
+
+
+def test_what_a_filter_holds_is_not_untestable():
+    from scmm_oci.compiled.filter import build, of_policy
+    from scmm_oci.errors import BadInput
+    from scmm_oci.policy import constraints
+
+    with pytest.raises(BadInput, match="different comparisons"):
+        constraints.alternatives([MANY_DENIED], "kill", "x86_64")
+    given_policy = of(rule("kill", "allow", MANY_DENIED))
+    assert build(of_policy(given_policy))
+    found = [one.id for one in lint(given_policy)]
+    assert "untestable" not in found and "too-many-rules" in found
+    assert "untestable" in [one.id for one in lint(of(rule("open", "allow", GLOB)))]

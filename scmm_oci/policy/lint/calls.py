@@ -123,7 +123,8 @@ def _constraints(rule: SyscallRule, policy: Policy, view: calls.View) -> Iterato
     empty = True
     for arch in policy.settings.architectures:
         try:
-            empty = not constraints.alternatives(rule.constraints, rule.name, arch) and empty
+            # As filters hold them: a profile has no comparison for what is denied, and takes a rule for each of many.
+            empty = not constraints.alternatives(rule.constraints, rule.name, arch, unequal=True) and empty
         except BadInput as error:
             yield finding("untestable", place, error.problems[0].message)
             return
@@ -143,6 +144,13 @@ def _constraints(rule: SyscallRule, policy: Policy, view: calls.View) -> Iterato
         if one.op in passed and _is_narrow(rule.name, one, policy.settings.architectures):
             message = f"argument {one.arg} of {rule.name} has 32 bits, and {one.op} {one.value} looks at 64"
             yield finding("high-word", place, message)
+        words = one.denied if passed is _LETS_IN else (*one.allowed, *(match.pattern for match in one.match))
+        negative = [word for word in words if any(part.strip().startswith("-") for part in word.split("|"))]
+        if negative and _has_unknown_width(rule.name, one, policy.settings.architectures):
+            message = (
+                f"{negative[0]} is compared with all 64 bits of argument {one.arg} of {rule.name}, which may be an int"
+            )
+            yield finding("high-word", place, f"{message}: name 0xffffffff and its like, too")
 
 
 def _is_narrow(name: str, one: Constraint, arches: tuple[Arch, ...]) -> bool:
@@ -157,6 +165,19 @@ def _is_narrow(name: str, one: Constraint, arches: tuple[Arch, ...]) -> bool:
         if constraints.is_pair(name, one.arg, arch) is not None:
             return True
     return False
+
+
+def _has_unknown_width(name: str, one: Constraint, arches: tuple[Arch, ...]) -> bool:
+    """Whether our tables lack the argument, on an ABI whose registers have 64 bits.
+
+    Of an int below zero programs leave the upper half as they like, zeros as a rule.
+    """
+    return any(
+        constraints.argument_of(name, one.arg, arch) is None
+        and constraints.is_pair(name, one.arg, arch) is None
+        and constraints.value_of(name, one.arg, "-1", arch) == constraints.FULL
+        for arch in arches
+    )
 
 
 def _values(policy: Policy, view: calls.View) -> Iterator[LintFinding]:

@@ -9,7 +9,7 @@ from scmm_oci.errors import BadInput
 from scmm_oci.policy import constraints
 from scmm_oci.policy.lint.rules import LintFinding, finding
 from scmm_oci.policy.merge import calls, files
-from scmm_oci.policy.model import Action, Network, OnMissing, PathRule, Policy, Protocol
+from scmm_oci.policy.model import Action, Constraint, Network, OnMissing, PathRule, Policy, Protocol
 from scmm_oci.policy.paths.exceptions import lowered
 from scmm_oci.policy.paths.patterns import Kind, Pattern, PatternSet, covers
 from scmm_oci.policy.paths.protected import ROOTS, is_secret, is_shared, protected_root
@@ -212,9 +212,18 @@ def _profile_rules(policy: Policy) -> int:
     count = len(plain)
     for name, entry in view.entries.items():
         for conditions, _ in entry.clauses:
+            ordered = sorted(conditions, key=calls.constraint_key)
             try:
-                ordered = sorted(conditions, key=calls.constraint_key)
                 count += len(constraints.alternatives(ordered, name, policy.settings.arch))
             except BadInput:
-                count += 1  # told as untestable
+                count += _most(ordered, name, policy)
     return count
+
+
+def _most(ordered: Sequence[Constraint], name: str, policy: Policy) -> int:
+    """How many rules to count for constraints of which a profile has none: filters have a comparison more."""
+    try:
+        constraints.alternatives(ordered, name, policy.settings.arch, unequal=True)
+    except BadInput:
+        return 1  # told as untestable
+    return constraints.MOST
