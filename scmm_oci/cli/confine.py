@@ -1,4 +1,5 @@
-"""Verbs that read what others wrote give up, before they do, what they will not need: Landlock, as far as there is any.
+"""Verbs that read what others wrote give up, before they do, what they will not need: by Landlock, as far as there is
+any, and root's capabilities but for those that reach other users' files.
 
 A domain is for the life of a process, so only a command that is a process of its own confines itself: `output.run`
 marks it as click's object, for what `main()` was called with no arguments but the process's. Whoever calls a verb from
@@ -17,23 +18,36 @@ import click
 
 import scmm_oci
 from scmm_oci.cli.output import OWN, say
-from scmm_oci.kernel import landlock
+from scmm_oci.kernel import capabilities, landlock
+from scmm_oci.kernel.capabilities import CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SYS_RESOURCE
 from scmm_oci.kernel.landlock import READ, READ_DIR, READ_FILE, REPLACE, WRITE_FILE
 
 # What modules that are imported late, and the C library, look at.
 _LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64", "/etc/ld.so.cache")
 
+# Root reads the files of all users, replaces them also in sticky directories, and takes what is reserved of the disk.
+_OF_FILES = (CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SYS_RESOURCE)
 
-def confine(reads: Sequence[str], writes: Iterable[str | None] = ()) -> None:
+
+def confine(
+    reads: Sequence[str],
+    writes: Iterable[str | None] = (),
+    *,
+    also: Iterable[tuple[str | int, int]] = (),
+    capable: Iterable[int] = (),
+) -> None:
     """From here on only these files can be read, and only what `files.atomic_write_all` needs can be written.
 
     Landlock knows directories and all beneath them, so writing is possible there, and beneath. Whatever else the verb
-    loads that is not Python's own or of the package must have been loaded. Without a kernel that has Landlock, and in
-    a process that is somebody else's, nothing happens. Where the kernel refuses, that is told, and the verb goes on.
+    loads that is not Python's own or of the package must have been loaded. Without a kernel that has Landlock only
+    capabilities are given up, and in a process that is somebody else's, nothing happens. Where the kernel refuses,
+    that is told, and the verb goes on.
 
     Args:
         reads: the inputs; what is not there is left to the verb to tell.
         writes: the outputs; None for one that was not asked for.
+        also: further paths with their rights, for what is neither.
+        capable: capabilities that are kept beyond those for files.
     """
     context = click.get_current_context(silent=True)
     if context is None or context.obj is not OWN:
@@ -41,7 +55,8 @@ def confine(reads: Sequence[str], writes: Iterable[str | None] = ()) -> None:
     # A file of Python's that cannot be written is no error, but each try would be told to the kernel's audit.
     sys.dont_write_bytecode = True
     try:
-        landlock.confine([*_python(), *_system(), *_inputs(reads), *_outputs(writes)])
+        landlock.confine([*_python(), *_system(), *_inputs(reads), *_outputs(writes), *also])
+        capabilities.keep([*_OF_FILES, *capable])
     except OSError as error:
         say(f"note: not confined: {error.strerror}")
 

@@ -7,15 +7,20 @@ import signal
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 import click
 
+from scmm_oci.cli.confine import confine
 from scmm_oci.cli.filters import Subject, read_subject
 from scmm_oci.cli.output import say, tell
 from scmm_oci.enforcer.logs.reading import Reading
+from scmm_oci.enforcer.logs.sources import AUDIT_LOG, KMSG
 from scmm_oci.enforcer.logs.summary import Summary
 from scmm_oci.enforcer.logs.whose import Asked, boot
 from scmm_oci.errors import BadInput, Failure, Problem, short
+from scmm_oci.kernel.capabilities import AUDIT_CONTROL, AUDIT_READ, NET_ADMIN, SYSLOG
+from scmm_oci.kernel.landlock import READ, READ_FILE
 
 _EXAMPLE = """\b
 Examples:
@@ -25,6 +30,8 @@ Examples:
   scmm-logs --exe /usr/sbin/nginx --file /var/log/audit/audit.log.1 --json"""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# Where the C library learns of the time zone here (tzset(3)).
+_CLOCK = ("/etc/localtime", "/usr/share/zoneinfo")
 _SPAN = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
 
 
@@ -78,10 +85,22 @@ def logs(
     found += _contradictions(wanted, everybody=everybody, container=container, engine=engine, file=file, follow=follow)
     if found:
         raise BadInput(found)
-    subject = _policy(policy) if policy is not None else None
     asked = Asked(numbers, None, comm, exe, start if start is not None else 0 if file is not None else boot())
-    asked, until = _with_container(asked, container, engine)
+    asked, until = _with_container(asked, container, engine)  # engines are programs, which are not run any more below
+    _confine([each for each in (policy, file) if each is not None], asked, this_host=file is None)
+    subject = _policy(policy) if policy is not None else None
     _read(asked, until, subject, file=file, follow=follow, limit=limit, as_json=as_json)
+
+
+def _confine(reads: Sequence[str], asked: Asked, *, this_host: bool) -> None:
+    """Give up all but the logs, and what says whose a process is."""
+    also: list[tuple[str | int, int]] = [(place, READ) for place in _CLOCK]
+    if this_host:
+        # The directories: files in them come and go while they are followed.
+        also += [("/proc", READ), (KMSG, READ_FILE), (str(Path(AUDIT_LOG).parent), READ)]
+    if asked.container is not None:
+        also.append((asked.container.directory, READ))
+    confine(reads, also=also, capable=(AUDIT_CONTROL, AUDIT_READ, NET_ADMIN, SYSLOG) if this_host else ())
 
 
 def _pid(word: str, found: list[Problem]) -> int | None:

@@ -44,6 +44,10 @@ TRACE = """\
 100 exit_group(0) = ?
 100 +++ exited with 0 +++
 """
+LOG = (
+    'audit: type=1326 audit(1795646765.150:15391): auid=0 uid=0 gid=0 ses=0 pid=22521 comm="x" exe="/x" '
+    "sig=31 arch=c000003e syscall=39 compat=0 ip=0x401933 code=0x80000000\n"
+)
 
 # Puts an attack in place of a parser, and starts the command: as a process of its own, or as Python code calls it.
 PLANTED = """
@@ -64,6 +68,7 @@ def listen(): socket.socket().bind(("127.0.0.1", 0))
 def abstract(): socket.socket(socket.AF_UNIX).connect(targets["abstract"])
 def kill(): os.kill(targets["victim"], signal.SIGTERM)
 def memory(): return open(f"/proc/{targets['victim']}/environ").read()
+def administer(): socket.sethostname(socket.gethostname())
 def beside():
     name = os.path.join(targets["outputs"], "beside")
     open(name, "w").close()
@@ -74,8 +79,9 @@ def again(): return open(targets["input"], "rb").read(1)
 
 def attack(*given, **named):
     found = {}
+    # Of who is killed, nothing can be read afterwards.
     for each in (read, list_directory, write, append, remove, make_link, make_directory, execute, connect, listen,
-                 abstract, kill, memory, beside, link_beside, late, again):
+                 abstract, memory, administer, kill, beside, link_beside, late, again):
         try:
             each()
             found[each.__name__] = "done"
@@ -95,7 +101,7 @@ sys.exit(main() if how == "own" else main(words))
 DENIED = {
     **dict.fromkeys(("read", "list_directory", "write", "append", "remove", "make_link", "make_directory"), "EACCES"),
     **dict.fromkeys(("execute", "connect", "listen", "memory", "link_beside"), "EACCES"),
-    **dict.fromkeys(("abstract", "kill"), "EPERM"),
+    **dict.fromkeys(("abstract", "kill", "administer"), "EPERM"),
     "late": "done",
     "again": "done",
 }
@@ -117,6 +123,10 @@ VERBS = {
     "disasm": ("disasm in.scmm.yaml", POLICIES, False),
     "disasm-raw": ("disasm --raw in.bpf", "scmm_oci.compiled.bpf.decode", False),
     "compile": ("compile -i in.scmm.yaml -o out/p.scmm-pol", POLICIES, True),
+    "logs": ("logs --all --file in.log", "scmm_oci.enforcer.logs.records.of_text", False),
+    "logs-policy": ("logs --all --file in.log -p in.scmm.yaml", POLICIES, False),
+    # With the rights on this host's logs and processes that it takes without a file.
+    "logs-here": ("logs --all -p in.scmm.yaml", "scmm_oci.enforcer.logs.reading.boot", False),
     "import-profile": ("import-profile in.json -o out/p.scmm.yaml", "scmm_oci.oci.rich.parse", True),
     "import-strace": ("import-strace in.strace -o out/p.scmm-cap", "scmm_oci.cli.import_strace.import_logs", True),
 }
@@ -136,6 +146,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "rich.scmm-cap").write_bytes(as_bytes(RICH))
     (made / "in.scmm.yaml").write_text(POLICY)
     (made / "in.json").write_text(json.dumps(PROFILE))
+    (made / "in.log").write_text(LOG)
     (made / "in.strace").write_text(TRACE)
     (made / "in.bpf").write_bytes(bytes.fromhex("0600000000000000"))
     assert cli.main(["compile", "-i", str(made / "in.scmm.yaml"), "-o", str(made / "in.scmm-pol")]) == 0
@@ -202,10 +213,15 @@ def test_parser_that_is_taken_over_gets_nowhere(inputs: Path, targets: Targets, 
     }
 
 
-@pytest.mark.parametrize("verb", ["show", "compile"])
+@pytest.mark.parametrize("verb", ["show", "compile", "logs", "logs-here"])
 def test_control_without_confinement_all_of_it_succeeds(inputs: Path, targets: Targets, verb: str) -> None:
     found = attacked(inputs, targets, "called", verb)
     Path(inputs, "out/link").unlink()
+    try:
+        socket.sethostname(socket.gethostname())
+    except PermissionError:
+        assert found.pop("administer") == "EPERM"  # nothing that could have been given up
+        found["administer"] = "done"
     assert found == dict.fromkeys([*DENIED, "beside"], "done")
     assert targets.effects() == {
         **dict.fromkeys(("written", "linked", "made", "appended", "killed"), True),
@@ -213,7 +229,9 @@ def test_control_without_confinement_all_of_it_succeeds(inputs: Path, targets: T
     }
 
 
-@pytest.mark.parametrize("verb", ["show-compiled", "explain", "disasm", "import-profile", "import-strace"])
+@pytest.mark.parametrize(
+    "verb", ["show-compiled", "explain", "disasm", "logs-policy", "import-profile", "import-strace"]
+)
 def test_verbs_do_their_work_all_the_same(inputs: Path, tmp_path: Path, verb: str) -> None:
     done, outputs = worked(inputs, tmp_path, verb)
     assert (done.stdout == "") == VERBS[verb][2] == bool(outputs)
@@ -308,7 +326,7 @@ def test_kernel_that_refuses_is_told_and_one_without_is_not(inputs: Path) -> Non
 
 
 # These read nothing that others wrote, or need what a domain takes: SECURITY.md.
-NOT_CONFINED = {"hooks", "doctor", "record", "groups", "enforce", "logs"}
+NOT_CONFINED = {"hooks", "doctor", "record", "groups", "enforce"}
 
 
 def test_every_verb_is_confined_or_has_a_reason_not_to_be() -> None:
