@@ -86,6 +86,7 @@ class Shown:
             "unknown": reading.unknown,
             "malformed": reading.malformed,
             "missing_events": reading.events.missing,
+            "not_listed": summary.beyond,
             "notes": [{"code": one.code, "message": one.message, "hint": one.hint} for one in findings],
         }
         for row in value["denials"]:
@@ -192,9 +193,7 @@ class Shown:
             logged = _ACTIONS_LOGGED.read_text().split()
         except OSError:
             return found
-        lacks = [
-            word for word in ("kill_process", "kill_thread", "trap", "errno", "trace", "log") if word not in logged
-        ]
+        lacks = [word for word in _LOGGED if word not in logged]
         if lacks:
             message = f"the kernel is told not to log {', '.join(lacks)}"
             found.append(Finding("actions-not-logged", message, "sysctl kernel.seccomp.actions_logged"))
@@ -206,6 +205,8 @@ def _losses(reading: Reading, asked: Asked, *, this_host: bool) -> list[Finding]
     lost = reading.lost
     if reading.unknown:
         message = f"{reading.unknown} are of processes that have ended, and nothing says whose they were"
+        if not this_host and asked.pids:
+            message = f"{reading.unknown} are of other numbers, and a file does not say who started whom"
         hint = "--comm and --exe find by name" + ("; --follow sees them live" if this_host else "")
         found.append(Finding("unknown-processes", message, hint))
     if reading.events.missing or lost.suppressed:
@@ -215,6 +216,9 @@ def _losses(reading: Reading, asked: Asked, *, this_host: bool) -> list[Finding]
         hint = "--follow gets all of them as root; or sysctl kernel.printk_ratelimit=0 for a while, or run auditd"
         hint = hint if this_host else ""
         found.append(Finding("lost", message, hint))
+    if lost.given_up:
+        message = f"the audit system has given up {lost.given_up} records since the kernel started, for want of room"
+        found.append(Finding("given-up", message, "auditctl -b 8192 gives it more room"))
     if lost.before and asked.since < lost.begins:
         message = f"the kernel's log begins at {moment(lost.begins)}; {lost.before} messages before that are gone"
         found.append(Finding("log-begins", message))

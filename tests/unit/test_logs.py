@@ -24,6 +24,7 @@ from scmm_oci.enforcer.logs import records, sources
 from scmm_oci.enforcer.logs.decode import Access, Call, Decoder, Denial
 from scmm_oci.enforcer.logs.events import Events
 from scmm_oci.enforcer.logs.forks import forked
+from scmm_oci.enforcer.logs.reading import Reading
 from scmm_oci.enforcer.logs.records import Malformed, Record
 from scmm_oci.enforcer.logs.sources import Lost
 from scmm_oci.enforcer.logs.suggest import advise
@@ -187,6 +188,66 @@ def test_what_cannot_be_told_apart_is_no_record(body: str) -> None:
     assert record(LOGGED).number("sig") == 0
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "[ 12.5] ",
+        "[Thu May 21 00:50:00 2026] ",
+        "[ 12.5 <    0.000004>] ",
+        "[ 12.5][  T50] ",
+        "[ 12.5] [  T50] ",
+        "<5>[ 12.5] ",
+        "kern  :notice: [ 12.5] ",
+        "2026-05-21T00:50:00,123456+00:00 ",
+        "May 21 00:50:01 host kernel: ",
+        "May  1 00:50:01 host kernel: [   12.5] ",
+        "2026-05-21T00:50:00+0000 host kernel: ",
+        "Thu 2026-05-21 00:50:01 UTC host kernel: ",
+    ],
+)
+def test_lines_are_read_in_all_forms_that_dmesg_and_journalctl_have(prefix: str) -> None:
+    found = records.of_text(f"{prefix}audit: type=1326 {LOGGED}\n")
+    assert found == record(LOGGED)
+    lost = f"{prefix}audit: audit_lost=12 audit_rate_limit=0 audit_backlog_limit=64\n"
+    assert records.given_up_of_text(lost) == 12
+
+
+@pytest.mark.parametrize("prefix", ["host kernel: ", "May 21 00:50:01 host prog: x kernel: ", "x: ", "kernel: x ", "["])
+def test_what_other_programs_say_is_no_record(prefix: str) -> None:
+    assert records.of_text(f"{prefix}audit: type=1326 {LOGGED}\n") is None
+    lost = f"{prefix}audit: audit_lost=12 audit_rate_limit=0 audit_backlog_limit=64\n"
+    assert records.given_up_of_text(lost) == 0
+
+
+@pytest.mark.parametrize("seconds", ["253402214400", "999999999999"])
+def test_a_time_without_a_date_is_none(seconds: str) -> None:
+    late = LOGGED.replace("1795647819", seconds)
+    with pytest.raises(Malformed):
+        record(late)
+    assert record(LOGGED.replace("1795647819", "253402214399")).at == 253402214399414
+
+
+def test_an_action_that_is_cut_off_is_no_action() -> None:
+    for end in range(1, len("7ffc0000")):
+        decoder = Decoder()
+        (body,) = [LOGGED.removesuffix("7ffc0000") + "7ffc0000"[:end]]
+        known = list(decoder.feed(record(body)))
+        # Nothing else is said to have been returned; a number that no filter of ours has is told as it is.
+        assert all(isinstance(one, Call) and one.code not in bpf_actions() for one in known)
+        assert decoder.unknown == 1 - len(known)
+    cut = LOGGED.replace("7ffc0000", "5")
+    assert decoded_anyway(cut) == [] and len(decoded_anyway(cut.replace("code=0x5", "code=0x50000"))) == 1
+
+
+def bpf_actions() -> set[int]:
+    return {bpf.RET_KILL_PROCESS, bpf.RET_KILL_THREAD, bpf.RET_TRAP, bpf.RET_ERRNO, bpf.RET_LOG, bpf.RET_ALLOW}
+
+
+def decoded_anyway(body: str) -> list[Denial]:
+    return list(Decoder().feed(record(body)))
+
+
 def test_other_types_are_counted_and_not_read() -> None:
     forged = f"audit(1.000:5): pid=1 uid=0 msg='op=x audit: type=1326 {LOGGED}'"
     found = record(forged, kind=1112)
@@ -290,6 +351,37 @@ def test_a_call_in_the_same_event_knows_the_very_process() -> None:
     assert other.process.pid == 300
 
 
+def test_a_call_of_another_boot_is_another_event() -> None:
+    syscall = (
+        "audit(1795640000.268:30): arch=c000003e syscall=257 success=no exit=-13 ppid=300 pid=301 "
+        'auid=0 uid=33 comm="child" exe="/usr/bin/child" key=(null)'
+    )
+    (other,) = decoded((1423, DENIED), (1424, DOMAIN), (1300, syscall))
+    assert other.process.pid == 300
+    (same,) = decoded((1423, DENIED), (1424, DOMAIN), (1300, syscall.replace("1795640000", "1795648000")))
+    assert same.process.pid == 301
+    # A record that does not say who made the call takes nothing away.
+    nobody = syscall.replace("1795640000", "1795648000").replace(" pid=301", "")
+    (known,) = decoded((1423, DENIED), (1424, DOMAIN), (1300, nobody))
+    assert known.process.pid == 300
+
+
+def test_the_rest_of_an_event_may_be_on_its_way() -> None:
+    decoder = Decoder()
+    assert list(decoder.feed(record(DENIED, 1423))) == []
+    assert list(decoder.flush(more=True)) == []
+    assert list(decoder.feed(record(DOMAIN, 1424))) == [] and list(decoder.feed(record(CONNECTS, 1423))) == []
+    # What has waited once has waited enough; the next one waits.
+    (first,) = decoder.flush(more=True)
+    assert first.process.pid == 300 and first.serial == 30
+    (second,) = decoder.flush()
+    assert second.serial == 31 and list(decoder.flush()) == []
+    control = Decoder()
+    assert list(control.feed(record(DENIED, 1423))) == []
+    (alone,) = control.flush()
+    assert alone.process.pid is None
+
+
 def test_a_domain_nobody_has_told_of_stays_unknown() -> None:
     (found,) = decoded((1423, DENIED))
     assert found.process.pid is None
@@ -349,8 +441,51 @@ def test_a_file_is_read_line_by_line_whatever_is_in_it(tmp_path: Path) -> None:
         list(sources.text_file(str(tmp_path / "none"), lost))
     with pytest.raises(BadInput, match="cannot be read"):
         list(sources.text_file(str(tmp_path), lost))
+    with pytest.raises(BadInput, match="it is a device"):
+        list(sources.text_file("/dev/zero", lost))
     os.mkfifo(tmp_path / "fifo")
     assert list(sources.text_file(str(tmp_path / "fifo"), lost)) == []
+
+
+def test_of_a_pipe_all_is_read_that_its_writer_will_write(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    read = sources.text_file(f"/dev/fd/{reading}", Lost())
+    with os.fdopen(writing, "wb", buffering=0) as pipe:
+        pipe.write(f"audit: type=1326 {LOGGED}\n".encode())
+        assert next(read).serial == 17022
+        # The rest is written while it is waited for.
+        second = f"audit: type=1326 {ANSWERED}\n"
+        with subprocess.Popen(
+            ["/bin/sh", "-c", 'read go; printf %s "$0"', second], stdin=subprocess.PIPE, stdout=pipe
+        ) as late:
+            pipe.close()
+            assert late.stdin is not None
+            late.stdin.write(b"\n")
+            late.stdin.close()
+            assert [one.serial for one in read] == [17030]
+    os.close(reading)
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o600])
+def test_an_audit_log_that_we_may_not_look_for_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    monkeypatch.setattr(sources, "AUDIT_LOG", str(tmp_path / "audit/audit.log"))
+    (tmp_path / "audit").mkdir()
+    assert sources.audit_logs() == []
+    for name in ("audit.log", "audit.log.2"):
+        (tmp_path / "audit" / name).touch()
+    listed = [str(tmp_path / "audit" / name) for name in ("audit.log.2", "audit.log")]
+    assert sources.audit_logs() == listed
+    (tmp_path / "audit").chmod(mode)
+
+    def refused(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    if not mode & 0o100:
+        monkeypatch.setattr(Path, "exists", refused)  # root would be let in
+        listed = listed[-1:]
+    assert sources.audit_logs() == listed
 
 
 # Whose
@@ -396,6 +531,18 @@ def test_of_processes_that_have_ended_only_the_number_is_known() -> None:
     assert judge.judge(at(one, gone.pid)) is Whose.OURS
     other = Judge(Asked(pids=(os.getpid(),)))
     assert other.judge(at(one, gone.pid)) is Whose.UNKNOWN
+
+
+def test_numbers_in_a_file_are_not_those_of_processes_here(family: tuple[int, int]) -> None:
+    parent, child = family
+    one = call(LOGGED)  # long before these processes began, or after: a file can be of another machine
+    for moment in (one.at, boot() + (1 << 40)):
+        judge = Judge(Asked(pids=(parent,)), here=False)
+        assert judge.judge(at(one, parent, moment)) is Whose.OURS
+        assert judge.judge(at(one, child, moment)) is Whose.UNKNOWN
+        assert judge.judge(at(one, os.getpid(), moment)) is Whose.UNKNOWN
+    # Here, the first of them is another process's.
+    assert Judge(Asked(pids=(parent,))).judge(at(one, parent, boot())) is Whose.OTHERS
 
 
 class Told:
@@ -680,6 +827,61 @@ def test_json_has_all_of_it(log: Path, capsys: pytest.CaptureFixture[str]) -> No
     (landlock,) = [one for one in found["denials"] if one["layer"] == "landlock"]
     assert landlock["path"] == "/srv/data" and landlock["pids"] == [300]
     assert "advice" not in found
+
+
+def test_what_was_refused_to_a_number_in_a_file(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log.write_text(log.read_text().replace("pid=3617", "pid=1").replace("audit(1795647900", "audit(1600000000"))
+    _, out, _ = run(capsys, "--pid", "1", "--json", "--file", str(log))
+    found = json.loads(out)
+    assert [(one["name"], one["pids"]) for one in found["denials"]] == [("getpgid", [1])]
+    assert (found["others"], found["unknown"]) == (0, 4)
+    (note,) = [one for one in found["notes"] if one["code"] == "unknown-processes"]
+    assert note["message"].startswith("4 are of other numbers, and a file does not say who started whom")
+
+
+def test_kinds_that_are_not_listed_are_counted(
+    log: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, out, _ = run(capsys, "--all", "--json", "--file", str(log))
+    assert json.loads(out)["not_listed"] == 0
+    monkeypatch.setattr("scmm_oci.enforcer.logs.summary._MOST_ROWS", 2)
+    _, out, _ = run(capsys, "--all", "--json", "--file", str(log))
+    found = json.loads(out)
+    assert (found["total"], len(found["denials"]), found["not_listed"]) == (5, 2, 3)
+
+
+def test_actions_that_the_kernel_does_not_log_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "actions_logged"
+    monkeypatch.setattr("scmm_oci.cli.logs_shown._ACTIONS_LOGGED", settings)
+    monkeypatch.setattr("scmm_oci.cli.logs.Reading", Quiet)
+    for words, told in (
+        ("kill_process kill_thread trap errno user_notif trace log", ""),
+        ("kill_process kill_thread trap errno trace log", "user_notif"),
+        ("kill_process trap errno user_notif trace", "kill_thread, log"),
+    ):
+        settings.write_text(words + "\n")
+        _, _, err = run(capsys, "--all")
+        assert (f"the kernel is told not to log {told}; sysctl" in err) == bool(told)
+        assert ("told not to log" in err) == bool(told)
+
+
+class Quiet(Reading):
+    """This host's logs, of which nothing is read."""
+
+    def __init__(self, asked: Asked, **named: object) -> None:
+        super().__init__(asked, file=os.devnull)
+
+    def now(self) -> Iterator[Denial]:
+        yield from ()
+
+
+def test_records_that_audit_has_given_up_are_told(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "given up" not in run(capsys, "--all", "--file", str(log))[2]
+    text = "[ 1.5] audit: audit_lost={} audit_rate_limit=0 audit_backlog_limit=64\n"
+    log.write_text(log.read_text() + text.format(7) + text.format(19))
+    assert "given up 19 records" in run(capsys, "--all", "--file", str(log))[2]
 
 
 def test_nothing_in_a_record_reaches_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

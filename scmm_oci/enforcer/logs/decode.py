@@ -116,6 +116,7 @@ class Decoder:
         self.unknown = 0
         self._domains: dict[int, Process] = {}
         self._waiting: list[Access] = []
+        self._older = 0  # of those that wait: how many did when there was nothing more the last time
 
     def feed(self, record: Record) -> Iterator[Denial]:
         """What is known now."""
@@ -132,20 +133,30 @@ class Decoder:
             else:
                 self._waiting.append(replace(access, process=self._domains.get(access.domain, access.process)))
                 if len(self._waiting) > _MOST_WAITING:
+                    self._older = max(0, self._older - 1)
                     yield self._waiting.pop(0)
         elif record.type == LANDLOCK_DOMAIN:
             self._domain(record)
         elif record.type == SYSCALL:
             # It stands behind the denial, in the same event, and knows the very process; not only whose domain it is.
-            process = _process(record)
+            event, process = (record.at, record.serial), _process(record)
+            if process.pid is None or not any(one.serial == record.serial for one in self._waiting):
+                return
             self._waiting = [
-                replace(one, process=process) if one.serial == record.serial else one for one in self._waiting
+                replace(one, process=process) if (one.at, one.serial) == event else one for one in self._waiting
             ]
 
-    def flush(self) -> Iterator[Denial]:
-        """What has waited for more to be said of it; when nothing more is there to be read."""
-        waiting, self._waiting = self._waiting, []
-        yield from waiting
+    def flush(self, *, more: bool = False) -> Iterator[Denial]:
+        """What has waited for more to be said of it; when nothing more is there to be read.
+
+        Args:
+            more: the rest of an event may be on its way: only what has waited since the last time.
+        """
+        ready, self._waiting = self._waiting, []
+        if more:
+            ready, self._waiting = ready[: self._older], ready[self._older :]
+        self._older = len(self._waiting)
+        yield from ready
 
     def _domain(self, record: Record) -> None:
         domain = record.number("domain", base=16)
@@ -166,6 +177,8 @@ def _call(record: Record) -> Call | None:
     code, process = record.number("code", base=16, bits=32), _process(record)
     if audit is None or nr is None or code is None or process.pid is None:
         return None
+    if code & ~bpf.RET_ACTION_FULL:
+        return None  # the kernel writes the action alone: the end of the number is cut off
     arch = arch_of(audit, nr)
     return Call(
         record.at,

@@ -56,7 +56,9 @@ class Reading:
         self._asked = asked
         self._file = file
         self._decoder = Decoder()
+        self._follow = follow
         self._files = [file] if file is not None else sources.audit_logs()
+        self._unread: list[str] = []
         self._open: list[Kmsg | Listener] = []
         self._forks: Forks | None = None
         self._bounded = bool(until)
@@ -64,7 +66,7 @@ class Reading:
         try:
             if follow and (asked.pids or asked.container is not None):
                 self._forks = self._listen_to_forks()
-            self.judge = Judge(asked, self._forks)
+            self.judge = Judge(asked, self._forks, here=file is None)
             if follow:
                 self._listen()
             if file is None:
@@ -92,16 +94,21 @@ class Reading:
             except BadInput as error:
                 if self._file is not None:
                     raise
-                if not self._open:
-                    raise Failure(f"neither the kernel's log nor the audit log can be read: {error}", _ROOT) from None
-                self.findings.append(Finding("audit-log", f"the audit log is left out: {error}"))
+                self._unread.append(str(error))
+                self.findings.append(Finding("audit-log", f"the audit log is left out: {error}", _ROOT))
+        if not self._open and files and len(self._unread) == len(files):
+            raise Failure(f"neither the kernel's log nor the audit log can be read: {self._unread[-1]}", _ROOT)
         for source in self._open:
             yield from self._denials(source.read())
         # Whose something was is asked only when all of them have been read: another may say it.
-        yield from self._judged(self._decoder.flush())
+        yield from self._judged(self._decoder.flush(more=self._follow))
 
     def coming(self, stop: int) -> Iterator[Denial]:
         """What comes, until the descriptor `stop` can be read or the processes have ended."""
+        yield from self._until(stop)
+        yield from self._judged(self._decoder.flush())
+
+    def _until(self, stop: int) -> Iterator[Denial]:
         look = 0.0
         ends = time.monotonic() + _LAST_S
         last = self._bounded and not self._pidfds

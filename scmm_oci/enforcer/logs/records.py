@@ -30,8 +30,13 @@ MOST_BYTES = 1 << 15
 
 _STAMP = r"audit\((\d{1,12})\.(\d{3}):(\d{1,10})\): ?(.*)"
 _KERNEL = re.compile(rf"audit: type=(\d{{1,5}}) {_STAMP}", re.ASCII | re.DOTALL)
-# As dmesg and `journalctl -k` print it.
-_DMESG = re.compile(r"(?:\[[^\]]{1,40}\] +|[^\[\]]{1,120} kernel: (?:\[[ \d.]{1,20}\] )?)?(?=audit: type=)", re.ASCII)
+# As dmesg (also with -r, -x and --time-format) and `journalctl -k` print it, with the caller where the kernel keeps it
+# (CONFIG_PRINTK_CALLER). Before "kernel:" stand a time and a host: what ends in a colon would be another program.
+_BRACKETS = r"\[[^\]]{1,40}\] *"
+_LEVEL = r"<\d{1,4}>|[a-z0-9]{1,10} *:[a-z]{1,10} *: "
+_TIME = rf"\d[-\dT:,.+Z]{{9,40}} (?:{_BRACKETS})?"
+_SYSLOG = rf"(?:[^\[\]\s]{{0,63}}[^\[\]\s:] {{1,8}}){{2,8}}kernel: (?:{_BRACKETS}){{0,2}}"
+_DMESG = re.compile(rf"(?:{_LEVEL})?(?:(?:{_BRACKETS}){{1,2}}|{_TIME}|{_SYSLOG})?(?=audit: )", re.ASCII)
 _AUDIT = re.compile(
     rf"(?:node=\S{{1,255}} )?type=(?:UNKNOWN\[(\d{{1,5}})\]|([A-Z0-9_]{{1,40}})) msg={_STAMP}", re.ASCII | re.DOTALL
 )
@@ -42,6 +47,10 @@ _HEX = re.compile(r"(?:[0-9A-F]{2})+", re.ASCII)
 _KMSG = re.compile(rb"(\d{1,10}),(\d{1,20}),(\d{1,20}),[^;\n]{0,64};([^\n]*)\n?")
 _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 _SUPPRESSED = re.compile(r"\w{1,64}: (\d{1,10}) callbacks suppressed", re.ASCII)
+# audit_log_lost of the kernel's kernel/audit.c.
+_LOST = re.compile(r"audit: audit_lost=(\d{1,10}) audit_rate_limit=\d", re.ASCII)
+# The year 9999, less a day for what the clock here adds: later times have no date.
+_LATEST_S = 253_402_214_400
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,20 @@ def suppressed(line: KernelLine) -> int:
     return int(found[1]) if found else 0
 
 
+def given_up(line: KernelLine) -> int:
+    """How many records the audit system says that it has given up since the kernel started; 0 if it is not said here.
+
+    They were never given a number, so that none is missing.
+    """
+    return _given_up(line.message, 0) if line.facility == 0 else 0
+
+
+def given_up_of_text(line: str) -> int:
+    """The same, of a line of what dmesg or `journalctl -k` print."""
+    start = _DMESG.match(line[:MOST_BYTES]) if "audit: audit_lost=" in line else None
+    return _given_up(line, start.end()) if start is not None else 0
+
+
 def of_kernel_line(line: KernelLine) -> Record | None:
     """The record in a message of the kernel; None if it is none, or not the kernel's (facility 0): anyone can write.
 
@@ -158,7 +181,14 @@ def of_text(line: str) -> Record | None:
     return None if found is None else _record(int(found[1]), *found.groups()[1:])
 
 
+def _given_up(text: str, place: int) -> int:
+    found = _LOST.match(text, place)
+    return int(found[1]) if found else 0
+
+
 def _record(kind: int, seconds: str, milliseconds: str, serial: str, rest: str) -> Record:
+    if int(seconds) >= _LATEST_S:
+        raise Malformed("the time of a record has no date")
     at = int(seconds) * 1000 + int(milliseconds)
     return Record(kind, at, int(serial), _fields(rest) if kind in READ else {})
 

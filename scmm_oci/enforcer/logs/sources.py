@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class Lost:
             milliseconds since 1970.
         overrun: how often the kernel had more for us than it could keep.
         malformed: lines that begin like records and are none.
+        given_up: records that the audit system has given up since the kernel started, as it says itself.
     """
 
     suppressed: int = 0
@@ -53,6 +55,7 @@ class Lost:
     begins: int = 0
     overrun: int = 0
     malformed: int = 0
+    given_up: int = 0
 
 
 class Kmsg:
@@ -102,6 +105,7 @@ class Kmsg:
             self._next = line.sequence + 1
             if at >= self._since:
                 self._lost.suppressed += records.suppressed(line)
+                self._lost.given_up = max(self._lost.given_up, records.given_up(line))
             yield from _taken(partial(records.of_kernel_line, line), self._lost)
 
     def close(self) -> None:
@@ -162,20 +166,33 @@ def text_file(path: str, lost: Lost) -> Iterator[Record]:
         BadInput: it cannot be read.
     """
     try:
-        # A FIFO would wait for a writer, and a terminal for a person: neither is a log.
+        # A FIFO would wait for its first writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
+            kind = os.fstat(descriptor).st_mode
+            if stat.S_ISCHR(kind) or stat.S_ISBLK(kind):
+                raise ValueError("it is a device, and has no end")
+            # Of a pipe, what its writers have not written yet is wanted too.
+            os.set_blocking(descriptor, True)
             for line in _lines(file):
-                yield from _taken(partial(records.of_text, line.decode("utf-8", "surrogateescape")), lost)
+                text = line.decode("utf-8", "surrogateescape")
+                lost.given_up = max(lost.given_up, records.given_up_of_text(text))
+                yield from _taken(partial(records.of_text, text), lost)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise BadInput([Problem(path, f"cannot be read: {reason}")]) from None
 
 
 def audit_logs() -> list[str]:
-    """The audit log's files, the oldest first; none where no daemon writes one (auditd.conf(5), num_logs)."""
+    """The audit log's files, the oldest first; none where no daemon writes one (auditd.conf(5), num_logs).
+
+    Where we may not know which are there, the first stands for all of them: who reads it is told why it cannot be.
+    """
     names = [f"{AUDIT_LOG}.{number}" for number in range(_MOST_ROTATED, 0, -1)]
-    return [name for name in [*names, AUDIT_LOG] if Path(name).exists()]
+    try:
+        return [name for name in [*names, AUDIT_LOG] if Path(name).exists()]
+    except PermissionError:
+        return [AUDIT_LOG]
 
 
 def audit_enabled() -> bool | None:

@@ -58,18 +58,21 @@ class Judge:
 
     Args:
         forks: tells of those that are started from now on; None: /proc alone is asked.
+        here: records are of this host since it started. Else /proc is of other processes, and only numbers count.
     """
 
-    def __init__(self, asked: Asked, forks: Forks | None = None) -> None:
+    def __init__(self, asked: Asked, forks: Forks | None = None, *, here: bool = True) -> None:
         self._asked = asked
+        self._here = here
         self._forks = forks
         # Started since we listen, and by none of ours; only of a container they can still come to be.
         self._strangers: dict[int, None] = {}
         # Process → when it started (milliseconds since 1970), None where that is not known.
         self._ours: dict[int, int | None] = {}
         for pid in asked.pids:
-            self._ours[pid] = _started(pid)
-        self.refresh()
+            self._ours[pid] = _started(pid) if here else None
+        if here:
+            self.refresh()
 
     def refresh(self) -> None:
         """Look for what has been started since the last time."""
@@ -119,6 +122,8 @@ class Judge:
         if pid not in self._ours:
             self.listen()
         if pid not in self._ours:
+            if not self._here:
+                return Whose.UNKNOWN
             if not _exists(pid):
                 known = pid in self._strangers and self._asked.container is None
                 return Whose.OTHERS if known else Whose.UNKNOWN
