@@ -200,7 +200,11 @@ def _access(record: Record) -> Access | None:
     if domain is None or not all(blockers) or len(blockers) > _MOST_BLOCKERS:
         return None
     # print_ipv4_addr of the kernel's security/lsm_audit.c: what is bound stands under src, what is reached under dest.
-    bound = record.number("src", bits=16)
+    # A port that is 0 is not printed, nor an address that is.
+    side, address = ("src", "saddr") if {"src", "saddr"} & set(record.fields) else ("dest", "daddr")
+    port = record.number(side, bits=16)
+    if side not in record.fields and any(blocker.startswith("net.") for blocker in blockers):
+        port = 0
     other = record.number("opid", bits=31)
     return Access(
         record.at,
@@ -209,8 +213,8 @@ def _access(record: Record) -> Access | None:
         domain,
         blockers,
         path=record.text("path"),
-        port=record.number("dest", bits=16) if bound is None else bound,
-        address=record.fields.get("daddr" if bound is None else "saddr"),
+        port=port,
+        address=record.fields.get(address),
         other=None if other is None else Process(other, record.text("ocomm")),
     )
 

@@ -41,6 +41,9 @@ _NETWORK = {
     "net.connect_send_udp": ("outbound", Protocol.UDP),
 }
 
+# What the kernel adds to the name of what is no longer there (d_path of its fs/d_path.c).
+_DELETED = " (deleted)"
+
 
 @dataclass(frozen=True)
 class Line:
@@ -101,7 +104,13 @@ def advise(denials: Iterable[Denial], policy: Policy, *, given: Policy | None = 
     found = [_call(group, policy, given or policy) for group in calls.values()]
     found += [_path(path, rights, policy) for path, rights in paths.items()]
     found += [_port(*port, policy) for port in ports]
-    found += [_other(blocker, policy) for blocker in rest]
+    asked = {f"scope.{scope.value}" for scope in policy.scopes or ()}
+    scopes = [blocker for blocker in rest if blocker in asked]
+    if scopes:
+        # One list for all of them: of two, the second would take back what the first allows.
+        left = FlowList(scope.value for scope in policy.scopes or () if f"scope.{scope.value}" not in scopes)
+        found.append(Advice(", ".join(scopes), (Line("scopes", f"scopes: {inline(left)}"),)))
+    found += [_other(blocker) for blocker in rest if blocker not in scopes]
     return tuple(found)
 
 
@@ -185,6 +194,10 @@ def _path(path: str, rights: set[str], policy: Policy) -> Advice:
     what = f"{', '.join(ordered)} on {path or 'a path that the log does not have'}"
     if policy.filesystem is None:
         return Advice(what, notes=("this policy asks nothing of files: another Landlock domain denied it",))
+    notes = []
+    if path.endswith(_DELETED):
+        path = path.removesuffix(_DELETED)
+        notes.append("it had been removed: a rule for it holds if it is there when the program starts")
     try:
         pattern = Pattern.exact(path)
     except BadInput as error:
@@ -202,14 +215,11 @@ def _path(path: str, rights: set[str], policy: Policy) -> Advice:
             both -= {"remove_dir", "remove_file"}
         rule = replace(old, access=tuple(right for right in ACCESS_RIGHTS if right in both), origin=None)
     document = to_document(Policy(filesystem=(rule,)))["filesystem"]["rules"][0]
-    notes = []
-    if path.endswith(" (deleted)"):
-        notes.append("the file had been removed: the name is the one it had")
-    return Advice(
-        what,
-        (Line("filesystem.rules", f"- {inline(document)}", () if index is None else (index,)),),
-        (*notes, "if that is a directory, the rule holds for everything beneath it"),
-    )
+    others = [one for number, one in enumerate(policy.filesystem) if number != index]
+    if not rights <= Files((*others, rule)).rights(path):
+        return Advice(what, notes=(*notes, "no rule is found that grants it"))
+    line = Line("filesystem.rules", f"- {inline(document)}", () if index is None else (index,))
+    return Advice(what, (line,), (*notes, "if that is a directory, the rule holds for everything beneath it"))
 
 
 def _port(direction: str, protocol: Protocol, port: int | None, policy: Policy) -> Advice:
@@ -228,15 +238,11 @@ def _port(direction: str, protocol: Protocol, port: int | None, policy: Policy) 
     return Advice(what, (Line(f"network.{direction}", f"- {inline(document)}"),))
 
 
-def _other(blocker: str, policy: Policy) -> Advice:
-    word = blocker.removeprefix("scope.")
-    if not blocker.startswith("scope.") or word not in SCOPES:
-        why = {
-            "ptrace": "Landlock denies it to every process in a domain, for processes outside of it",
-            "fs.change_topology": "Landlock denies mounts to every process whose files are restricted",
-        }.get(blocker, f"{short(blocker)} is not known here")
-        return Advice(blocker, notes=(f"no line allows it: {why}",))
-    left = [scope.value for scope in policy.scopes or () if scope.value != word]
-    if policy.scopes is None or len(left) == len(policy.scopes):
+def _other(blocker: str) -> Advice:
+    if blocker.startswith("scope.") and blocker.removeprefix("scope.") in SCOPES:
         return Advice(blocker, notes=("this policy does not ask for it: another Landlock domain denied it",))
-    return Advice(blocker, (Line("scopes", f"scopes: {inline(FlowList(left))}"),))
+    why = {
+        "ptrace": "Landlock denies it to every process in a domain, for processes outside of it",
+        "fs.change_topology": "Landlock denies mounts to every process whose files are restricted",
+    }.get(blocker, f"{short(blocker)} is not known here")
+    return Advice(blocker, notes=(f"no line allows it: {why}",))
