@@ -54,11 +54,14 @@ def confine(
         return
     # A file of Python's that cannot be written is no error, but each try would be told to the kernel's audit.
     sys.dont_write_bytecode = True
-    try:
-        landlock.confine([*_python(), *_system(), *_inputs(reads), *_outputs(writes), *also])
-        capabilities.keep([*_OF_FILES, *capable])
-    except OSError as error:
-        say(f"note: not confined: {error.strerror}")
+    for give_up in (
+        lambda: capabilities.keep([*_OF_FILES, *capable]),
+        lambda: landlock.confine([*_python(), *_system(), *_inputs(reads), *_outputs(writes), *also]),
+    ):
+        try:
+            give_up()
+        except OSError as error:
+            say(f"note: not confined: {error.strerror}")
 
 
 def _python() -> Iterator[tuple[str, int]]:
