@@ -118,7 +118,17 @@ static int add_ports(const struct policy *policy, int ruleset, uint64_t handled,
 	return 0;
 }
 
-int landlock_prepare(const struct policy *policy, const struct who *who, struct status *status, int check)
+/* All that the ruleset is for. */
+static void refused(const struct policy *policy, struct status *status, const char *what, long error)
+{
+	TEXT(reason, 128);
+
+	text_string(&reason, what);
+	text_error(&reason, error);
+	status_lower_each(status, policy_layers(policy) & (1u << LAYER_FILES | 1u << LAYER_PORTS | 1u << LAYER_SCOPES), &reason);
+}
+
+int landlock_prepare(const struct policy *policy, const struct who *who, struct status *status, enum effort effort)
 {
 	long why, abi = landlock_abi(&why);
 	uint64_t fs = abi ? fs_of_abi(abi) : 0;
@@ -149,15 +159,13 @@ int landlock_prepare(const struct policy *policy, const struct who *who, struct 
 		return -1;
 	grants.handled = ask.handled_access_fs;
 	grants.euid = (uint32_t)SYS0(NR_getuid);
-	if (!check) {
+	grants.makes = effort == APPLY;
+	if (effort != LOOK) {
 		size_t size = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
 
 		grants.ruleset = (int)SYS3(NR_landlock_create_ruleset, &ask, size, 0);
 		if (grants.ruleset < 0) {
-			TEXT(reason, 128);
-			text_string(&reason, "the kernel refuses the Landlock ruleset: ");
-			text_error(&reason, grants.ruleset);
-			status_lower(status, LAYER_FILES, NOT_ENFORCED, &reason);
+			refused(policy, status, "the kernel refuses the Landlock ruleset: ", grants.ruleset);
 			return -2;
 		}
 	}
@@ -168,13 +176,18 @@ int landlock_prepare(const struct policy *policy, const struct who *who, struct 
 		text_string(&reason, "files: none of the policy's paths is here, so the program may use no file at all");
 		status_lower(status, LAYER_FILES, FULLY, &reason);
 	}
-	if (!check && ask.handled_access_net && add_ports(policy, grants.ruleset, ask.handled_access_net, status))
+	if (effort != LOOK && ask.handled_access_net && add_ports(policy, grants.ruleset, ask.handled_access_net, status))
 		return -2;
 	return grants.ruleset;
 }
 
-long landlock_enter(int ruleset, long abi)
+int landlock_enter(const struct policy *policy, int ruleset, struct status *status)
 {
 	/* What is refused after the program has started is logged from ABI 7 on only if asked for (landlock(7)). */
-	return SYS2(NR_landlock_restrict_self, ruleset, abi >= 7 ? LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON : 0);
+	long error = SYS2(NR_landlock_restrict_self, ruleset, status->abi >= 7 ? LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON : 0);
+
+	if (!error)
+		return 0;
+	refused(policy, status, error == -E2BIG ? "there are as many Landlock domains as the kernel allows already: " : "the kernel refuses the Landlock domain: ", error);
+	return -1;
 }

@@ -7,8 +7,15 @@
 
 /* The ABI of the running kernel; 0 where there is no Landlock. `why` is the error then. */
 long landlock_abi(long *why);
-/* The ruleset of a policy, its rules in it; -1 if it needs none, -2 with a reason in the status if there can be none.
- * `check`: only find out what would be enforced. */
-int landlock_prepare(const struct policy *policy, const struct who *who, struct status *status, int check);
-/* Enter the domain. 0, or the error. */
-long landlock_enter(int ruleset, long abi);
+enum effort {
+	/* Only look: the kernel is asked for nothing. */
+	LOOK,
+	/* All but paths that are to be made. */
+	TRY,
+	APPLY,
+};
+
+/* The ruleset of a policy, its rules in it; -1 if it needs none, -2 with a reason in the status if there can be none. */
+int landlock_prepare(const struct policy *policy, const struct who *who, struct status *status, enum effort effort);
+/* Enter the domain. 0, or -1 with a reason in the status. */
+int landlock_enter(const struct policy *policy, int ruleset, struct status *status);

@@ -1,20 +1,17 @@
 #include "paths.h"
+#include "lookup.h"
 #include "sys.h"
 
 /* asm-generic/fcntl.h, linux/fcntl.h */
 #define F_DUPFD_CLOEXEC 1030
-/* linux/magic.h */
-#define SYSFS_MAGIC 0x62656572
-
 /* LANDLOCK_ACCESS_FS_ rights that a file can have which is no directory: execute, write_file, read_file, truncate,
  * ioctl_dev, resolve_unix (security/landlock/fs.c, ACCESS_FILE). */
 #define FILE_RIGHTS (1ull << 0 | 1ull << 1 | 1ull << 2 | 1ull << 14 | 1ull << 15 | 1ull << 16)
 
-/* Links on one path, as the kernel has it (MAXSYMLINKS). */
-enum { MOST_LINKS = 40, PATH_ROOM = 4096, ENTRIES_ROOM = 32768 };
+enum { ENTRIES_ROOM = 32768 };
 
-/* Beside the kernel's errors: there is a link which others could change. */
-enum { UNTRUSTED = -5000 };
+/* As UNTRUSTED of lookup.h. */
+enum { ROOT_HOME = UNTRUSTED - 1 };
 
 int memcmp(const void *one, const void *other, size_t length);
 
@@ -22,114 +19,6 @@ struct path_beneath {
 	uint64_t allowed_access;
 	int32_t parent_fd;
 } __attribute__((packed));
-
-static int open_at(int dir, const char *name, long flags)
-{
-	return (int)SYS4(NR_openat, dir, name, flags | O_CLOEXEC, 0);
-}
-
-static int open_root(void)
-{
-	return open_at(AT_FDCWD, "/", O_PATH | O_DIRECTORY);
-}
-
-static void shut(int fd)
-{
-	SYS1(NR_close, fd);
-}
-
-/* The kernel makes the links of sysfs, and these of procfs. Outside of the first user namespace their owner looks like
- * nobody. Other links of procfs are where processes have them. */
-static int is_of_kernel(int dir, const char *name)
-{
-	/* struct statfs of asm-generic/statfs.h: 120 bytes, the type first. */
-	int64_t status[32];
-
-	if (SYS2(NR_fstatfs, dir, status))
-		return 0;
-	if (status[0] == SYSFS_MAGIC)
-		return 1;
-	return status[0] == PROC_SUPER_MAGIC &&
-	       (same(name, "self") || same(name, "thread-self") || same(name, "mounts") || same(name, "net"));
-}
-
-/* A link that only root or the user could have made, in a directory where only they can: others could send the rule
- * to any file. */
-static int is_trusted(const struct grants *grants, int dir, const char *name, int link)
-{
-	struct file_status there, one;
-
-	if (is_of_kernel(dir, name))
-		return 1;
-	if (sys_fstat(dir, &there) || sys_fstat(link, &one))
-		return 0;
-	if ((there.uid && there.uid != grants->euid) || (one.uid && one.uid != grants->euid))
-		return 0;
-	return !(there.mode & 022);
-}
-
-static int open_text(const struct grants *grants, int dir, const char *text, int links);
-
-/* What a name in a directory is, links followed. */
-static int open_name(const struct grants *grants, int dir, const char *name, int links)
-{
-	struct file_status status;
-	char target[PATH_ROOM];
-	int fd = open_at(dir, name, O_PATH | O_NOFOLLOW);
-	long length;
-
-	if (fd < 0)
-		return fd;
-	if (sys_fstat(fd, &status)) {
-		shut(fd);
-		return -EACCES;
-	}
-	if ((status.mode & S_IFMT) != S_IFLNK)
-		return fd;
-	length = links == MOST_LINKS                         ? -ELOOP
-		 : !is_trusted(grants, dir, name, fd) ? UNTRUSTED
-						      : SYS4(NR_readlinkat, fd, "", target, sizeof(target));
-	shut(fd);
-	if (length < 0)
-		return (int)length;
-	if (!length || length == (long)sizeof(target))
-		return -ENOENT;
-	target[length] = 0;
-	return open_text(grants, dir, target, links + 1);
-}
-
-/* A path as text, from a directory, which stays open. */
-static int open_text(const struct grants *grants, int dir, const char *text, int links)
-{
-	int here = *text == '/' ? open_root() : open_at(dir, ".", O_PATH | O_DIRECTORY);
-
-	while (here >= 0) {
-		char name[256];
-		size_t length = 0;
-		int next;
-
-		while (*text == '/')
-			text++;
-		if (!*text)
-			return here;
-		while (text[length] && text[length] != '/') {
-			if (length == sizeof(name) - 1) {
-				shut(here);
-				return -ENOENT;
-			}
-			name[length] = text[length];
-			length++;
-		}
-		name[length] = 0;
-		text += length;
-		if (same(name, "."))
-			continue;
-		next = same(name, "..") ? open_at(here, "..", O_PATH | O_DIRECTORY) : open_name(grants, here, name, links);
-		shut(here);
-		here = next;
-	}
-	return here;
-}
 
 /* A component as a policy writes it. */
 static void put_component(struct text *text, const struct component *one)
@@ -193,6 +82,8 @@ static void left_out(struct grants *grants, int error)
 	grants->left_out = 1;
 	if (error == UNTRUSTED)
 		say(grants, PARTIALLY, "is left out: it leads over a link which another user could change; name what it leads to", 0);
+	else if (error == ROOT_HOME)
+		say(grants, PARTIALLY, "is left out: the user's home is the root directory; name the path itself", 0);
 	else
 		say(grants, error == -EACCES || error == -ELOOP ? FULLY : PARTIALLY, "is left out, as it cannot be opened", error);
 }
@@ -240,18 +131,18 @@ static int grant_parent(struct grants *grants, int dir)
 	return result;
 }
 
-/* A directory for the program's user, who is to be its owner. */
+/* A directory for the program's user, who is to be its owner. Nobody else writes there, whatever the umask. */
 static int make_directory(const struct grants *grants, int dir, const char *name, int shared)
 {
 	long error;
 
 	if (!shared)
-		return (int)SYS3(NR_mkdirat, dir, name, 0777);
+		return (int)SYS3(NR_mkdirat, dir, name, 0755);
 	/* Who may write there can put another directory in its place before it is opened; so it is made by the program's user
 	 * from the beginning, and nothing is given away. */
 	SYS1(NR_setfsgid, grants->who->gid);
 	SYS1(NR_setfsuid, grants->who->uid);
-	error = SYS3(NR_mkdirat, dir, name, 0777);
+	error = SYS3(NR_mkdirat, dir, name, 0755);
 	SYS1(NR_setfsuid, grants->euid);
 	SYS1(NR_setfsgid, SYS0(NR_getgid));
 	return (int)error;
@@ -277,7 +168,7 @@ static int missing(struct grants *grants, int dir, const char *name)
 		return grant_parent(grants, dir);
 	if (grants->rule.on_missing == MISSING_SKIP)
 		return 0;
-	if (grants->ruleset < 0) {
+	if (!grants->makes) {
 		grants->used = 1;
 		return 0;
 	}
@@ -286,7 +177,7 @@ static int missing(struct grants *grants, int dir, const char *name)
 		if (!fd)
 			fd = open_at(dir, name, O_PATH | O_NOFOLLOW | O_DIRECTORY);
 	} else {
-		fd = (int)SYS4(NR_openat, dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666);
+		fd = (int)SYS4(NR_openat, dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0644);
 	}
 	if (fd < 0) {
 		say(grants, FULLY, "is not there, and cannot be made", fd);
@@ -305,6 +196,25 @@ static int missing(struct grants *grants, int dir, const char *name)
 	result = grant(grants, fd);
 	shut(fd);
 	return result;
+}
+
+/* Users without a home often have the root directory for it, and nobody means that when he writes ${HOME}. */
+static int open_home(const struct grants *grants, int dir)
+{
+	struct file_status home, root;
+	int top, fd = grants->who->home[0] ? lookup_text(grants->euid, dir, grants->who->home) : -ENOENT;
+
+	if (fd < 0)
+		return fd;
+	top = open_root();
+	if (top >= 0 && !sys_fstat(top, &root) && !sys_fstat(fd, &home) && (root.device != home.device || root.inode != home.inode)) {
+		shut(top);
+		return fd;
+	}
+	if (top >= 0)
+		shut(top);
+	shut(fd);
+	return ROOT_HOME;
 }
 
 static int walk(struct grants *grants, int dir, const unsigned char *at, uint32_t left);
@@ -336,7 +246,7 @@ static int each_match(struct grants *grants, int dir, const struct component *gl
 
 			if (!glob_matches(glob->bytes, glob->length, (const unsigned char *)name, length_of(name)))
 				continue;
-			fd = open_name(grants, dir, name, 0);
+			fd = lookup_name(grants->euid, dir, name);
 			if (fd >= 0)
 				result = walk(grants, fd, glob->next, left - 1);
 			else
@@ -377,13 +287,13 @@ static int walk(struct grants *grants, int dir, const unsigned char *at, uint32_
 			return result;
 		}
 		if (one.kind == COMPONENT_HOME) {
-			next = grants->who->home[0] ? open_text(grants, dir, grants->who->home, 0) : -ENOENT;
+			next = open_home(grants, dir);
 		} else {
 			const char *from = one.kind == COMPONENT_USER ? grants->who->user : (const char *)one.bytes;
 			size_t length = one.kind == COMPONENT_USER ? length_of(from) : one.length;
 
 			put_name(name, from, length);
-			next = length ? open_name(grants, dir, name, 0) : -ENOENT;
+			next = length ? lookup_name(grants->euid, dir, name) : -ENOENT;
 			if (next == -ENOENT && length && left == 1) {
 				result = missing(grants, dir, name);
 				shut(dir);
@@ -439,7 +349,7 @@ static int open_parent(struct grants *grants, struct parent *known, const unsign
 			int next;
 
 			put_name(name, one.bytes, one.length);
-			next = open_name(grants, dir, name, 0);
+			next = lookup_name(grants->euid, dir, name);
 			shut(dir);
 			dir = next;
 			names = one.next;

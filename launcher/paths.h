@@ -9,8 +9,10 @@ struct grants {
 	const struct policy *policy;
 	const struct who *who;
 	struct status *status;
-	/* The ruleset to add to; -1 only counts, and makes nothing. */
+	/* The ruleset to add to; -1 only counts. */
 	int ruleset;
+	/* Whether what is to be made is made. */
+	int makes;
 	/* The rights that this kernel has. */
 	uint64_t handled;
 	/* Rules of the policy that granted something, and rules that were added to the ruleset. */

@@ -32,6 +32,8 @@ struct filter {
 
 struct policy {
 	struct bytes file;
+	/* Of the file that it was read from. */
+	uint64_t device, inode;
 	/* For this machine; count 0 where there is none. */
 	struct filter filter, permissive;
 	/* Whether there are filters, for whatever machine. */

@@ -25,6 +25,28 @@ void status_lower(struct status *status, enum layer layer, enum degree degree, c
 	status->reasons.at[status->reasons.length++] = '\n';
 }
 
+void status_lower_each(struct status *status, unsigned layers, const struct text *reason)
+{
+	for (int i = 0; i < LAYERS; i++)
+		if (layers >> i & 1) {
+			status_lower(status, (enum layer)i, NOT_ENFORCED, reason);
+			reason = NULL;
+		}
+}
+
+unsigned policy_layers(const struct policy *policy)
+{
+	return (policy->filter.count ? 1u << LAYER_CALLS : 0) | (policy->handled_fs ? 1u << LAYER_FILES : 0) |
+	       (policy->handled_net ? 1u << LAYER_PORTS : 0) | (policy->scoped ? 1u << LAYER_SCOPES : 0) |
+	       (policy->given ? 1u << LAYER_IDENTITY : 0);
+}
+
+void status_copy(const struct status *from, struct status *to)
+{
+	*to = *from;
+	to->reasons.at = to->room;
+}
+
 enum degree status_whole(const struct status *status)
 {
 	enum degree best = NOT_ENFORCED, worst = NOT_ASKED;
@@ -62,7 +84,7 @@ static void each_reason(const struct status *status, struct text *text, const ch
 	}
 }
 
-void status_text(const struct status *status, int fd)
+long status_text(const struct status *status, int fd)
 {
 	/* Reasons are 20 bytes long at least, and have 16 before each. */
 	TEXT(text, 8192);
@@ -85,10 +107,10 @@ void status_text(const struct status *status, int fd)
 		text_number(&text, status->more);
 		text_string(&text, "\n");
 	}
-	text_write(&text, fd);
+	return text_write(&text, fd);
 }
 
-void status_json(const struct status *status, int fd)
+long status_json(const struct status *status, int fd)
 {
 	TEXT(text, 12288);
 
@@ -114,5 +136,5 @@ void status_json(const struct status *status, int fd)
 	text_string(&text, "],\"more\":");
 	text_number(&text, status->more);
 	text_string(&text, "}\n");
-	text_write(&text, fd);
+	return text_write(&text, fd);
 }

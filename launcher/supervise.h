@@ -25,6 +25,9 @@ void permissive_assess(const struct policy *policy, long no_listener, struct sta
 void permissive_words(struct text *text, long no_listener);
 /* Start the program in a child. 0, or the error why there can be no listener: nothing has been run then. */
 long supervise_begin(struct supervision *job);
+/* Whether there can be a listener, by a child that becomes nothing. 0, or the error. The launcher's signals stay blocked:
+ * it has nothing else to do. */
+long supervise_try(const struct policy *policy);
 /* Let every call go on and tell about it, until the last process is gone. The program's status as wait4(2) has it; if it
  * could not be executed, the error, which is negative. */
 long supervise_run(struct supervision *job);

@@ -18,7 +18,7 @@ long sys(long nr, long a, long b, long c, long d, long e, long f)
 }
 
 /* struct stat of asm/stat.h: dev, ino, nlink are 64 bits wide, then mode, uid, gid. */
-enum { STAT_MODE = 24, STAT_UID = 28, STAT_GID = 32, STAT_SIZE = 48 };
+enum { STAT_LINKS = 16, STAT_MODE = 24, STAT_UID = 28, STAT_GID = 32, STAT_SIZE = 48 };
 
 #else
 
@@ -40,7 +40,7 @@ long sys(long nr, long a, long b, long c, long d, long e, long f)
 }
 
 /* struct stat of asm-generic/stat.h: dev, ino are 64 bits wide, then mode, nlink, uid, gid of 32. */
-enum { STAT_MODE = 16, STAT_UID = 24, STAT_GID = 28, STAT_SIZE = 48 };
+enum { STAT_MODE = 16, STAT_LINKS = 20, STAT_UID = 24, STAT_GID = 28, STAT_SIZE = 48 };
 
 #endif
 
@@ -55,6 +55,11 @@ static uint32_t number_at(const unsigned char *bytes)
 	return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
 }
 
+static uint64_t long_at(const unsigned char *bytes)
+{
+	return number_at(bytes) | (uint64_t)number_at(bytes + 4) << 32;
+}
+
 long sys_fstat(int fd, struct file_status *status)
 {
 	/* 144 bytes on x86_64, 128 on aarch64. */
@@ -66,6 +71,9 @@ long sys_fstat(int fd, struct file_status *status)
 	status->mode = number_at(raw + STAT_MODE);
 	status->uid = number_at(raw + STAT_UID);
 	status->gid = number_at(raw + STAT_GID);
-	status->size = number_at(raw + STAT_SIZE) | (uint64_t)number_at(raw + STAT_SIZE + 4) << 32;
+	status->links = number_at(raw + STAT_LINKS);
+	status->device = long_at(raw);
+	status->inode = long_at(raw + 8);
+	status->size = long_at(raw + STAT_SIZE);
 	return 0;
 }

@@ -11,14 +11,14 @@
 #define MACHINE_NAME "x86_64"
 enum {
 	NR_read = 0, NR_write = 1, NR_close = 3, NR_fstat = 5, NR_lseek = 8, NR_mmap = 9, NR_munmap = 11, NR_getpid = 39,
-	NR_execve = 59, NR_fcntl = 72, NR_umask = 95, NR_getuid = 102, NR_getgid = 104, NR_getgroups = 115, NR_setgroups = 116,
+	NR_execve = 59, NR_fcntl = 72, NR_umask = 95, NR_getuid = 102, NR_getgid = 104, NR_geteuid = 107, NR_getgroups = 115, NR_setgroups = 116,
 	NR_setresuid = 117, NR_getresuid = 118, NR_setresgid = 119, NR_getresgid = 120, NR_setfsuid = 122, NR_setfsgid = 123, NR_capget = 125, NR_capset = 126,
 	NR_prctl = 157, NR_getdents64 = 217, NR_exit_group = 231, NR_openat = 257, NR_mkdirat = 258, NR_fchownat = 260,
 	NR_readlinkat = 267, NR_faccessat = 269, NR_seccomp = 317, NR_close_range = 436, NR_faccessat2 = 439,
 	NR_landlock_create_ruleset = 444, NR_landlock_add_rule = 445, NR_landlock_restrict_self = 446, NR_fstatfs = 138,
 	/* To supervise. */
 	NR_rt_sigaction = 13, NR_rt_sigprocmask = 14, NR_ioctl = 16, NR_clone = 56, NR_wait4 = 61, NR_kill = 62, NR_getppid = 110,
-	NR_ftruncate = 77, NR_ppoll = 271, NR_unshare = 272, NR_signalfd4 = 289, NR_prlimit64 = 302, NR_process_vm_readv = 310,
+	NR_pread64 = 17, NR_ftruncate = 77, NR_ppoll = 271, NR_unshare = 272, NR_signalfd4 = 289, NR_prlimit64 = 302, NR_process_vm_readv = 310,
 };
 #define O_DIRECTORY 0200000
 #define O_NOFOLLOW 0400000
@@ -29,11 +29,11 @@ enum {
 	NR_fcntl = 25, NR_mkdirat = 34, NR_faccessat = 48, NR_fchownat = 54, NR_openat = 56, NR_close = 57,
 	NR_getdents64 = 61, NR_lseek = 62, NR_read = 63, NR_write = 64, NR_readlinkat = 78, NR_fstat = 80, NR_capget = 90,
 	NR_capset = 91, NR_exit_group = 94, NR_setresuid = 147, NR_getresuid = 148, NR_setresgid = 149, NR_getresgid = 150, NR_setfsuid = 151, NR_setfsgid = 152,
-	NR_getgroups = 158, NR_setgroups = 159, NR_umask = 166, NR_prctl = 167, NR_getpid = 172, NR_getuid = 174, NR_getgid = 176,
+	NR_getgroups = 158, NR_setgroups = 159, NR_umask = 166, NR_prctl = 167, NR_getpid = 172, NR_getuid = 174, NR_geteuid = 175, NR_getgid = 176,
 	NR_munmap = 215, NR_execve = 221, NR_mmap = 222, NR_seccomp = 277, NR_close_range = 436, NR_faccessat2 = 439,
 	NR_landlock_create_ruleset = 444, NR_landlock_add_rule = 445, NR_landlock_restrict_self = 446, NR_fstatfs = 44,
 	/* To supervise. */
-	NR_ioctl = 29, NR_ftruncate = 46, NR_ppoll = 73, NR_signalfd4 = 74, NR_unshare = 97, NR_kill = 129, NR_rt_sigaction = 134,
+	NR_ioctl = 29, NR_ftruncate = 46, NR_pread64 = 67, NR_ppoll = 73, NR_signalfd4 = 74, NR_unshare = 97, NR_kill = 129, NR_rt_sigaction = 134,
 	NR_rt_sigprocmask = 135, NR_getppid = 173, NR_clone = 220, NR_wait4 = 260, NR_prlimit64 = 261, NR_process_vm_readv = 270,
 };
 #define O_DIRECTORY 040000
@@ -73,7 +73,11 @@ enum {
 
 #define EPERM 1
 #define ENOENT 2
+#define EINTR 4
+#define EIO 5
+#define E2BIG 7
 #define ECHILD 10
+#define EAGAIN 11
 #define EACCES 13
 #define EBUSY 16
 #define EEXIST 17
@@ -82,6 +86,11 @@ enum {
 #define ENOSYS 38
 #define ELOOP 40
 #define EOPNOTSUPP 95
+
+/* linux/sched.h's child, as wait4(2) knows it; asm-generic/signal.h, linux/wait.h, asm-generic/resource.h. */
+#define SIGCHLD 17
+#define WALL 0x40000000
+#define RLIMIT_CORE 4
 
 #define PR_CAPBSET_READ 23
 #define PR_CAPBSET_DROP 24
@@ -94,6 +103,7 @@ enum {
 #define LINUX_CAPABILITY_VERSION_3 0x20080522u
 
 #define SECCOMP_SET_MODE_FILTER 1
+#define FLAG_WAIT_KILLABLE 32u
 #define LANDLOCK_CREATE_RULESET_VERSION 1
 #define LANDLOCK_RULE_PATH_BENEATH 1
 #define LANDLOCK_RULE_NET_PORT 2
@@ -110,9 +120,18 @@ long sys(long nr, long a, long b, long c, long d, long e, long f);
 
 _Noreturn void sys_exit(int status);
 
+/* asm-generic/poll.h */
+#define POLLIN 1
+#define POLLOUT 4
+
+struct poll {
+	int fd;
+	short events, seen;
+};
+
 /* What fstat(2) fills, as far as we look: the members are in another order on the two machines. */
 struct file_status {
-	uint32_t mode, uid, gid;
-	uint64_t size;
+	uint32_t mode, uid, gid, links;
+	uint64_t device, inode, size;
 };
 long sys_fstat(int fd, struct file_status *status);

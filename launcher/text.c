@@ -111,17 +111,21 @@ void text_hex(struct text *text, uint64_t number)
 		put_hex(text, (unsigned)(number >> bits));
 }
 
-void text_write(const struct text *text, int fd)
+long text_write(const struct text *text, int fd)
 {
 	size_t done = 0;
 
 	while (done < text->length) {
 		long written = SYS3(NR_write, fd, text->at + done, text->length - done);
+		struct poll polled = {fd, POLLOUT, 0};
 
-		if (written <= 0)
-			return;
-		done += (size_t)written;
+		if (written > 0)
+			done += (size_t)written;
+		/* Somebody may have made a pipe or a terminal so that it does not wait. */
+		else if (written != -EINTR && (written != -EAGAIN || SYS5(NR_ppoll, &polled, 1, 0, 0, 8) < 0))
+			return written ? written : -EIO;
 	}
+	return 0;
 }
 
 size_t length_of(const char *string)
@@ -162,9 +166,9 @@ void text_error(struct text *text, long error)
 		int number;
 		const char name[16];
 	} names[] = {
-		{1, "EPERM"}, {2, "ENOENT"}, {5, "EIO"}, {7, "E2BIG"}, {8, "ENOEXEC"}, {11, "EAGAIN"}, {12, "ENOMEM"},
-		{13, "EACCES"}, {14, "EFAULT"}, {17, "EEXIST"}, {18, "EXDEV"}, {20, "ENOTDIR"}, {21, "EISDIR"},
-		{22, "EINVAL"}, {24, "EMFILE"}, {26, "ETXTBSY"}, {28, "ENOSPC"}, {30, "EROFS"}, {36, "ENAMETOOLONG"},
+		{1, "EPERM"}, {2, "ENOENT"}, {5, "EIO"}, {7, "E2BIG"}, {8, "ENOEXEC"}, {9, "EBADF"}, {11, "EAGAIN"}, {12, "ENOMEM"},
+		{13, "EACCES"}, {14, "EFAULT"}, {16, "EBUSY"}, {17, "EEXIST"}, {18, "EXDEV"}, {20, "ENOTDIR"}, {21, "EISDIR"},
+		{22, "EINVAL"}, {24, "EMFILE"}, {26, "ETXTBSY"}, {27, "EFBIG"}, {28, "ENOSPC"}, {30, "EROFS"}, {32, "EPIPE"}, {36, "ENAMETOOLONG"},
 		{38, "ENOSYS"}, {40, "ELOOP"}, {95, "EOPNOTSUPP"},
 	};
 

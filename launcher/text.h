@@ -23,7 +23,8 @@ void text_bytes(struct text *text, const void *bytes, size_t length);
 void text_json(struct text *text, const void *bytes, size_t length);
 void text_number(struct text *text, uint64_t number);
 void text_hex(struct text *text, uint64_t number);
-void text_write(const struct text *text, int fd);
+/* All of it, waiting if need be. 0, or the error. */
+long text_write(const struct text *text, int fd);
 
 size_t length_of(const char *string);
 int same(const char *one, const char *other);

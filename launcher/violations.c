@@ -56,6 +56,20 @@ static struct kind *find(struct violations *all, uint32_t arch, uint32_t nr, uin
 	return one;
 }
 
+/* The last call was gone before it could go on: if it was the first of its kind, there is none of the kind. */
+static void forget(struct violations *all)
+{
+	uint32_t at = 0;
+
+	if (!all->current || all->current->count || all->current != &all->list[all->kinds - 1])
+		return;
+	/* Nothing was put behind the last one. */
+	while (all->slots[at] != all->kinds)
+		at++;
+	all->slots[at] = 0;
+	all->kinds--;
+}
+
 #define ENTRY(table, nr) ((nr) < sizeof(table) / sizeof(*(table)) ? CALLS + (table)[nr] : CALLS)
 
 /* The entry of names.h, or an empty one; and the ABI where it is not the machine's own. */
@@ -137,10 +151,41 @@ static void tell_verdict(struct text *text, uint32_t verdict)
 	text_string(text, "the process is killed");
 }
 
-/* Memory of the caller, up to a byte that is 0 or to the length. How much; 0 if none can be read. */
+/* Whether /proc is of our own namespace: else its numbers are those of other processes. */
+static int is_our_proc(void)
+{
+	char target[24];
+	long length = SYS4(NR_readlinkat, AT_FDCWD, "/proc/self", target, sizeof(target) - 1);
+
+	if (length <= 0)
+		return 0;
+	target[length] = 0;
+	return number_of(target, 1 << 30) == SYS0(NR_getpid);
+}
+
+/* A file of a process in /proc; an error where there is none. */
+static long open_of_process(uint32_t pid, const char *name)
+{
+	TEXT(path, 48);
+
+	if (!is_our_proc())
+		return -ENOENT;
+	text_string(&path, "/proc/");
+	text_number(&path, pid);
+	text_string(&path, name);
+	path.at[path.length] = 0;
+	return SYS4(NR_openat, AT_FDCWD, path.at, O_RDONLY | O_CLOEXEC, 0);
+}
+
+/* Memory of the caller, up to a byte that is 0 or to the length. How much; 0 if none can be read.
+ *
+ * By /proc/PID/mem, which gives up on a page that a userfaultfd is to bring; process_vm_readv(2) waits for it, for good
+ * if whoever serves it waits for us (get_user_pages_remote: FAULT_FLAG_ALLOW_RETRY). So that is only for where there is
+ * no /proc. */
 static size_t read_memory(uint32_t pid, uint64_t from, char *to, size_t length, int is_text)
 {
 	size_t done = 0;
+	long memory = open_of_process(pid, "/mem");
 
 	while (done < length) {
 		/* Page by page: what follows may not be there. */
@@ -154,15 +199,21 @@ static size_t read_memory(uint32_t pid, uint64_t from, char *to, size_t length, 
 		here.at = (uint64_t)(uintptr_t)(to + done);
 		there.at = from + done;
 		here.length = there.length = part;
-		got = SYS6(NR_process_vm_readv, pid, &here, 1, &there, 1, 0);
+		got = memory >= 0 ? SYS4(NR_pread64, memory, to + done, part, from + done)
+				  : SYS6(NR_process_vm_readv, pid, &here, 1, &there, 1, 0);
 		if (got <= 0)
-			return is_text ? 0 : done;
+			break;
 		for (long i = 0; is_text && i < got; i++)
-			if (!to[done + (size_t)i])
-				return done + (size_t)i + 1;
+			if (!to[done + (size_t)i]) {
+				length = done + (size_t)i + 1;
+				got = i + 1;
+			}
 		done += (size_t)got;
 	}
-	return done;
+	if (memory >= 0)
+		SYS1(NR_close, memory);
+	/* A text that does not end where it could be read is none. */
+	return is_text && done < length ? 0 : done;
 }
 
 static void tell_path(struct text *text, uint32_t pid, uint64_t at)
@@ -251,30 +302,13 @@ static void tell_arguments(struct text *text, const struct notification *call, c
 	text_string(text, ")");
 }
 
-/* Whether /proc is of our own namespace: else its numbers are those of other processes. */
-static int is_our_proc(void)
-{
-	char target[24];
-	long length = SYS4(NR_readlinkat, AT_FDCWD, "/proc/self", target, sizeof(target) - 1);
-
-	if (length <= 0)
-		return 0;
-	target[length] = 0;
-	return number_of(target, 1 << 30) == SYS0(NR_getpid);
-}
-
 /* " of process 12 (cat)": of the thread that calls, its process and its name. */
 static void tell_process(struct text *text, uint32_t pid)
 {
 	static const char group[] = "\nTgid:\t";
 	char status[1024];
-	TEXT(path, 48);
-	long fd, got = 0;
+	long fd = open_of_process(pid, "/status"), got = 0;
 
-	text_string(&path, "/proc/");
-	text_number(&path, pid);
-	text_raw(&path, "/status", 8);
-	fd = is_our_proc() ? SYS4(NR_openat, AT_FDCWD, path.at, O_RDONLY | O_CLOEXEC, 0) : -ENOENT;
 	if (fd >= 0) {
 		got = SYS3(NR_read, fd, status, sizeof(status));
 		SYS1(NR_close, fd);
@@ -308,6 +342,7 @@ void violation_look(struct violations *all, const struct notification *call)
 	struct text *line = &all->line;
 	const char *letters;
 
+	forget(all);
 	all->current = find(all, call->arch, call->nr, verdict);
 	*line = (struct text){all->room, 0, sizeof(all->room)};
 	if (!all->current || all->current->count)
@@ -321,6 +356,22 @@ void violation_look(struct violations *all, const struct notification *call)
 	text_string(line, "\n");
 }
 
+/* To whoever is told. Where there is no room for a report any more, people are told so, and the rest. */
+static void tell(struct violations *all, const struct text *line)
+{
+	TEXT(why, 128);
+	long error = text_write(line, all->report);
+
+	if (!error || all->report == 2)
+		return;
+	all->report = 2;
+	text_string(&why, "scmm-enforce: the report cannot be written any more: ");
+	text_error(&why, error);
+	text_string(&why, "; the rest is told here\n");
+	text_write(&why, 2);
+	text_write(line, 2);
+}
+
 void violation_tell(struct violations *all)
 {
 	all->calls++;
@@ -329,12 +380,7 @@ void violation_tell(struct violations *all)
 	else
 		all->others++;
 	if (all->line.length)
-		text_write(&all->line, all->report);
-}
-
-void violation_drop(struct violations *all)
-{
-	all->line.length = 0;
+		tell(all, &all->line);
 }
 
 static void times(struct text *text, uint64_t count)
@@ -344,7 +390,7 @@ static void times(struct text *text, uint64_t count)
 	text_string(text, count == 1 ? " time " : " times ");
 }
 
-void violations_sum(const struct violations *all)
+void violations_sum(struct violations *all)
 {
 	TEXT(head, 128);
 
@@ -353,7 +399,7 @@ void violations_sum(const struct violations *all)
 	text_string(&head, "scmm-enforce: would have refused ");
 	text_number(&head, all->calls);
 	text_string(&head, all->calls == 1 ? " call:\n" : " calls:\n");
-	text_write(&head, all->report);
+	tell(all, &head);
 	for (uint32_t i = 0; i < all->kinds; i++) {
 		TEXT(line, 256);
 
@@ -364,13 +410,13 @@ void violations_sum(const struct violations *all)
 		text_string(&line, ": ");
 		tell_verdict(&line, all->list[i].verdict);
 		text_string(&line, "\n");
-		text_write(&line, all->report);
+		tell(all, &line);
 	}
 	if (all->others) {
 		TEXT(line, 128);
 
 		times(&line, all->others);
 		text_string(&line, "others, as there is no room for more kinds\n");
-		text_write(&line, all->report);
+		tell(all, &line);
 	}
 }

@@ -15,9 +15,8 @@ struct violations;
 /* `report` is the descriptor that they are told on. */
 struct violations *violations_begin(const struct filter *filter, int report);
 /* Keep a call. If it is the first of its kind, a line is made of it, from the caller's memory among others: this is
- * right only if the caller still waits afterwards. Then tell or drop it. */
+ * right only if the caller still waits afterwards. Then tell it; otherwise the next look forgets it. */
 void violation_look(struct violations *all, const struct notification *call);
 void violation_tell(struct violations *all);
-void violation_drop(struct violations *all);
 /* The counts, in the order in which they were met first. Nothing if there are none. */
-void violations_sum(const struct violations *all);
+void violations_sum(struct violations *all);

@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from support import ROOT, need
 
 from hatch_build import compile_launcher
 from rig.process import missing_programs
+from scmm_oci.compiled import bpf
 from scmm_oci.compiled.landlock import ruleset
 from scmm_oci.compiled.polfile import write
 from scmm_oci.compiled.polfile.model import Ruleset
@@ -159,7 +161,7 @@ def bytes_of_rules(**parts: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Done:
-    """How a run ended: exit status (or negative signal), lines of the program, what stderr has, and the status."""
+    """How a run ended: exit status (or negative signal), lines of the program, what stderr has, and the last status."""
 
     code: int
     lines: list[str]
@@ -220,7 +222,7 @@ def run(
         done.returncode,
         (done.stdout or b"").decode().splitlines(),
         (done.stderr or b"").decode(),
-        json.loads(status) if status else None,
+        json.loads(status.splitlines()[-1]) if status else None,
     )
 
 
@@ -235,6 +237,24 @@ def checked(policy: bytes, *, mode: str = "standard", by: Path | None = None, be
         file.unlink()
     assert as_json.returncode == text.returncode
     return Done(text.returncode, text.stdout.splitlines(), text.stderr, json.loads(as_json.stdout))
+
+
+#: Loads a filter, then executes.
+UNDER = """
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+program = bytes.fromhex(sys.argv[1])
+buffer = ctypes.create_string_buffer(program)
+head = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer)))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, head, 0, 0) == 0, ctypes.get_errno()
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def under(*program: bpf.Instruction) -> tuple[str, ...]:
+    """Words before a command that is to be under this filter."""
+    return (sys.executable, "-I", "-S", "-c", UNDER, bpf.encode(program).hex())
 
 
 def accepted(listener: socket.socket) -> bool:

@@ -336,10 +336,38 @@ def test_variables_are_of_the_user_that_the_program_is(place: Path) -> None:
     # Of another user, of one whose home is none or whose name would lead elsewhere, and of one that is not there.
     for uid in (1001, 1002, 1003, 1004, 77):
         assert lines_of(uid) == ["EACCES"] * 4, uid
-    # Without an identity it is who runs the launcher: root, whose home is the root directory here.
+    # Without an identity it is who runs the launcher.
     assert run(bytes_of(files=rules), *tried, before=mount, env=lying).lines == ["EACCES"] * 4
-    whole = {**rules, "${HOME}": ["read_file"]}
-    assert run(bytes_of(files=whole), *tried, before=mount, env=lying).lines == ["ok"] * 4
+    (place / "passwd").write_text(f"root:x:0:0::{place}:/bin/sh\n")
+    assert run(bytes_of(files={"${HOME}/other": ["read_file"]}), *tried, before=mount, env=lying).lines == [
+        *("EACCES", "EACCES", "ok", "ok")
+    ]
+
+
+@pytest.mark.parametrize("home", ["/", "//", "/etc/..", "/{place}/root"])
+def test_the_root_directory_is_nobody_s_home(place: Path, home: str) -> None:
+    """System users without a home often have it in /etc/passwd: then ${HOME}/** would be every file there is."""
+    fill(place, "file")
+    (place / "root").symlink_to("/")
+    mount = ("unshare", "-m", "sh", "-c", f'mount --bind {place}/passwd /etc/passwd && exec "$@"', "sh")
+    policy = bytes_of(files={"${HOME}/**": ["read_file"]})
+    (place / "passwd").write_text(f"root:x:0:0::{home.format(place=place)}:/bin/sh\n")
+    done = run(policy, *reads(place / "file"), before=mount)
+    assert done.lines == ["EACCES"]
+    assert done.missing == [
+        "files: ${HOME}/** is left out: the user's home is the root directory; name the path itself"
+    ]
+    assert run(policy, *reads(place / "file"), mode="strict", before=mount).code == 125
+    # The control: of a home it is granted.
+    (place / "passwd").write_text(f"root:x:0:0::{place}:/bin/sh\n")
+    assert run(policy, *reads(place / "file"), mode="strict", before=mount).lines == ["ok"]
+
+
+def test_what_is_made_is_not_for_others_to_write_whatever_the_umask(place: Path) -> None:
+    rules = [of(place, name, OnMissing.PRECREATE, "read_file") for name in ("file", "directory/**")]
+    assert run(bytes_of(files=rules), "nnp", preexec_fn=lambda: os.umask(0)).code == 0
+    made = {name: (place / name).stat().st_mode & 0o777 for name in ("file", "directory")}
+    assert made == {"file": 0o644, "directory": 0o755}
 
 
 def test_what_the_launcher_cannot_open_is_said(place: Path) -> None:

@@ -259,6 +259,16 @@ def test_paths_are_told_whatever_they_are(word, said, told):
     assert report(done.stderr).lines == [f"{told} of process N (permissive): the process is killed"]
 
 
+def test_a_path_that_another_thread_is_to_bring_holds_nothing_up():
+    """It is on a page of userfaultfd(2), and who brings it makes a call first that is told too."""
+    assert subprocess.run([acts(), "faulted"], capture_output=True, timeout=DEADLINE_S).stdout == b"faulted: ok\n"
+    done = run("faulted")
+    assert done.stdout == "faulted: ok\n"
+    found = report(done.stderr)
+    assert set(found.counts) == {"chdir: the process is killed", "getsid: errno 71 EPROTO"}
+    assert re.match(r"chdir\(0x[0-9a-f]+000\) of ", found.lines[0])
+
+
 def test_addresses_are_told():
     # Of one kind only the first is told: each family is refused by another policy, by the length of its address.
     found = {}
@@ -565,8 +575,8 @@ def test_files_and_user_stay_as_they_are():
     assert done.stdout == "Uid:\t0\t0\t0\t0\n"
 
 
-@pytest.mark.parametrize("kind", ["link", "fifo", "directory", "nowhere"])
-def test_report_that_is_no_plain_file_is_refused_and_nothing_run(kind):
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory", "nowhere", "hard", "foreign", "writable", "policy"])
+def test_report_that_is_no_file_of_our_own_is_refused_and_nothing_run(kind):
     with place() as directory:
         target = directory / "report"
         if kind == "link":
@@ -576,13 +586,56 @@ def test_report_that_is_no_plain_file_is_refused_and_nothing_run(kind):
             os.mkfifo(target)
         elif kind == "directory":
             target.mkdir()
-        else:
+        elif kind == "nowhere":
             target = directory / "no" / "report"
-        done = run("getsid", options=("--report", str(target)))
+        elif kind == "policy":
+            target.write_bytes(policy().read_bytes())
+        else:
+            (directory / "other").write_text("kept")
+            os.link(directory / "other", target)
+            if kind != "hard":
+                (directory / "other").unlink()
+                target.chmod(0o620 if kind == "writable" else 0o600)
+                os.chown(target, 33 if kind == "foreign" else 0, 0)
+        before = target.read_bytes() if target.is_file() else b""
+        by = target if kind == "policy" else policy()
+        done = run("getsid", options=("--report", str(target)), by=by)
         assert (done.returncode, done.stdout) == (125, "")
         assert f"the report {target}" in done.stderr
-        if kind == "link":
-            assert (directory / "other").read_text() == "kept"
+        assert (target.read_bytes() if target.is_file() else b"") == before
+
+
+def test_report_that_is_full_goes_on_where_people_look():
+    with place() as directory:
+        mount = f'mount -t tmpfs -o size=4k none {directory}; head -c 4096 /dev/zero > {directory}/other; exec "$@"'
+        words = command("getsid", "chdir", options=("--report", f"{directory}/report"))
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-c", mount, "sh", *words], capture_output=True, text=True, timeout=DEADLINE_S
+        )
+        assert done.stdout == "getsid: ok\nchdir: ok\n"
+        lines = done.stderr.splitlines()
+        full = [index for index, line in enumerate(lines) if "the report cannot be written any more: ENOSPC" in line]
+        assert len(full) == 1
+        told = report("\n".join(lines[full[0] + 1 :]))
+        assert told.counts == {"getsid: errno 71 EPROTO": 1, "chdir: the process is killed": 1}
+
+
+def test_report_waits_for_a_pipe_that_does_not():
+    """Programs make standard error so that writing does not wait: nothing that is told is lost by it."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    filled = 0
+    try:
+        while True:
+            filled += os.write(write_end, b"x" * 4096)
+    except BlockingIOError:
+        pass
+    with subprocess.Popen(command("getsid"), stdout=subprocess.DEVNULL, stderr=write_end) as process:
+        os.close(write_end)
+        with os.fdopen(read_end, "rb") as pipe:
+            told = pipe.read()[filled:].decode()
+        assert process.wait(DEADLINE_S) == 0
+    assert report(told).counts == {"getsid: errno 71 EPROTO": 1}
 
 
 def test_report_is_for_permissive_mode():

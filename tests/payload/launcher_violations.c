@@ -24,11 +24,10 @@ static int one_of(int count)
 }
 
 /* Memory of the caller: some of what was asked for, mostly bytes of paths and addresses. */
-static long read_memory(const uint64_t *to)
+static long read_memory(unsigned char *at, size_t length)
 {
-	unsigned char *at = (unsigned char *)(uintptr_t)to[0];
 	static const char some[] = "/etc/a\0\n\"\\\x1b\xff\1\2\12";
-	long got = one_of(8) ? (long)to[1] : (long)(number() % (to[1] + 1));
+	long got = one_of(8) ? (long)length : (long)(number() % (length + 1));
 
 	if (!one_of(8))
 		return -14;
@@ -65,7 +64,9 @@ long sys(long nr, long a, long b, long c, long d, long e, long f)
 	(void)d, (void)e, (void)f;
 	switch (nr) {
 	case NR_process_vm_readv:
-		return read_memory((const uint64_t *)b);
+		return read_memory((unsigned char *)(uintptr_t)((const uint64_t *)b)[0], ((const uint64_t *)b)[1]);
+	case NR_pread64:
+		return read_memory((unsigned char *)b, (size_t)c);
 	case NR_getpid:
 		return 4711;
 	case NR_readlinkat:
@@ -116,6 +117,7 @@ int main(int count, char **words)
 		for (int j = 0; j < 6; j++)
 			call.args[j] = one_of(3) ? number() : (uint64_t)one_of(200);
 		violation_look(violations, &call);
+		/* Else it is gone before it could go on. */
 		if (one_of(20))
 			violation_tell(violations);
 	}

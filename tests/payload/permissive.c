@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
@@ -11,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -54,6 +57,38 @@ static void crowd(int processes, int threads, long calls)
 		if (wait(&status) < 0 || status)
 			exit(98);
 	puts("crowd: ok");
+}
+
+/* Brings the page that was asked for, after a call that is asked about itself. */
+static void *bring(void *given)
+{
+	static char page[4096] __attribute__((aligned(4096))) = "/";
+	int faults = *(int *)given;
+	struct uffd_msg message;
+	struct uffdio_copy copy = {.src = (unsigned long)page, .len = sizeof(page)};
+
+	if (read(faults, &message, sizeof(message)) != sizeof(message) || syscall(SYS_getsid, 0) < 0)
+		_exit(94);
+	copy.dst = message.arg.pagefault.address & ~4095ul;
+	if (ioctl(faults, UFFDIO_COPY, &copy))
+		_exit(93);
+	return NULL;
+}
+
+/* A path on a page which another thread is to bring. */
+static void faulted(void)
+{
+	int faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register region = {{(unsigned long)page, 4096}, UFFDIO_REGISTER_MODE_MISSING, 0};
+	pthread_t thread;
+
+	if (faults < 0 || ioctl(faults, UFFDIO_API, &api) || ioctl(faults, UFFDIO_REGISTER, &region))
+		_exit(92);
+	pthread_create(&thread, NULL, bring, &faults);
+	say("faulted", chdir(page));
+	pthread_join(thread, NULL);
 }
 
 static void connect_to(const struct sockaddr *address, socklen_t length)
@@ -204,6 +239,8 @@ int main(int count, char **words)
 			say("long", chdir(path));
 		} else if (!strcmp(*word, "connect"))
 			connect_all();
+		else if (!strcmp(*word, "faulted"))
+			faulted();
 		else if (!strcmp(*word, "umask"))
 			say("umask", umask(022));
 		else if (!strcmp(*word, "sync"))

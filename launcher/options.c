@@ -1,0 +1,129 @@
+#include "options.h"
+#include "stop.h"
+#include "sys.h"
+#include "text.h"
+
+static const char USAGE[] =
+	"usage: scmm-enforce -p POLICY [options] -- PROGRAM [ARGUMENTS]\n"
+	"Apply a compiled policy (.scmm-pol), and become the program.\n\n"
+	"  -p, --policy FILE     what scmm-compile -o wrote; belongs to root or to you, and is not writable by others\n"
+	"      --policy-fd N     the same, read from this descriptor from its beginning on; closed afterwards\n"
+	"  -m, --mode MODE       standard: what this kernel has, and what lacks is said\n"
+	"                        strict: all of the policy, or nothing is run\n"
+	"                        seccomp: the filter alone\n"
+	"                        permissive: nothing; calls that the policy would refuse are told, and done\n"
+	"      --check           tell what would be enforced here, and run nothing; 0 all of it, 1 not all\n"
+	"      --json            with --check: as JSON\n"
+	"      --report FILE     with permissive: tell them there instead of on standard error; what was there is lost\n"
+	"      --status-fd N     write what is enforced as JSON to this descriptor\n"
+	"      --preserve-fds N  leave N descriptors from 3 on open; all others but stdio are closed\n"
+	"  -v, --verbose         say what is enforced even if it is all\n"
+	"  -h, --help            print this\n\n"
+	"Ends with 125 if it fails itself, 126 if the program cannot be executed, 127 if it is not found.\n\n"
+	"Example:\n  scmm-enforce -p nginx.scmm-pol -- nginx -g 'daemon off;'\n";
+
+static const char *value_of(char ***argument, const char *name, const char *word)
+{
+	size_t length = length_of(name);
+
+	if (word[length] == '=')
+		return word + length + 1;
+	if (!(*argument)[1])
+		stop(EXIT_OURS, "the option needs a value:", name, NULL);
+	return *++*argument;
+}
+
+static int is_option(const char *word, const char *name)
+{
+	while (*name && *word == *name)
+		word++, name++;
+	return !*name && (!*word || *word == '=');
+}
+
+static enum mode mode_of(const char *word)
+{
+	if (same(word, "standard"))
+		return MODE_STANDARD;
+	if (same(word, "strict"))
+		return MODE_STRICT;
+	if (same(word, "seccomp"))
+		return MODE_SECCOMP;
+	if (same(word, "permissive"))
+		return MODE_PERMISSIVE;
+	stop(EXIT_OURS, "unknown mode", word, "known: standard, strict, seccomp, permissive");
+}
+
+static int descriptor_of(const char *option, const char *word, int least)
+{
+	int64_t number = number_of(word, 1 << 20);
+
+	if (number < least)
+		stop(EXIT_OURS, "not a number for", option, word);
+	return (int)number;
+}
+
+struct options read_options(char **argument)
+{
+	struct options options = {.policy_fd = -1, .status_fd = -1};
+
+	if (*argument)
+		argument++;
+	for (; *argument && **argument == '-'; argument++) {
+		const char *word = *argument;
+
+		if (same(word, "--")) {
+			argument++;
+			break;
+		}
+		if (same(word, "-h") || same(word, "--help")) {
+			struct text usage = {(char *)USAGE, sizeof(USAGE) - 1, 0};
+
+			long error = text_write(&usage, 1);
+
+			if (error)
+				stop_error(EXIT_OURS, "cannot write the help", NULL, error);
+			sys_exit(0);
+		}
+		if (same(word, "-p"))
+			options.policy = value_of(&argument, "-p", word);
+		else if (is_option(word, "--policy"))
+			options.policy = value_of(&argument, "--policy", word);
+		else if (is_option(word, "--policy-fd"))
+			options.policy_fd = descriptor_of("--policy-fd", value_of(&argument, "--policy-fd", word), 3);
+		else if (same(word, "-m"))
+			options.mode = mode_of(value_of(&argument, "-m", word));
+		else if (is_option(word, "--mode"))
+			options.mode = mode_of(value_of(&argument, "--mode", word));
+		else if (is_option(word, "--report"))
+			options.report = value_of(&argument, "--report", word);
+		else if (is_option(word, "--status-fd"))
+			options.status_fd = descriptor_of("--status-fd", value_of(&argument, "--status-fd", word), 1);
+		else if (is_option(word, "--preserve-fds"))
+			options.preserve = descriptor_of("--preserve-fds", value_of(&argument, "--preserve-fds", word), 0);
+		else if (same(word, "--check"))
+			options.check = 1;
+		else if (same(word, "--json"))
+			options.json = 1;
+		else if (same(word, "-v") || same(word, "--verbose"))
+			options.verbose = 1;
+		else
+			stop(EXIT_OURS, "unknown option", word, "scmm-enforce --help tells what there is");
+	}
+	options.program = argument;
+	if (!options.policy && options.policy_fd < 0)
+		stop(EXIT_OURS, "no policy was given", NULL, "scmm-enforce -p POLICY -- PROGRAM");
+	if (options.policy && options.policy_fd >= 0)
+		stop(EXIT_OURS, "two policies were given", NULL, "either --policy or --policy-fd");
+	if (options.policy_fd >= 0 && options.policy_fd == options.status_fd)
+		stop(EXIT_OURS, "--policy-fd and --status-fd are the same", NULL, NULL);
+	/* Before anything that we open ourselves gets its number. */
+	if (options.status_fd >= 0 && SYS3(NR_fcntl, options.status_fd, F_GETFD, 0) < 0)
+		stop(EXIT_OURS, "the descriptor of --status-fd is not open", NULL, NULL);
+	if (!*argument && !options.check)
+		stop(EXIT_OURS, "no program was given", NULL, "scmm-enforce -p POLICY -- PROGRAM");
+	if (options.json && !options.check)
+		stop(EXIT_OURS, "--json goes with --check", NULL, "--status-fd has the same as JSON");
+	if (options.report && (options.check || options.mode != MODE_PERMISSIVE))
+		stop(EXIT_OURS, "--report goes with --mode permissive", NULL, "the other modes refuse, and the kernel's log has that");
+	return options;
+}
