@@ -20,6 +20,8 @@ from terminal import Terminal
 #: Where the example has its files: file systems of the test's own, in its mount namespace.
 PLACES = ("/srv", "/usr/local/etc")
 VERBS = ("compile", "diff", "disasm", "explain", "extract", "groups", "import-profile", "lint", "merge", "verify")
+#: Commands that the page shows, and whose options another page describes.
+SHOWN = ("enforce",)
 
 
 def blocks(kind: str) -> list[str]:
@@ -86,7 +88,7 @@ def programs(recorder: Recorder) -> Path:
     directory.mkdir()
     words = recorder.words()
     module = f"{words[0]} -m scmm_oci.cli.main"
-    for verb in VERBS:
+    for verb in (*VERBS, *SHOWN):
         (directory / f"scmm-{verb}").write_text(f'#!/bin/sh\nexec {module} {verb} "$@"\n')
     (directory / "scmm-record").write_text(f'#!/bin/sh\nexec {words[0]} {" ".join(words[1:])} "$@"\n')
     (directory / "scmm").write_text('#!/bin/sh\nverb=$1; shift; exec "scmm-$verb" "$@"\n')
