@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def install_hooks(directory: Path, **changes: object) -> Hooks:
         "capture_dir": str(directory / "captures"),
         "run_dir": str(directory / "run"),
         "log_file": str(directory / "log" / "hook.log"),
-        "pin_dir": f"/sys/fs/bpf/scmm-{directory.name}",
+        # Other workers, and others who run tests here, have directories of the same name.
+        "pin_dir": f"/sys/fs/bpf/scmm-{os.getpid()}-{directory.name}",
         **changes,
     }
     config.write_text(json.dumps(values))  # JSON is YAML
