@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from support import ROOT, Hooks, install_hooks, need
@@ -15,6 +16,25 @@ from rig.process import SEARCH_PATH
 
 # A login shell of an ordinary user lacks the directories where bpftool, ldconfig and runc are.
 os.environ["PATH"] = SEARCH_PATH
+
+if TYPE_CHECKING:
+    from schedule import Schedule
+    from xdist.remote import Producer
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedule:
+    """Asked with `-n` only, as is `schedule`: without it, nothing needs pytest-xdist."""
+    from schedule import Schedule
+
+    return Schedule(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        from schedule import rank
+
+        items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True)
