@@ -1,5 +1,5 @@
 """Verbs that read what others wrote give up, before they do, what they will not need: by Landlock, as far as there is
-any, and root's capabilities but for those that reach other users' files.
+any, calls that Landlock does not ask about, and root's capabilities but for those that reach other users' files.
 
 A domain is for the life of a process, so only a command that is a process of its own confines itself: `output.run`
 marks it as click's object, for what `main()` was called with no arguments but the process's. Whoever calls a verb from
@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
 
 import scmm_oci
 from scmm_oci.cli.output import OWN, say
-from scmm_oci.kernel import capabilities, landlock
+from scmm_oci.kernel import capabilities, landlock, refusing
 from scmm_oci.kernel.capabilities import CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SYS_RESOURCE
 from scmm_oci.kernel.landlock import READ, READ_DIR, READ_FILE, REPLACE, WRITE_FILE
 
@@ -35,12 +35,13 @@ def confine(
     *,
     also: Iterable[tuple[str | int, int]] = (),
     capable: Iterable[int] = (),
+    sockets: Collection[int] = (),
 ) -> None:
     """From here on only these files can be read, and only what `files.atomic_write_all` needs can be written.
 
     Landlock knows directories and all beneath them, so writing is possible there, and beneath. Whatever else the verb
     loads that is not Python's own or of the package must have been loaded. Without a kernel that has Landlock only
-    capabilities are given up, and in a process that is somebody else's, nothing happens. Where the kernel refuses,
+    capabilities and calls are given up; in a process that is somebody else's, nothing is. Where the kernel refuses,
     that is told, and the verb goes on.
 
     Args:
@@ -48,6 +49,7 @@ def confine(
         writes: the outputs; None for one that was not asked for.
         also: further paths with their rights, for what is neither.
         capable: capabilities that are kept beyond those for files.
+        sockets: families of sockets that it makes.
     """
     context = click.get_current_context(silent=True)
     if context is None or context.obj is not OWN:
@@ -57,6 +59,7 @@ def confine(
     for give_up in (
         lambda: capabilities.keep([*_OF_FILES, *capable]),
         lambda: landlock.confine([*_python(), *_system(), *_inputs(reads), *_outputs(writes), *also]),
+        lambda: refusing.refuse(families=sockets),
     ):
         try:
             give_up()

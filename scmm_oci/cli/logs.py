@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from socket import AF_NETLINK
 
 import click
 
@@ -100,7 +101,10 @@ def _confine(reads: Sequence[str], asked: Asked, *, this_host: bool) -> None:
         also += [("/proc", READ), (KMSG, READ_FILE), (str(Path(AUDIT_LOG).parent), READ)]
     if asked.container is not None:
         also.append((asked.container.directory, READ))
-    confine(reads, also=also, capable=(AUDIT_CONTROL, AUDIT_READ, NET_ADMIN, SYSLOG) if this_host else ())
+    if this_host:
+        confine(reads, also=also, capable=(AUDIT_CONTROL, AUDIT_READ, NET_ADMIN, SYSLOG), sockets=(AF_NETLINK,))
+    else:
+        confine(reads, also=also)
 
 
 def _pid(word: str, found: list[Problem]) -> int | None:

@@ -68,6 +68,10 @@ def listen(): socket.socket().bind(("127.0.0.1", 0))
 def abstract(): socket.socket(socket.AF_UNIX).connect(targets["abstract"])
 def kill(): os.kill(targets["victim"], signal.SIGTERM)
 def memory(): return open(f"/proc/{targets['victim']}/environ").read()
+def change_mode(): os.chmod(targets["secret"], 0o600)
+def change_owner(): os.chown(targets["secret"], os.getuid(), os.getgid())
+def change_times(): os.utime(targets["secret"])
+def engine(): socket.socket(socket.AF_UNIX).connect(targets["unix"])
 def administer(): socket.sethostname(socket.gethostname())
 def beside():
     name = os.path.join(targets["outputs"], "beside")
@@ -81,7 +85,8 @@ def attack(*given, **named):
     found = {}
     # Of who is killed, nothing can be read afterwards.
     for each in (read, list_directory, write, append, remove, make_link, make_directory, execute, connect, listen,
-                 abstract, memory, administer, kill, beside, link_beside, late, again):
+                 abstract, engine, change_mode, change_owner, change_times, memory, administer,
+                 kill, beside, link_beside, late, again):
         try:
             each()
             found[each.__name__] = "done"
@@ -100,8 +105,9 @@ sys.exit(main() if how == "own" else main(words))
 
 DENIED = {
     **dict.fromkeys(("read", "list_directory", "write", "append", "remove", "make_link", "make_directory"), "EACCES"),
-    **dict.fromkeys(("execute", "connect", "listen", "memory", "link_beside"), "EACCES"),
-    **dict.fromkeys(("abstract", "kill", "administer"), "EPERM"),
+    **dict.fromkeys(("execute", "memory", "link_beside"), "EACCES"),
+    **dict.fromkeys(("connect", "listen", "abstract", "engine", "kill", "administer"), "EPERM"),
+    **dict.fromkeys(("change_mode", "change_owner", "change_times"), "EPERM"),
     "late": "done",
     "again": "done",
 }
@@ -177,12 +183,16 @@ def targets(inputs: Path, tmp_path: Path) -> Iterator[Targets]:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.socket(socket.AF_UNIX) as unix,
+        socket.socket(socket.AF_UNIX) as path,
         subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as victim,
     ):
         unix.bind("")  # the kernel gives it an abstract name
         unix.listen()
+        path.bind(str(tmp_path / "engine"))
+        path.listen()
         named = {name: str(tmp_path / name) for name in ("secret", "removed", "written", "linked", "made")}
         named |= {"abstract": unix.getsockname().decode(), "outputs": str(inputs / "out")}
+        named |= {"unix": str(tmp_path / "engine")}
         yield Targets({**named, "port": server.getsockname()[1], "victim": victim.pid}, victim)
 
 
