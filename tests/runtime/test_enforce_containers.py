@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import tarfile
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 from enforced import NUMBERS, Tools, enforced, make_tools, policy
 from recordings import Ground
+
+from rig.process import wait_until
 
 RUN = ("execute", "read_file")
 READ = ("read_file", "read_dir")
@@ -114,6 +117,135 @@ def test_who_is_not_root(ground: Ground, tools: Tools) -> None:
     assert bare.stdout.splitlines() == [FREE[0], FREE[1], HELD[2], FREE[3]]
     missing = ground.engine.run(ground.busybox, *enforced("nosuch"), options=options, check=False)
     assert missing.returncode == 127 and "nosuch" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--read-only", "--tmpfs=/tmp"),
+        ("--cap-drop=ALL",),
+        ("--security-opt=no-new-privileges", "--user=65534"),
+        ("--security-opt=seccomp=unconfined",),
+    ],
+)
+def test_whatever_else_the_engine_takes_away(ground: Ground, tools: Tools, more: tuple[str, ...]) -> None:
+    made = tools.compiled("options", everything(BUSYBOX))
+    done = ground.engine.run(ground.busybox, *enforced("sh", "-c", SCRIPT), options=[*tools.mounted(made), *more])
+    assert done.stdout.splitlines() == HELD, done.stderr
+    bare = ground.engine.run(ground.busybox, "sh", "-c", SCRIPT, options=more)
+    assert {*FREE} - {*bare.stdout.splitlines()} <= {"made in /"}, "what the engine takes away itself"
+
+
+#: Read a file on each of the mounts, and move one from a mount to another.
+MOUNTS = """
+for path in /volume/file /again/file /beside/file /etc/hosts /etc/passwd /proc/1/status /proc/1/root/etc/passwd \\
+    /kept/open/file /kept/secret/file; do
+    cat $path >/dev/null 2>&1 && echo "$path" || echo "$path refused"
+done
+echo new >/volume/new && mv /volume/new /memory/moved && cat /memory/moved
+mv /kept/secret /kept/open/ 2>/dev/null && echo moved || echo stays
+"""
+
+
+def test_mounts(ground: Ground, tools: Tools, tmp_path: Path) -> None:
+    """Rules are for files, by whatever mount they are reached; and what is excepted is, on a mount too."""
+    for name in ("volume", "beside", "kept/open", "kept/secret"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text("there")
+    change = ["read_file", "read_dir", "make_reg", "write_file", "remove", "refer"]
+    policy = everything(
+        {**BUSYBOX, "/volume/**": change, "/memory": change, "/etc/hosts": READ[:1], "/proc/self/status": READ[:1]}
+    )
+    policy["filesystem"]["rules"].append({"path": "/kept/**", "access": list(READ), "except": ["/kept/secret"]})
+    volumes = {"volume": ("/volume", "/again"), "beside": ("/beside",), "kept": ("/kept",)}
+    options = [f"--volume={tmp_path / source}:{target}" for source, there in volumes.items() for target in there]
+    options.append("--tmpfs=/memory")
+    words = ("sh", "-c", MOUNTS)
+    made = tools.compiled("mounts", policy)
+    held = ground.engine.run(ground.busybox, *enforced(*words), options=[*tools.mounted(made), *options])
+    assert held.stdout.splitlines() == [
+        *("/volume/file", "/again/file", "/beside/file refused", "/etc/hosts", "/etc/passwd refused"),
+        *("/proc/1/status", "/proc/1/root/etc/passwd refused", "/kept/open/file", "/kept/secret/file refused"),
+        *("new", "stays"),
+    ], held.stderr
+    bare = ground.engine.run(ground.busybox, *words, options=options)
+    assert "refused" not in bare.stdout and bare.stdout.splitlines()[-2:] == ["new", "moved"]
+
+
+@pytest.mark.parametrize(("mode", "plain"), [("standard", None), ("permissive", 143)])
+def test_the_engine_s_signals(ground: Ground, tools: Tools, mode: str, plain: int | None) -> None:
+    """A program with a handler ends as it wants. Without one, SIGTERM ends it where it is not the first process."""
+    made = tools.compiled("signals", everything({**BUSYBOX, "/ready": ("write_file", "truncate")}))
+    mounted = [*tools.mounted(made), f"--volume={(tools.base / 'ready')}:/ready"]
+
+    def status(script: str) -> int:
+        (tools.base / "ready").write_text("")
+        words = enforced("sh", "-c", script, options=["--mode", mode])
+        name = ground.engine.run_detached(ground.busybox, *words, options=mounted)
+        try:
+            wait_until((tools.base / "ready").read_text, deadline_s=30, what="the program runs")
+            ground.engine.kill(name, signal="TERM")
+            return ground.engine.wait(name)
+        finally:
+            ground.engine.rm(name)
+
+    assert status('trap "exit 3" TERM; echo 1 >/ready; while :; do sleep 0.05; done') == 3
+    if plain is not None:
+        assert status("echo 1 >/ready; exec sleep 60") == plain
+
+
+def test_what_is_started_beside_the_entrypoint(ground: Ground, tools: Tools) -> None:
+    """`exec`, and so health checks, know nothing of the entrypoint: they are held if they are given the launcher."""
+    made = tools.compiled("beside", everything(BUSYBOX))
+    words = enforced("sleep", "60")
+    name = ground.engine.run_detached(ground.busybox, *words, options=tools.mounted(made))
+    try:
+        script = ("sh", "-c", SCRIPT)
+        assert ground.engine.exec(name, *script).stdout.splitlines() == FREE
+        held = ground.engine.exec(name, "/scmm-enforce", *enforced("sh", "-c", SCRIPT.replace("/new", "/other")))
+        assert held.stdout.splitlines() == HELD, held.stderr
+    finally:
+        ground.engine.rm(name)
+
+
+def test_whose_the_policy_is(ground: Ground, tools: Tools) -> None:
+    """One that somebody in the container could change is not taken; root's is, and the user's own."""
+    made = tools.compiled("whose", everything(BUSYBOX))
+    program = enforced("sh", "-c", "echo started")
+    for owner, mode, user, status in (
+        (0, 0o644, 0, 0),
+        (0, 0o644, 1234, 0),
+        (1234, 0o400, 1234, 0),
+        (1234, 0o644, 0, 125),
+        (1234, 0o644, 1235, 125),
+        (0, 0o664, 0, 125),
+    ):
+        os.chown(made, owner, 0)
+        made.chmod(mode)
+        options = [*tools.mounted(made), f"--user={user}"]
+        done = ground.engine.run(ground.busybox, *program, options=options, check=False)
+        assert (done.returncode, done.stdout) == (status, "" if status else "started\n"), (
+            owner,
+            mode,
+            user,
+            done.stderr,
+        )
+
+
+def test_a_policy_within_a_policy(ground: Ground, tools: Tools) -> None:
+    """The program can take more away from itself by the launcher, and gives itself nothing."""
+    outer = tools.compiled(
+        "outer", everything({**BUSYBOX, **{f"/{name}": RUN for name in ("scmm-enforce", "inner.scmm-pol")}})
+    )
+    inner = tools.compiled("inner", everything({"/bin": RUN, "/etc": READ, "/dev/null": ("write_file",)}))
+    options = [*tools.mounted(outer), f"--volume={inner}:/inner.scmm-pol:ro"]
+    script = SCRIPT.replace("cat /tmp/kept", "cat /tmp/kept || echo nothing kept")
+    words = ["/scmm-enforce", "-p", "/inner.scmm-pol", "--", "sh", "-c", script]
+    done = ground.engine.run(ground.busybox, *enforced(*words), options=options)
+    assert done.stdout.splitlines() == ["passwd refused", "nothing kept", *HELD[2:]], done.stderr
+    # The control: the inner one alone lets passwd be read.
+    alone = ground.engine.run(ground.busybox, "-p", "/inner.scmm-pol", *words[3:], options=options)
+    assert alone.stdout.splitlines() == ["passwd read", "nothing kept", *HELD[2:]], alone.stderr
 
 
 def refusing(directory: Path, errno: int, *names: str) -> str:
