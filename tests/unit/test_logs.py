@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import string
 import struct
 import subprocess
@@ -16,8 +17,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import ROOT
 
 from scmm_oci.cli import main
+from scmm_oci.cli.logs_words import as_json
 from scmm_oci.compiled import bpf
 from scmm_oci.compiled.explain import of_a_policy
 from scmm_oci.compiled.question import question
@@ -909,6 +912,23 @@ def test_what_was_refused_to_a_number_in_a_file(log: Path, capsys: pytest.Captur
     assert (found["others"], found["unknown"]) == (0, 4)
     (note,) = [one for one in found["notes"] if one["code"] == "unknown-processes"]
     assert note["message"].startswith("4 are of other numbers, and a file does not say who started whom")
+
+
+def test_the_manual_has_every_key_of_the_data(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "p.scmm.yaml").write_text(POLICY)
+    _, out, _ = run(capsys, "--all", "--json", "--file", str(log), "-p", str(tmp_path / "p.scmm.yaml"))
+    found = json.loads(out)
+    of_object, of_denial = (ROOT / "docs/logs.md").read_text().partition("## As data")[2].split("| key of a denial |")
+    assert keys(of_object) == set(found) and found["advice"] and found["notes"]
+    followed = set().union(*(as_json(one) for one in decoded((1326, LOGGED), (1423, DENIED))))
+    assert keys(of_denial) == {key for one in found["denials"] for key in one} | followed
+    assert followed - {"at", "serial"} < {key for one in found["denials"] for key in one}
+
+
+def keys(text: str) -> set[str]:
+    """What stands in the first column of a table."""
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    return {word for row in rows for word in re.findall(r"`(\w+)`", row)}
 
 
 def test_kinds_that_are_not_listed_are_counted(
