@@ -21,6 +21,9 @@ OPTIONS = {"--allow": Action.ALLOW, "--deny": Action.DENY, "--kill": Action.KILL
 # What a default can be without anyone who is asked: the launcher has no tracer.
 DEFAULTS = (Action.ALLOW, Action.LOG, Action.DENY, Action.TRAP, Action.KILL_THREAD, Action.KILL)
 
+# Numbers of socketcall that are another call without an address, and no calls of their own on x86 (net/socket.c).
+_SAME = {"send": "sendto", "recv": "recvfrom"}
+
 
 @dataclass(frozen=True)
 class Overrides:
@@ -102,7 +105,8 @@ def _refused_through(
     every = {name: numbers for arch in arches for name, numbers in multiplexers(arch).items()}
     for multiplexer, numbers in sorted(every.items()):
         own = [rule for rule in rules if rule.name == multiplexer]
-        chosen = {name: actions[name] for name in numbers if name in actions and not actions[name].passes}
+        said = {name: actions.get(name) or actions.get(_SAME.get(name, "")) for name in numbers}
+        chosen = {name: action for name, action in said.items() if action is not None and not action.passes}
         if not own or not chosen or multiplexer in actions:
             continue
         if any(rule.constraints for rule in own):

@@ -196,6 +196,9 @@ def test_a_multiplexer_that_the_policy_allows_refuses_what_is_refused(groups_too
     assert socketcall(policy, 1) == socketcall(policy, 3) == allowed
     changed = applied(policy, Overrides(errno="EROFS", rules=(("--deny", "socket"),)))
     assert [socketcall(changed, number) for number in (1, 3, 2**32 + 1, 2**32 + 3)] == [refused, allowed] * 2
+    # send and recv are no calls that could be named on x86.
+    changed = applied(policy, Overrides(errno="EROFS", rules=(("--deny", "sendto"),)))
+    assert [socketcall(changed, number) for number in (9, 10, 11, 12)] == [refused, allowed] * 2
     # Of what is said of the multiplexer itself, nothing is changed; and no rule allows what it refuses.
     named = applied(policy, Overrides(errno="EROFS", rules=(("--deny", "socket"), ("--allow", "socketcall"))))
     assert socketcall(named, 1) == allowed
