@@ -248,6 +248,39 @@ def test_a_policy_within_a_policy(ground: Ground, tools: Tools) -> None:
     assert alone.stdout.splitlines() == ["passwd read", "nothing kept", *HELD[2:]], alone.stderr
 
 
+#: A program is copied to where the first word says, and executed there: from a file, or from memory.
+COPIED = """
+open(my $from, "<", "/usr/bin/id") or die "read: $!";
+my $name = "copy";
+my $to = $ARGV[0] || "/proc/self/fd/" . syscall($ARGV[1] + 0, $name, 0);
+open(my $into, ">", $to) or die "write: $!";
+print $into do { local $/; <$from> };
+close($into);
+chmod(0755, $to);
+exec($to, "-u") or print "$!\\n";
+"""
+
+
+def test_what_execute_is_not_about(ground: Ground, tools: Tools) -> None:
+    """Landlock says nothing of files without a place; a filter does, of how they are made (docs/enforce.md)."""
+    files = {**DEBIAN, "/dev/null": (*READ[:1], "write_file")}
+    policies = {
+        "open": everything(files),
+        "shut": {**everything(files), "syscalls": [{"name": "memfd_create", "action": "deny"}]},
+    }
+    said = {}
+    for name, one in policies.items():
+        options = tools.mounted(tools.compiled(f"memory-{name}", one))
+        for target in ("/tmp/copy", ""):
+            words = enforced("perl", "-e", COPIED, target, str(NUMBERS["memfd_create"]))
+            done = ground.engine.run(ground.services, *words, options=options, check=False)
+            said[name, target] = done.stdout.strip() or done.stderr.splitlines()[-1]
+    bare = ground.engine.run(ground.services, "perl", "-e", COPIED, "/tmp/copy", "0").stdout
+    assert bare == "0\n"
+    assert said["open", "/tmp/copy"] == said["shut", "/tmp/copy"] == "Permission denied"
+    assert said["open", ""] == "0" and said["shut", ""].startswith("write: ")
+
+
 def refusing(directory: Path, errno: int, *names: str) -> str:
     """The option of an engine for a profile that refuses these calls."""
     rule = {"names": list(names), "action": "SCMP_ACT_ERRNO", "errnoRet": errno}
