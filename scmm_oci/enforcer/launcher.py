@@ -72,9 +72,10 @@ def become(launcher: Path, arguments: Sequence[str], policy: bytes | None = None
 def environment() -> dict[bytes, bytes]:
     """The environment that this process was given, without what Python has put into it.
 
-    In the locale C, Python sets LC_CTYPE for itself and for all that it starts (PEP 538).
+    In the locale C, Python sets LC_CTYPE for itself and for all that it starts (PEP 538). It cannot hand on a variable
+    without a name (``=x``), which no getenv(3) finds either: that is left out.
     """
-    found = dict(os.environb)
+    found = {name: value for name, value in os.environb.items() if name}
     try:
         given = Path("/proc/self/environ").read_bytes().split(b"\0")
     except OSError:
@@ -103,5 +104,5 @@ def _descriptor(policy: bytes) -> int:
         )
         os.set_inheritable(fd, True)
     except OSError as error:
-        raise Failure(f"there is no room for the compiled policy: {error.strerror}") from error
+        raise Failure(f"the compiled policy cannot be handed to the launcher: {error.strerror}") from error
     return fd

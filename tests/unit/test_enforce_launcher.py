@@ -139,3 +139,24 @@ def test_a_launcher_that_may_not_be_executed_is_told(tmp_path, monkeypatch):
         launcher.find("x86_64")
     path.chmod(0o755)
     assert launcher.find("x86_64") == path
+
+
+def test_what_an_environment_can_hold(monkeypatch):
+    """Bytes that are no text and values with ``=``; a variable without a name can be handed on by nobody."""
+    strange = {b"ONE": b"\xff=\xfe", b"\xff": b"", b"": b"x"}
+    monkeypatch.setattr(os, "environb", strange)
+    found = launcher.environment()
+    assert found == {b"ONE": b"\xff=\xfe", b"\xff": b""}
+    with pytest.raises(ValueError, match="illegal environment variable name"):
+        os.execve("/nothing", ["nothing"], strange)
+    with pytest.raises(FileNotFoundError):
+        os.execve("/nothing", ["nothing"], found)
+
+
+def test_a_policy_that_cannot_be_handed_over(monkeypatch):
+    def refused(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "memfd_create", refused)
+    with pytest.raises(Failure, match="the compiled policy cannot be handed to the launcher: Function not implemented"):
+        launcher.become(launcher.find(MACHINE), ["--", "true"], b"x")
