@@ -132,6 +132,18 @@ int lookup_name(uint32_t user, int dir, const char *name)
 	return open_name(&way, dir, name);
 }
 
+int lookup_plain(int dir, const char *name)
+{
+	struct file_status status;
+	int fd = open_at(dir, name, O_PATH | O_NOFOLLOW);
+
+	if (fd >= 0 && (sys_fstat(fd, &status) || (status.mode & S_IFMT) == S_IFLNK)) {
+		shut(fd);
+		return -ENOENT;
+	}
+	return fd;
+}
+
 int lookup_text(uint32_t user, int dir, const char *text)
 {
 	struct way way = {user, 0};

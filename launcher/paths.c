@@ -198,6 +198,16 @@ static int missing(struct grants *grants, int dir, const char *name)
 	return result;
 }
 
+/* What a name is, of the component with which so many are left. */
+static int open_here(const struct grants *grants, int dir, const char *name, uint32_t left)
+{
+	uint32_t at = grants->path.count - left + 1;
+
+	if (grants->rule.plain_from && at >= grants->rule.plain_from)
+		return lookup_plain(dir, name);
+	return lookup_name(grants->euid, dir, name);
+}
+
 /* Users without a home often have the root directory for it, and nobody means that when he writes ${HOME}. */
 static int open_home(const struct grants *grants, int dir)
 {
@@ -246,7 +256,7 @@ static int each_match(struct grants *grants, int dir, const struct component *gl
 
 			if (!glob_matches(glob->bytes, glob->length, (const unsigned char *)name, length_of(name)))
 				continue;
-			fd = lookup_name(grants->euid, dir, name);
+			fd = open_here(grants, dir, name, left);
 			if (fd >= 0)
 				result = walk(grants, fd, glob->next, left - 1);
 			else
@@ -293,7 +303,7 @@ static int walk(struct grants *grants, int dir, const unsigned char *at, uint32_
 			size_t length = one.kind == COMPONENT_USER ? length_of(from) : one.length;
 
 			put_name(name, from, length);
-			next = length ? lookup_name(grants->euid, dir, name) : -ENOENT;
+			next = length ? open_here(grants, dir, name, left) : -ENOENT;
 			if (next == -ENOENT && length && left == 1) {
 				result = missing(grants, dir, name);
 				shut(dir);
@@ -329,6 +339,9 @@ static int open_parent(struct grants *grants, struct parent *known, const unsign
 	const unsigned char *names = grants->path.components, *at = names;
 	size_t size;
 
+	/* Where links are not followed, each step is looked at. */
+	if (grants->rule.plain_from)
+		return -1;
 	for (uint32_t i = 1; i < grants->path.count; i++) {
 		struct component one = path_component(at);
 

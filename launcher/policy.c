@@ -289,9 +289,12 @@ static int check_path_rules(struct reading *reading, const struct policy *policy
 		CHECK(one.path < paths, at + 8, "a path rule is for no path");
 		CHECK(one.on_missing <= MISSING_PARENTDIR, at + 12, "a path rule has an unknown way with missing paths");
 		CHECK(one.abi == abi_of_fs(one.access), at + 16, "a path rule's ABI is not that of its rights");
-		CHECK(!u32(at + 20), at + 20, "a reserved number is not 0");
-		CHECK(!i || one.path > before.path || (one.path == before.path && one.on_missing > before.on_missing), at,
-		      "path rules are not sorted");
+		CHECK(one.plain_from <= policy_path(policy, one.path).count, at + 20, "a path rule's links end beyond its path");
+		CHECK(!i || one.path > before.path ||
+			      (one.path == before.path &&
+			       (one.on_missing > before.on_missing ||
+				(one.on_missing == before.on_missing && one.plain_from > before.plain_from))),
+		      at, "path rules are not sorted");
 		CHECK(one.path == expected || (i && one.path == before.path), at + 8, "a path is in no rule");
 		expected = one.path + 1;
 		before = one;
@@ -490,7 +493,7 @@ struct path_rule policy_path_rule(const struct policy *policy, uint32_t index)
 {
 	const unsigned char *at = policy->path_rules.at + 24 * (size_t)index;
 
-	return (struct path_rule){u64(at), u32(at + 8), u32(at + 12), u32(at + 16)};
+	return (struct path_rule){u64(at), u32(at + 8), u32(at + 12), u32(at + 16), u32(at + 20)};
 }
 
 struct path policy_path(const struct policy *policy, uint32_t index)

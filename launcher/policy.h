@@ -48,6 +48,8 @@ struct policy {
 struct path_rule {
 	uint64_t access;
 	uint32_t path, on_missing, abi;
+	/* From this component on, counted from 1, links are not followed; 0: they are in all. */
+	uint32_t plain_from;
 };
 
 struct port_rule {

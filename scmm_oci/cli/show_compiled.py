@@ -66,6 +66,7 @@ def _ruleset(ruleset: Ruleset) -> dict[str, Any]:
             "kind": one.kind.name.lower(),
             "access": list(landlock.fs_names(one.access)),
             "on_missing": one.on_missing.name.lower(),
+            "plain_from": one.plain_from,
             "abi": one.abi,
         }
         for one in ruleset.paths
@@ -79,7 +80,7 @@ def _ruleset(ruleset: Ruleset) -> dict[str, Any]:
         "handled_fs": list(landlock.fs_names(ruleset.handled_fs)),
         "handled_net": list(landlock.net_names(ruleset.handled_net)),
         "scopes": list(landlock.scope_names(ruleset.scoped)),
-        "paths": sorted(paths, key=lambda one: (one["path"], one["on_missing"])),
+        "paths": sorted(paths, key=lambda one: (one["path"], one["on_missing"], one["plain_from"])),
         "ports": ports,
     }
 

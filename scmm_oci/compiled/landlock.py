@@ -15,7 +15,7 @@ from scmm_oci.compiled.polfile.paths import from_pattern, to_text
 from scmm_oci.errors import BadInput, Finding, Problem
 from scmm_oci.policy.model import Network, NetworkRule, OnMissing, Policy, PortRange, Protocol
 from scmm_oci.policy.model import PathRule as PolicyPathRule
-from scmm_oci.policy.paths.exceptions import lowered
+from scmm_oci.policy.paths.exceptions import lowered, place_of
 from scmm_oci.policy.paths.patterns import Pattern
 from scmm_oci.tables import landlock
 
@@ -34,6 +34,10 @@ _RIGHTS = {
     ("inbound", Protocol.UDP): landlock.NET_RIGHTS["bind_udp"],
 }
 _LAST_PORT = 65535
+
+
+# The text of a path, what is done where it is missing, and from where on it has no links.
+_Key = tuple[str, Missing, int]
 
 
 @dataclass
@@ -75,9 +79,11 @@ def ruleset(policy: Policy) -> tuple[Ruleset | None, list[Finding]]:
 def _paths(rules: Sequence[PolicyPathRule], findings: list[Finding]) -> tuple[PathRule, ...]:
     """The rules, those for the same path as one; in the order of their texts."""
     problems: list[Problem] = []
-    # By the text that only this path has.
-    found: dict[tuple[str, Missing], _Rule] = {}
-    for index, rule in ((index, one) for index, whole in enumerate(rules) for one in lowered(whole)):
+    # By the text that only this path has, and from where on it has no links.
+    found: dict[_Key, _Rule] = {}
+    for index, plain_from, rule in (
+        (index, _plain_from(whole), one) for index, whole in enumerate(rules) for one in lowered(whole)
+    ):
         place = f".filesystem.rules[{index}].path"
         try:
             pattern = Pattern.parse(rule.path, place=place)
@@ -92,7 +98,7 @@ def _paths(rules: Sequence[PolicyPathRule], findings: list[Finding]) -> tuple[Pa
             problems += [Problem(place, one.message, one.hint) for one in error.problems]
             continue
         text = rule.path if pattern.literal == rule.path else to_text(components, kind)
-        key = (text, _missing(rule, kind, findings))
+        key = (text, _missing(rule, kind, findings), plain_from)
         if key not in found:
             found[key] = _Rule(rule.path, components, kind)
         found[key].access |= access
@@ -100,12 +106,17 @@ def _paths(rules: Sequence[PolicyPathRule], findings: list[Finding]) -> tuple[Pa
         raise BadInput(problems)
     _make_once(found)
     # By bytes, as patterns may hold any character.
-    ordered = sorted(found, key=lambda key: (key[0].encode("utf-8", "surrogateescape"), key[1]))
+    ordered = sorted(found, key=lambda key: (key[0].encode("utf-8", "surrogateescape"), *key[1:]))
     return tuple(
-        PathRule(rule.components, rule.kind, rule.access, missing, _abi_of_fs(rule.access))
-        for missing, rule in ((key[1], found[key]) for key in ordered)
+        PathRule(rule.components, rule.kind, rule.access, missing, _abi_of_fs(rule.access), plain_from)
+        for missing, plain_from, rule in ((*key[1:], found[key]) for key in ordered)
         if _has_effect(rule, missing, findings)
     )
+
+
+def _plain_from(rule: PolicyPathRule) -> int:
+    """A link in the directory of exceptions could lead to what is excepted; and ``/**`` itself follows none either."""
+    return len(place_of(rule.path)) + 1 if rule.excluded else 0
 
 
 # There are few different lists of rights.
@@ -121,12 +132,12 @@ def _missing(rule: PolicyPathRule, kind: PathKind, findings: list[Finding]) -> M
     return _MISSING[rule.on_missing]
 
 
-def _make_once(found: dict[tuple[str, Missing], _Rule]) -> None:
+def _make_once(found: dict[_Key, _Rule]) -> None:
     """What one rule makes is there for another that would skip it: the two are one."""
-    for text, missing in [key for key in found if key[1] is Missing.PRECREATE]:
-        other = found.pop((text, Missing.SKIP), None)
+    for key in [key for key in found if key[1] is Missing.PRECREATE]:
+        other = found.pop((key[0], Missing.SKIP, key[2]), None)
         if other is not None:
-            found[text, missing].access |= other.access
+            found[key].access |= other.access
 
 
 def _has_effect(rule: _Rule, missing: Missing, findings: list[Finding]) -> bool:

@@ -499,13 +499,29 @@ def test_exceptions_beneath_a_directory(place: Path) -> None:
     assert run(bytes_of(files=named), *reads(place / ".ssh/id"), mode="strict").lines == ["ok"]
 
 
-def test_a_link_beside_an_exception_is_followed(place: Path) -> None:
-    """It is names that are excepted: as docs/formats.md says."""
-    fill(place, "home/.ssh/id", "home/file", "elsewhere/file")
-    rules = [PathRule(f"{place}/home/**", ("read_file",), excluded=(f"{place}/home/.ssh",))]
-    tried = reads(*(place / one for one in ("home/file", "home/.ssh/id", "elsewhere/file")))
-    assert run(bytes_of(files=rules), *tried, mode="strict").lines == ["ok", "EACCES", "EACCES"]
-    (place / "home/link").symlink_to("../elsewhere")
-    assert run(bytes_of(files=rules), *tried, mode="strict").lines == ["ok", "EACCES", "ok"]
+def test_links_beside_an_exception_are_not_followed(place: Path) -> None:
+    """Else the program of today could make one that leads to what is excepted, for the program of tomorrow."""
+    fill(place, "home/.ssh/id", "home/file", "home/deep/a/x", "elsewhere/file")
+    excluded = (f"{place}/home/.ssh", f"{place}/home/deep/b")
+    rules = [
+        PathRule(f"{place}/link/**", ("read_file",), excluded=tuple(one.replace("home", "link") for one in excluded))
+    ]
+    tried = reads(*(place / one for one in ("home/file", "home/deep/a/x", "home/.ssh/id", "elsewhere/file")))
+    # What leads to the directory itself is followed, as everywhere.
+    (place / "link").symlink_to("home")
+    policy = bytes_of(files=rules)
+    assert run(policy, *tried, mode="strict").lines == ["ok", "ok", "EACCES", "EACCES"]
+    (place / "home/other").symlink_to("../elsewhere")
     (place / "home/keys").symlink_to(".ssh")
-    assert run(bytes_of(files=rules), *tried, mode="strict").lines == ["ok", "ok", "ok"]
+    (place / "home/id").symlink_to(".ssh/id")
+    (place / "home/deep/keys").symlink_to("../.ssh")
+    assert run(policy, *tried, mode="strict").lines == ["ok", "ok", "EACCES", "EACCES"]
+    # A name on the way to an exception that has become a link: nothing of what it leads to.
+    (place / "home/deep").rename(place / "home/was")
+    (place / "home/deep").symlink_to(".ssh")
+    fill(place, "home/.ssh/x/y")
+    done = run(policy, *tried, *reads(place / "home/.ssh/x/y", place / "home/was/a/x"), mode="strict")
+    assert done.lines == ["ok", "ENOENT", "EACCES", "EACCES", "EACCES", "ok"]
+    # The control: a pattern without exceptions follows them.
+    followed = bytes_of(files=[PathRule(f"{place}/home/*/**", ("read_file",))])
+    assert run(followed, *reads(place / "elsewhere/file", place / "home/.ssh/id"), mode="strict").lines == ["ok", "ok"]

@@ -88,9 +88,14 @@ def test_json_has_everything(work, capsys):
     assert found["filters"][0]["filter"]["instructions"][1] == {"code": 0x15, "jt": 1, "jf": 0, "k": 39}
     assert found["transitions"] == [{"arch": "x32", "edges": [["read", "write"], ["start", "read"]]}]
     assert found["landlock"]["ports"][1]["last"] == 443
-    assert {"path": "/srv", "kind": "exact", "access": ["read_file"], "on_missing": "skip", "abi": 1} in found[
-        "landlock"
-    ]["paths"]
+    assert {
+        "path": "/srv",
+        "kind": "exact",
+        "access": ["read_file"],
+        "on_missing": "skip",
+        "abi": 1,
+        "plain_from": 0,
+    } in found["landlock"]["paths"]
 
 
 @pytest.mark.parametrize(

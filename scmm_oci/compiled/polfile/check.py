@@ -76,6 +76,13 @@ def ruleset_problems(ruleset: Ruleset, place: str) -> list[Problem]:
     return found
 
 
+def plain_problems(plain_from: int, count: int, place: str) -> list[Problem]:
+    """Problems of the component from which on a rule's path has no links, if it has `count` of them."""
+    if 0 <= plain_from <= count:
+        return []
+    return [Problem(f"{place}.plain_from", f"is {plain_from}, and the path has {count} components")]
+
+
 # A policy has few different ones, and many rules.
 @lru_cache(maxsize=1 << 12)
 def is_path_access(access: int, abi: int, handled: int) -> bool:

@@ -43,7 +43,7 @@ ENTRY = struct.Struct("<IIQQ")
 FILTER_HEAD = struct.Struct("<IIII")
 # handled_fs, handled_net, scoped, abi, reserved
 RULESET = struct.Struct("<QQQII")
-# access, number of the path, on_missing, abi, reserved
+# access, number of the path, on_missing, abi, plain_from
 PATH_RULE = struct.Struct("<QIIII")
 # count, reserved; offsets of the paths follow
 PATHS_HEAD = struct.Struct("<II")

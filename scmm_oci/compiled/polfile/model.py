@@ -63,6 +63,8 @@ class PathRule:
     Attributes:
         access: bits LANDLOCK_ACCESS_FS_*.
         abi: the least Landlock ABI that holds all of them.
+        plain_from: the first component, counted from 1, from which on nothing that is found is a symbolic link; 0 where
+            links are followed in all of them.
     """
 
     components: tuple[Component, ...]
@@ -70,6 +72,7 @@ class PathRule:
     access: int
     on_missing: Missing
     abi: int
+    plain_from: int = 0
 
 
 @dataclass(frozen=True, order=True)

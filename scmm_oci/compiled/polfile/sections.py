@@ -154,14 +154,12 @@ class _Reader:
             return ()
         paths = decode_table(table.data, table.place, self._found)
         result, keys = [], []
-        for place, (access, number, on_missing, abi, reserved) in self._records(
+        for place, (access, number, on_missing, abi, plain_from) in self._records(
             rules, layout.PATH_RULE, layout.MAX_PATHS * len(Missing)
         ):
-            if reserved:
-                self._zero(reserved, f"{place}.reserved")
             if not check.is_path_access(access, abi, handled):
                 self._found += check.path_access_problems(access, abi, handled, place)
-            keys.append((number, on_missing))
+            keys.append((number, on_missing, plain_from))
             path = paths[number] if number < len(paths) else None
             # Of a table that is bad as a whole that has been said.
             if paths and number >= len(paths):
@@ -170,9 +168,10 @@ class _Reader:
             if made is None:
                 self._bad(f"{place}.on_missing", f"is {on_missing}, and none of 0, 1 and 2")
             elif path is not None:
-                result.append(PathRule(path[0], path[1], access, made, abi))
-        self._ascending(keys, rules.place, "path and on_missing")
-        for number in sorted(set(range(len(paths))) - {number for number, _ in keys}):
+                result.append(PathRule(path[0], path[1], access, made, abi, plain_from))
+                self._found += check.plain_problems(plain_from, len(path[0]), place)
+        self._ascending(keys, rules.place, "path, on_missing and plain_from")
+        for number in sorted(set(range(len(paths))) - {number for number, *_ in keys}):
             self._bad(f"{table.place}.paths[{number}]", "is in no rule")
         return tuple(result)
 
@@ -195,7 +194,7 @@ class _Reader:
         rows = enumerate(record.iter_unpack(part.data))
         return [(f"{part.place}.records[{index}]", row) for index, row in rows]
 
-    def _ascending(self, keys: Sequence[tuple[int, int]], place: str, by: str, name: str = "records") -> None:
+    def _ascending(self, keys: Sequence[tuple[int, ...]], place: str, by: str, name: str = "records") -> None:
         for index, (before, after) in enumerate(pairwise(keys)):
             if before >= after:
                 self._bad(f"{place}.{name}[{index + 1}]", f"is not after the one before it, by {by}")

@@ -61,15 +61,15 @@ def metadata_bytes(metadata: Metadata) -> bytes:
 
 
 def _joined_paths(rules: Iterable[PathRule]) -> tuple[tuple[PathRule, ...], list[bytes]]:
-    joined: dict[tuple[bytes, int], PathRule] = {}
+    joined: dict[tuple[bytes, int, int], PathRule] = {}
     for one in rules:
-        key = (encode_path(one.components, one.kind), int(one.on_missing))
+        key = (encode_path(one.components, one.kind), int(one.on_missing), one.plain_from)
         before = joined.get(key)
         if before is not None:
             one = replace(one, access=one.access | before.access, abi=max(one.abi, before.abi))
         joined[key] = one
     ordered = sorted(joined)
-    return tuple(map(joined.__getitem__, ordered)), [path for path, _ in ordered]
+    return tuple(map(joined.__getitem__, ordered)), [path for path, *_ in ordered]
 
 
 def _joined_ports(rules: Iterable[PortRule]) -> tuple[PortRule, ...]:
@@ -158,7 +158,7 @@ def _ruleset(ruleset: Ruleset, paths: list[bytes]) -> Iterable[Part]:
         table = list(dict.fromkeys(paths))
         numbers = {path: number for number, path in enumerate(table)}
         rules = [
-            layout.PATH_RULE.pack(one.access, numbers[path], one.on_missing, one.abi, 0)
+            layout.PATH_RULE.pack(one.access, numbers[path], one.on_missing, one.abi, one.plain_from)
             for one, path in zip(ruleset.paths, paths, strict=True)
         ]
         yield Section.PATH_RULES, 0, b"".join(rules)

@@ -126,7 +126,7 @@ def _runs_loader(pattern: Pattern) -> bool:
 def _one_file_rule(rule: PathRule, pattern: Pattern) -> Iterator[LintFinding]:
     place = f"filesystem: {rule.path}"
     if rule.excluded:
-        message = f"{rule.path} has exceptions, so it is for what is there at the start, and what links there lead to"
+        message = f"{rule.path} has exceptions, so it is for what is there at the start"
         yield finding("except-is-for-what-is-there", place, message)
     path = pattern.literal if pattern.kind is Kind.EXACT else None
     if "read_file" in rule.access:
