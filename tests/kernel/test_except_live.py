@@ -61,6 +61,21 @@ def cases(draw):
     return files, excepted
 
 
+@st.composite
+def linked(draw):
+    """The same, and links: where each is, and what it leads to of the tree; None is outside of it."""
+    files, excepted = draw(cases())
+    directories = sorted({one[:end] for one in files for end in range(len(one))})
+    there = {one[:end] for one in files for end in range(1, len(one) + 1)}
+    targets = st.one_of(st.none(), st.sampled_from([*directories, *files]), st.sampled_from(excepted))
+    links: dict[tuple[bytes, ...], tuple[bytes, ...] | None] = {}
+    for where in draw(st.lists(st.tuples(st.sampled_from(directories), NAMES), max_size=4)):
+        place = (*where[0], where[1])
+        if place not in there:
+            links[place] = draw(targets)
+    return files, excepted, links
+
+
 def joined(directory: Path, names: tuple[bytes, ...]) -> str:
     return os.fsdecode(b"/".join((os.fsencode(directory), *names)))
 
@@ -115,6 +130,49 @@ def test_on_a_real_tree(directory, case, beneath):
         # The control: without exceptions all of it is granted, by the same launcher.
         done = run(bytes_of(files=[PathRule(str(top), RIGHTS)]), *words, mode="strict")
         assert done.lines == ["ok"] * len(paths)
+    finally:
+        shutil.rmtree(top)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(linked())
+@example(
+    ([(b"k", b"id"), (b"f",)], [(b"k",)], {(b"l",): (b"k",), (b"i",): (b"k", b"id"), (b"g",): (b"f",), (b"o",): None})
+)
+@example(
+    ([(b"a", b"x"), (b"d", b"y")], [(b"l", b"key")], {(b"l",): (b"d",), (b"d", b"up"): (), (b"m",): (b"l", b"key")})
+)
+def test_links_lead_to_nothing_more(directory, case):
+    """What a link leads to has the rights that its own names give it, as with the rule without exceptions."""
+    files, excepted, links = case
+    top, outside = directory / "top", directory / "outside"
+    top.mkdir()
+    outside.write_text("content")
+    try:
+        for names in files:
+            Path(joined(top, names[:-1])).mkdir(parents=True, exist_ok=True)
+            Path(joined(top, names)).write_text("content")
+        for place, target in links.items():
+            os.symlink(outside if target is None else joined(top, target), joined(top, place))
+        rule = PathRule(f"{escape(str(top))}/**", RIGHTS, excluded=tuple(escape(joined(top, one)) for one in excepted))
+        words: list[str] = []
+        wanted = []
+        for path in [joined(top, one) for one in (*files, *links)]:
+            real = os.path.realpath(path)
+            if os.path.exists(real):
+                words += ["list" if os.path.isdir(real) else "read", path]
+                inside = os.path.relpath(os.fsencode(real), os.fsencode(top)).split(b"/")
+                names = () if inside == [b"."] else tuple(inside)
+                wanted.append("ok" if inside[0] != b".." and is_granted(names, excepted) else "EACCES")
+        done = run(bytes_of(files=read(rule)), *words, mode="strict")
+        assert (done.code, done.missing, done.lines) == (0, [], wanted)
+        # The control: the directory with nothing excepted has all of that but what is outside.
+        done = run(
+            bytes_of(files=[PathRule(str(top), RIGHTS), PathRule(str(outside), RIGHTS[:1])]), *words, mode="strict"
+        )
+        assert done.lines == ["ok"] * len(wanted)
     finally:
         shutil.rmtree(top)
 
