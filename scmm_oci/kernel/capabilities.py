@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # linux/capability.h, those that somebody here keeps.
 CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID = range(5)
-NET_ADMIN, SYS_RESOURCE, AUDIT_CONTROL, SYSLOG, AUDIT_READ = 12, 24, 30, 34, 37
+NET_ADMIN, SYS_ADMIN, SYS_RESOURCE, AUDIT_CONTROL, SYSLOG, AUDIT_READ, PERFMON, BPF = 12, 21, 24, 30, 34, 37, 38, 39
 
 _VERSION_3 = 0x20080522  # capget(2): two words for each set
 _HEADER = struct.pack("=Ii", _VERSION_3, 0)

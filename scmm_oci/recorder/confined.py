@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from scmm_oci.kernel import landlock
+from scmm_oci.kernel import capabilities, landlock
 from scmm_oci.recorder import store
 from scmm_oci.recorder.ledger import private_directory
 
@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 
     from scmm_oci.recorder.settings import Settings
 
+# Files of a container are its users', and maps are read by bpf(2), which older kernels have for CAP_SYS_ADMIN alone.
+_CAPABLE = (
+    *(capabilities.CHOWN, capabilities.DAC_OVERRIDE, capabilities.DAC_READ_SEARCH, capabilities.FOWNER),
+    *(capabilities.FSETID, capabilities.SYS_RESOURCE, capabilities.SYS_ADMIN, capabilities.PERFMON, capabilities.BPF),
+)
 _MODULES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def confine(settings: Settings, entries: list[dict[str, Any]]) -> int:
     """Keep, for good, the rights that ending these recordings takes, and none on other files; no TCP, no signals.
 
-    The directories of captures and of the log are made if they are not there: afterwards they could not be.
+    Of capabilities those for files and maps are kept. The directories of captures and of the log are made if they are
+    not there: afterwards they could not be.
+
     entries: the recordings as the ledger has them. Returns Landlock's ABI, 0 where there is none. Raises OSError.
     """
     for directory, above in ((settings.capture_dir, True), (os.path.dirname(settings.log_file), False)):
@@ -35,7 +42,10 @@ def confine(settings: Settings, entries: list[dict[str, Any]]) -> int:
         except OSError:
             pass  # whoever writes there tells why
     sys.dont_write_bytecode = True
-    return landlock.confine(_rules(settings, entries))
+    try:
+        return landlock.confine(_rules(settings, entries))
+    finally:
+        capabilities.keep(_CAPABLE)
 
 
 def _rules(settings: Settings, entries: list[dict[str, Any]]) -> Iterator[tuple[str | int, int]]:

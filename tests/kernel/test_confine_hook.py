@@ -44,6 +44,8 @@ def environment(): open(f"/proc/{targets['victim']}/environ", "rb").read()
 def cgroup(): os.mkdir(targets["group"])
 def execute(): os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
 def mount(): call("mount", b"none", os.fsencode(targets["root"]), b"tmpfs", 0, None)
+def change_ids(): call("setresgid", 0, 0, 1)  # which an id that is not its own takes CAP_SETGID for
+def change_root(): call("chroot", b"/")
 def kill(): os.kill(targets["victim"], 15)
 def connect():
     import _socket
@@ -69,7 +71,7 @@ def call(name, *words):
 found = {}
 def attack():
     for each in (read, list_root, write, write_into_root, remove, set_kernel, memory, environment, cgroup, execute,
-                 mount, kill, connect, link_capture, move_capture):
+                 mount, change_root, change_ids, kill, connect, link_capture, move_capture):
         try:
             each()
             found[each.__name__] = "done"
@@ -91,7 +93,7 @@ sys.exit(code)
 DENIED = {
     **dict.fromkeys(("read", "list_root", "write", "write_into_root", "remove", "set_kernel", "memory"), "EACCES"),
     **dict.fromkeys(("environment", "cgroup", "execute", "connect", "link_capture"), "EACCES"),
-    **dict.fromkeys(("mount", "kill"), "EPERM"),
+    **dict.fromkeys(("mount", "change_root", "change_ids", "kill"), "EPERM"),
     "move_capture": "EXDEV",
 }
 

@@ -47,5 +47,5 @@ def test_numbers_are_the_kernels() -> None:
     need("KERNEL", None if header.is_file() else f"{header} is not here")
     defined = {words[1]: words[2] for line in header.read_text().splitlines() if len(words := line.split()) == 3}
     for name in ("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "NET_ADMIN", "SYS_RESOURCE",
-                 "AUDIT_CONTROL", "SYSLOG", "AUDIT_READ"):  # fmt: skip
+                 "AUDIT_CONTROL", "SYSLOG", "AUDIT_READ", "SYS_ADMIN", "PERFMON", "BPF"):  # fmt: skip
         assert int(defined[f"CAP_{name}"]) == getattr(capabilities, name)
