@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from scmm_oci.errors import BadInput
 from scmm_oci.kernel import features, landlock, libbpf, prepared
@@ -47,11 +48,21 @@ def examine(layout: Layout) -> list[Check]:
     except BadInput as error:
         bad = Check("configuration", Verdict.FAILED, str(error), f"correct {layout.config}")
         return [bad, *kernel_checks(settings_module.check({}))]
+    except PermissionError as error:
+        return [_unseen("configuration", error, layout.config), *kernel_checks(settings_module.check({}))]
     return [*kernel_checks(settings), *engine_checks(), *hook_checks(layout), *directory_checks(settings)]
 
 
 def _check(name: str, problem: str | None, detail: str, remedy: str, *, otherwise: Verdict = Verdict.FAILED) -> Check:
     return Check(name, otherwise, problem, remedy) if problem else Check(name, Verdict.OK, detail)
+
+
+def _unseen(name: str, error: OSError, path: Path) -> Check:
+    """What could not be looked into: to a user most of it is shut, and root has something to mend."""
+    where = error.filename or path
+    if isinstance(error, PermissionError) and os.geteuid():
+        return Check(name, Verdict.WARNING, f"{where} cannot be looked into without root", "run as root")
+    return Check(name, Verdict.FAILED, f"{where} cannot be looked into: {error.strerror or error}", "mend or remove it")
 
 
 def kernel_checks(settings: Settings) -> Iterator[Check]:
@@ -143,11 +154,15 @@ def _version(path: str) -> str | None:
 
 def hook_checks(layout: Layout) -> Iterator[Check]:
     """Whether podman will call the hooks, and whether anything beside them keeps containers from starting."""
-    findings = installation.findings(layout)
-    if not findings:
-        yield Check("hooks", Verdict.OK, f"installed in {layout.hooks_dir}")
-    for finding in findings:
-        yield Check("hooks", Verdict.FAILED, finding.message, finding.hint)
+    try:
+        findings = installation.findings(layout)
+    except PermissionError as error:
+        yield _unseen("hooks", error, layout.hooks_dir)
+    else:
+        if not findings:
+            yield Check("hooks", Verdict.OK, f"installed in {layout.hooks_dir}")
+        for finding in findings:
+            yield Check("hooks", Verdict.FAILED, finding.message, finding.hint)
     searched = hooks_directories()
     if searched is not None and layout.hooks_dir not in searched:
         yield Check(
@@ -197,10 +212,17 @@ def directory_checks(settings: Settings) -> Iterator[Check]:
         "capture directory", _unwritable(settings.capture_dir), settings.capture_dir, "see capture_dir in the settings"
     )
     run_dir = Path(settings.run_dir)
-    entries = []
-    if run_dir.is_dir() and os.access(run_dir, os.R_OK | os.X_OK):
-        with ledger.Ledger(settings.run_dir) as opened:
-            entries = opened.entries()
+    entries: list[dict[str, Any]] = []
+    unsaved: list[str] = []
+    try:
+        if run_dir.is_dir():
+            with ledger.Ledger(settings.run_dir) as opened:
+                entries = opened.entries()
+            unsaved = _captures(run_dir / session.UNSAVED)
+    except OSError as error:
+        # Without the entries nothing can be said of the pins either.
+        yield _unseen("recordings", error, run_dir)
+        return
     gone = [each for each in entries if session.is_gone(each)]
     yield _check(
         "recordings",
@@ -209,7 +231,6 @@ def directory_checks(settings: Settings) -> Iterator[Check]:
         "scmm record --recover",
         otherwise=Verdict.WARNING,
     )
-    unsaved = list((run_dir / session.UNSAVED).glob("*.scmm-cap")) if run_dir.is_dir() else []
     if unsaved:
         detail = f"{len(unsaved)} captures wait in {run_dir / session.UNSAVED}"
         yield Check("unsaved captures", Verdict.WARNING, detail, "scmm record --recover")
@@ -217,10 +238,14 @@ def directory_checks(settings: Settings) -> Iterator[Check]:
         yield Check("pins", Verdict.WARNING, f"{settings.pin_dir} is left from a crash", "scmm record --recover")
 
 
+def _captures(directory: Path) -> list[str]:
+    return [name for name in os.listdir(directory) if name.endswith(".scmm-cap")] if directory.is_dir() else []
+
+
 def _unwritable(directory: str) -> str | None:
     path = Path(directory)
-    nearest = next(each for each in (path, *path.parents) if each.exists())
-    if not os.access(nearest, os.W_OK | os.X_OK):
+    nearest = next(each for each in (path, *path.parents) if os.path.exists(each))
+    if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
         return f"{nearest} cannot be written"
     status = nearest.stat()
     if nearest == path and (status.st_mode & 0o022 or status.st_uid != os.geteuid()):
