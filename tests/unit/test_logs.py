@@ -25,7 +25,7 @@ from scmm_oci.compiled import bpf
 from scmm_oci.compiled.explain import of_a_policy
 from scmm_oci.compiled.question import question
 from scmm_oci.enforcer.logs import records, sources
-from scmm_oci.enforcer.logs.decode import Access, Call, Decoder, Denial
+from scmm_oci.enforcer.logs.decode import Access, Call, Decoder, Denial, Process
 from scmm_oci.enforcer.logs.events import Events
 from scmm_oci.enforcer.logs.forks import forked
 from scmm_oci.enforcer.logs.reading import Reading
@@ -608,6 +608,23 @@ def test_names_paths_and_times_are_asked_for() -> None:
 def test_a_summary_counts_what_is_the_same() -> None:
     summary = Summary()
     one = call(LOGGED)
+    for pid in (1, 2, 2):
+        summary.add(replace(one, serial=pid, process=replace(one.process, pid=pid)))
+    summary.add(call(ANSWERED))
+    # The user, the file, the answer and the ABI make another one; so does what was to be reached.
+    for other in (
+        replace(one, process=replace(one.process, uid=1)),
+        replace(one, process=replace(one.process, exe=None)),
+        replace(one, code=bpf.RET_TRAP),
+        replace(one, arch=Arch.X86),
+        *(replace(denied("scope.signal"), other=who) for who in (None, Process(1), Process(comm="x"))),
+        *(replace(denied("net.connect_tcp"), port=port) for port in (1, 2)),
+    ):
+        kinds = len(summary.rows)
+        summary.add(other)
+        summary.add(replace(other, at=other.at + 1, serial=other.serial + 1))
+        assert len(summary.rows) == kinds + 1
+    summary = Summary()
     for pid in (1, 2, 2):
         summary.add(replace(one, serial=pid, process=replace(one.process, pid=pid)))
     summary.add(call(ANSWERED))

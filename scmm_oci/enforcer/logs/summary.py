@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from scmm_oci.enforcer.logs.decode import Access, Call, Denial, Process
+from scmm_oci.enforcer.logs.decode import Call, Denial
 
 _MOST_ROWS = 10_000
 _MOST_PIDS = 64
+
+_Key = tuple[object, ...]
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Summary:
     def __init__(self) -> None:
         self.total = 0
         self.beyond = 0
-        self._rows: dict[Denial, Row] = {}
+        self._rows: dict[_Key, Row] = {}
 
     def add(self, denial: Denial) -> None:
         """Count one."""
@@ -62,11 +64,9 @@ class Summary:
         return sorted(self._rows.values(), key=lambda row: (-row.count, row.first))
 
 
-def _key(denial: Denial) -> Denial:
-    process = replace(denial.process, pid=None)
+def _key(denial: Denial) -> _Key:
+    who = (denial.process.comm, denial.process.exe, denial.process.uid)
     if isinstance(denial, Call):
-        return replace(denial, at=0, serial=0, ip=0, process=process)
-    other = None if denial.other is None else Process(comm=denial.other.comm)
-    return Access(
-        0, 0, process, 0, denial.blockers, path=denial.path, port=denial.port, address=denial.address, other=other
-    )
+        return (*who, denial.arch, denial.audit, denial.nr, denial.name, denial.code, denial.sig)
+    other = None if denial.other is None else (denial.other.comm,)
+    return (*who, denial.blockers, denial.path, denial.port, denial.address, other)
