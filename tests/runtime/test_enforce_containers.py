@@ -172,6 +172,22 @@ def test_mounts(ground: Ground, tools: Tools, tmp_path: Path) -> None:
     assert "refused" not in bare.stdout and bare.stdout.splitlines()[-2:] == ["new", "moved"]
 
 
+def test_exceptions_where_names_are_links(ground: Ground, tools: Tools) -> None:
+    """In a merged /usr all programs have a second name; an exception takes both away, and nothing else."""
+    rights = [*RUN, "read_dir"]
+    rule = {"path": "/", "access": rights, "except": ["/usr/bin/id", "/etc/shadow"]}
+    policy = everything({})
+    policy["filesystem"]["rules"] = [rule]
+    seen = '[ -n "$(cat {0})" ] && echo {0}; '
+    script = f"id -u; /bin/id -u; {seen.format('/etc/shadow')}{seen.format('/etc/os-release')}"
+    words = ("/usr/bin/sh", "-c", script)
+    options = tools.mounted(tools.compiled("links", policy))
+    held = ground.engine.run(ground.services, *enforced(*words), options=options)
+    assert held.stdout.splitlines() == ["/etc/os-release"] and "/bin/id: Permission denied" in held.stderr, held.stderr
+    bare = ground.engine.run(ground.services, *words)
+    assert bare.stdout.splitlines() == ["0", "0", "/etc/shadow", "/etc/os-release"]
+
+
 @pytest.mark.parametrize(("mode", "plain"), [("standard", None), ("permissive", 143)])
 def test_the_engine_s_signals(ground: Ground, tools: Tools, mode: str, plain: int | None) -> None:
     """A program with a handler ends as it wants. Without one, SIGTERM ends it where it is not the first process."""
