@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import socket
 import struct
 import sys
 from collections.abc import Collection
@@ -18,18 +19,19 @@ from scmm_oci.tables.syscalls import numbers
 
 _WORDS = """
 chmod fchmod fchmodat fchmodat2 chown lchown fchown fchownat utime utimes futimesat utimensat setxattr lsetxattr
-fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat file_setattr socketpair ptrace
-process_vm_readv process_vm_writev process_madvise kcmp io_uring_setup bpf perf_event_open userfaultfd add_key
-request_key keyctl mount umount2 move_mount open_tree open_tree_attr fsopen fspick fsconfig fsmount mount_setattr
-pivot_root chroot setns unshare open_by_handle_at init_module finit_module delete_module kexec_load kexec_file_load
-reboot swapon swapoff acct quotactl quotactl_fd sethostname setdomainname syslog settimeofday clock_settime
-clock_adjtime adjtimex iopl ioperm modify_ldt mq_open shmget msgget semget
+fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat file_setattr ptrace process_vm_readv
+process_vm_writev process_madvise kcmp io_uring_setup bpf perf_event_open userfaultfd add_key request_key keyctl
+mount umount2 move_mount open_tree open_tree_attr fsopen fspick fsconfig fsmount mount_setattr pivot_root chroot
+setns unshare open_by_handle_at init_module finit_module delete_module kexec_load kexec_file_load reboot swapon
+swapoff acct quotactl quotactl_fd sethostname setdomainname syslog settimeofday clock_settime clock_adjtime adjtimex
+iopl ioperm modify_ldt mq_open shmget msgget semget
 """
 _CALLS = tuple(_WORDS.split())
 
 # linux/filter.h, linux/bpf_common.h, linux/seccomp.h, linux/prctl.h
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-_NUMBER, _ARCH, _FIRST = 0, 4, 16  # of struct seccomp_data; the lower half of the first argument, little-endian
+_NUMBER, _ARCH, _FIRST, _SECOND = 0, 4, 16, 24  # of struct seccomp_data; lower halves of arguments, little-endian
+_STREAM = socket.SOCK_STREAM | socket.SOCK_CLOEXEC
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000 | errno.EPERM
 _X32_BIT = 1 << 30
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
@@ -72,6 +74,9 @@ def _filter(arch: Arch, families: Collection[int]) -> bytes:
     for name in _CALLS:
         if name in table:  # not every machine has the older of them
             code += [(_EQUAL, 0, 1, table[name]), (_RETURN, 0, 0, _ERRNO)]
+    # An event loop wakes itself with a pair. One of datagrams could be sent elsewhere.
+    code += [(_EQUAL, 0, 4, table["socketpair"]), (_LOAD, 0, 0, _SECOND), (_EQUAL, 0, 1, _STREAM)]
+    code += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _ERRNO)]
     code += [(_EQUAL, 1, 0, table["socket"]), (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, _FIRST)]
     for family in families:
         code += [(_EQUAL, 0, 1, family), (_RETURN, 0, 0, _ALLOW)]
