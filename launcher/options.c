@@ -62,9 +62,34 @@ static int descriptor_of(const char *option, const char *word, int least)
 	return (int)number;
 }
 
+/* Options with a value. */
+enum { POLICY, POLICY_FD, MODE, REPORT, STATUS_FD, PRESERVE_FDS, VALUES };
+static const struct {
+	char name[16], letter[3];
+} NAMES[VALUES] = {{"--policy", "-p"}, {"--policy-fd", ""}, {"--mode", "-m"}, {"--report", ""}, {"--status-fd", ""}, {"--preserve-fds", ""}};
+
+/* Read the option with a value that a word is, if it is one: each can be given once, so that none is left out in silence. */
+static int read_value(char ***argument, const char *values[VALUES])
+{
+	const char *word = **argument;
+
+	for (int i = 0; i < VALUES; i++) {
+		int is_letter = same(word, NAMES[i].letter);
+
+		if (!is_letter && !is_option(word, NAMES[i].name))
+			continue;
+		if (values[i])
+			stop(EXIT_OURS, "the option is given twice:", NAMES[i].name, NULL);
+		values[i] = value_of(argument, is_letter ? NAMES[i].letter : NAMES[i].name, word);
+		return 1;
+	}
+	return 0;
+}
+
 struct options read_options(char **argument)
 {
 	struct options options = {.policy_fd = -1, .status_fd = -1};
+	const char *values[VALUES] = {NULL};
 
 	if (*argument)
 		argument++;
@@ -77,38 +102,31 @@ struct options read_options(char **argument)
 		}
 		if (same(word, "-h") || same(word, "--help")) {
 			struct text usage = {(char *)USAGE, sizeof(USAGE) - 1, 0};
-
 			long error = text_write(&usage, 1);
 
 			if (error)
 				stop_error(EXIT_OURS, "cannot write the help", NULL, error);
 			sys_exit(0);
 		}
-		if (same(word, "-p"))
-			options.policy = value_of(&argument, "-p", word);
-		else if (is_option(word, "--policy"))
-			options.policy = value_of(&argument, "--policy", word);
-		else if (is_option(word, "--policy-fd"))
-			options.policy_fd = descriptor_of("--policy-fd", value_of(&argument, "--policy-fd", word), 3);
-		else if (same(word, "-m"))
-			options.mode = mode_of(value_of(&argument, "-m", word));
-		else if (is_option(word, "--mode"))
-			options.mode = mode_of(value_of(&argument, "--mode", word));
-		else if (is_option(word, "--report"))
-			options.report = value_of(&argument, "--report", word);
-		else if (is_option(word, "--status-fd"))
-			options.status_fd = descriptor_of("--status-fd", value_of(&argument, "--status-fd", word), 1);
-		else if (is_option(word, "--preserve-fds"))
-			options.preserve = descriptor_of("--preserve-fds", value_of(&argument, "--preserve-fds", word), 0);
-		else if (same(word, "--check"))
+		if (same(word, "--check"))
 			options.check = 1;
 		else if (same(word, "--json"))
 			options.json = 1;
 		else if (same(word, "-v") || same(word, "--verbose"))
 			options.verbose = 1;
-		else
+		else if (!read_value(&argument, values))
 			stop(EXIT_OURS, "unknown option", word, "scmm-enforce --help tells what there is");
 	}
+	options.policy = values[POLICY];
+	options.report = values[REPORT];
+	if (values[POLICY_FD])
+		options.policy_fd = descriptor_of("--policy-fd", values[POLICY_FD], 3);
+	if (values[MODE])
+		options.mode = mode_of(values[MODE]);
+	if (values[STATUS_FD])
+		options.status_fd = descriptor_of("--status-fd", values[STATUS_FD], 1);
+	if (values[PRESERVE_FDS])
+		options.preserve = descriptor_of("--preserve-fds", values[PRESERVE_FDS], 0);
 	options.program = argument;
 	if (!options.policy && options.policy_fd < 0)
 		stop(EXIT_OURS, "no policy was given", NULL, "scmm-enforce -p POLICY -- PROGRAM");

@@ -156,6 +156,8 @@ static int refuse(struct status *status, const char *what, long error)
 	text_string(&reason, what);
 	text_string(&reason, ": ");
 	text_error(&reason, error);
+	if (error == -EPERM || error == EPERM)
+		text_string(&reason, " (root can; or leave it out of the policy)");
 	status_lower(status, LAYER_IDENTITY, NOT_ENFORCED, &reason);
 	return -1;
 }

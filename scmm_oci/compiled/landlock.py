@@ -7,7 +7,7 @@ target. Pure. Called by compiled.policy_file.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from scmm_oci.compiled.polfile.model import Component, Missing, PathKind, PathRule, PortRule, Ruleset
@@ -60,8 +60,12 @@ def ruleset(policy: Policy) -> tuple[Ruleset | None, list[Finding]]:
         BadInput: a pattern or a right is none that can be; with all that are wrong.
     """
     findings: list[Finding] = []
-    handled_fs = landlock.ALL_FS if policy.filesystem is not None else 0
     paths = _paths(policy.filesystem or (), findings)
+    handled_fs = 0
+    if policy.filesystem is not None:
+        free = _free(paths)
+        handled_fs = landlock.ALL_FS & ~free
+        paths = _without(free, paths)
     handled_net, ports = _network(policy.network, findings) if policy.network is not None else (0, ())
     scoped = 0
     for scope in policy.scopes or ():
@@ -112,6 +116,25 @@ def _paths(rules: Sequence[PolicyPathRule], findings: list[Finding]) -> tuple[Pa
         for missing, plain_from, rule in ((*key[1:], found[key]) for key in ordered)
         if _has_effect(rule, missing, findings)
     )
+
+
+def _free(rules: Sequence[PathRule]) -> int:
+    """Rights of newer kernels that a rule for the root directory gives on every file.
+
+    They are not handled, so that older kernels hold the whole of the policy, too. Without refer: unless it is handled,
+    Landlock refuses it (landlock(7)).
+    """
+    everywhere = 0
+    for rule in rules:
+        if not rule.components and rule.kind is not PathKind.FILES:
+            everywhere |= rule.access
+    refer = landlock.FS_RIGHTS["refer"]
+    return everywhere & ~landlock.fs_of_abi(1) & ~refer
+
+
+def _without(rights: int, rules: Sequence[PathRule]) -> tuple[PathRule, ...]:
+    kept = (replace(one, access=one.access & ~rights, abi=_abi_of_fs(one.access & ~rights)) for one in rules)
+    return tuple(one for one in kept if one.access) if rights else tuple(rules)
 
 
 def _plain_from(rule: PolicyPathRule) -> int:

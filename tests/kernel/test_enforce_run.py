@@ -124,8 +124,8 @@ def test_what_cannot_be_executed(policy: bytes, place: Path) -> None:
     cases = {
         "missing": (127, "there is no program"),
         "below/file": (127, "there is no program"),
-        str(made(place / "plain", "text", 0o644)): (126, "it is not executable, or"),
-        str(place): (126, "it is not executable, or"),
+        str(made(place / "plain", "text", 0o644)): (126, "plain: nobody may execute it (chmod +x)"),
+        str(place): (126, f"{place}: it is a directory"),
         str(made(place / "no-interpreter", "#!/no/such\n")): (127, "its interpreter or loader is not there"),
         str(made(place / "no-loader", bytes(loader))): (127, "its interpreter or loader is not there"),
         str(made(place / "text", "echo this is for a shell\n")): (126, "ENOEXEC"),
@@ -144,6 +144,22 @@ def test_what_cannot_be_executed(policy: bytes, place: Path) -> None:
     assert run(policy, acts(), "self", program=place / "wrapper").lines == [f"{acts()} ok"]
 
 
+def test_the_file_that_path_has_is_named(place: Path) -> None:
+    """It is another than people think, often."""
+    for name in ("one", "two", "three"):
+        (place / name).mkdir()
+    made(place / "one/tool", "x", 0o644)
+    made(place / "two/tool", "#!/bin/sh\n")
+    made(place / "three/tool", "#!/bin/sh\n")
+    files = bytes_of(files={place: ["read_file"]})
+    path = {"PATH": f"{place}/none:{place}/one:{place}/two:{place}/three"}
+    done = run(files, program="tool", env=path)
+    why = (
+        "it may not be executed: with a policy for files, it, its interpreter and its loader need execute and read_file"
+    )
+    assert (done.code, done.errors.splitlines()[-1]) == (126, f"scmm-enforce: cannot execute {place}/two/tool: {why}")
+
+
 def test_bad_command_lines_are_the_launchers_own_failures(policy: bytes) -> None:
     file = stored(policy)
     for words, why in (
@@ -158,6 +174,8 @@ def test_bad_command_lines_are_the_launchers_own_failures(policy: bytes) -> None
         (("-p", file, "--status-fd", "x", "true"), "not a number for --status-fd: x"),
         (("-p", file, "--status-fd", "99999999999999999999", "true"), "not a number"),
         (("-p", file, "--preserve-fds", "-1", "true"), "not a number for --preserve-fds: -1"),
+        (("-p", file, "--policy", file, "true"), "the option is given twice: --policy"),
+        (("-p", file, "-m", "strict", "--mode=seccomp", "true"), "the option is given twice: --mode"),
     ):
         done = ended(launcher(), *words)
         assert (done.returncode, done.stdout) == (125, ""), words

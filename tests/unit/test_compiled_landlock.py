@@ -66,6 +66,31 @@ def test_an_empty_section_refuses_everything():
     assert (made.handled_fs, made.handled_net, made.abi) == (landlock.ALL_FS, 0, 9)
 
 
+@pytest.mark.parametrize("root", ["/", "/**"])
+def test_newer_rights_that_every_file_has_are_not_handled(root):
+    """So that older kernels hold all of the policy. But for refer, which is refused where it is not handled."""
+    newer = ("truncate", "ioctl_dev", "resolve_unix")
+    made, findings = ruleset(files(PathRule("/srv", ("read_file", "ioctl_dev")), PathRule(root, (*newer, "refer"))))
+    assert (findings, made.abi) == ([], 2)
+    assert made.handled_fs == landlock.fs_of_abi(2)
+    assert [(to_text(one.components, one.kind), one.access, one.abi) for one in made.paths] == [
+        (root, 1 << 13, 2),
+        ("/srv", 1 << 2, 1),
+    ]
+    made, _ = ruleset(files(PathRule(root, ("resolve_unix",))))
+    assert (made.handled_fs, made.abi, made.paths) == (landlock.fs_of_abi(5), 5, ())
+    # The controls: older rights, rules for less, and a rule with an exception.
+    less = (
+        PathRule(root, ("read_file",)),
+        PathRule("/srv/**", newer),
+        PathRule("/*", newer),
+        PathRule("/**", newer, excluded=("/srv",)),
+    )
+    for rule in less:
+        made, _ = ruleset(files(rule))
+        assert (made.handled_fs, made.abi) == (landlock.ALL_FS, 9), rule
+
+
 def test_rules_for_paths_are_raw_rights_with_their_abi():
     made, findings = ruleset(
         files(
