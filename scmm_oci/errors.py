@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 def printable(text: str) -> str:
@@ -30,11 +30,14 @@ def short(value: object) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is nearest in spelling, whatever the case of its letters; None when none is near."""
+    """The known word that is nearest in spelling, whatever the case of its letters; None when none is near.
+
+    It is plain text also where the known words are members of a StrEnum, whose repr is no word.
+    """
     import difflib
 
     # In small letters: CAP_NET_ADMIN may have been written cap_net_admin.
-    candidates = {one.lower(): one for one in sorted(known)}
+    candidates = {one.lower(): str(one) for one in sorted(known)}
     # More than twice as long as the longest of them is near none, and comparing it could take seconds.
     if len(word) > 2 * max(map(len, candidates), default=0):
         return None
@@ -42,15 +45,28 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     return candidates[near[0]] if near else None
 
 
-def unknown_value(place: str, what: str, word: object, known: Sequence[str], *, listed: int = 24) -> Problem:
+def unknown_value(
+    place: str,
+    what: str,
+    word: object,
+    known: Sequence[str],
+    *,
+    listed: int = 24,
+    meant: Mapping[str, str] | None = None,
+) -> Problem:
     """The problem "WORD is not a known WHAT", with a suggestion, or with the known values where they are few enough.
 
     Args:
         place: where it stands, such as ``.syscalls[2].name``.
         what: the kind of word, with its article: "a system call", "an action".
         listed: the longest list of known values that is still printed.
+        meant: words that others have, in small letters, and the known value that is the same; they go before what is
+            spelt alike.
     """
-    near = did_you_mean(word, known) if isinstance(word, str) else None
+    near = None
+    if isinstance(word, str):
+        near = meant.get(word.lower()) if meant else None
+        near = did_you_mean(word, known) if near is None else str(near)
     hints = []
     if near is not None:
         hints.append(f"did you mean {near!r}?")

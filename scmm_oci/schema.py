@@ -11,8 +11,8 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache, partial
 from itertools import islice
@@ -51,6 +51,21 @@ class Found:
     problem: Problem
     kind: Kind = Kind.VALUE
 
+
+@dataclass(frozen=True)
+class Advice:
+    """What the keys of one kind of document are about, for hints that a schema alone cannot give.
+
+    Attributes:
+        words: for a key, the words that others have for its values (or those in its list), in small letters.
+        hint: for a path and the value that cannot stand there, what to write instead; or empty.
+    """
+
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    hint: Callable[[Steps, object], str] = lambda _path, _value: ""
+
+
+_NO_ADVICE = Advice()
 
 # A hostile file can hold millions of mistakes, each dear to put into words.
 MOST = 1000
@@ -137,13 +152,13 @@ def load_fitting(data: bytes, fits: Callable[[Any], bool], *, source: str) -> tu
     return load_json(data, source=source), False
 
 
-def problems(document: object, schema: str) -> list[Found]:
+def problems(document: object, schema: str, *, advice: Advice = _NO_ADVICE) -> list[Found]:
     """Everything that the schema finds wrong (of more than MOST problems: MOST of them), sorted by path.
 
     Args:
         schema: "capture", "capture-set", "policy" or "oci-seccomp".
     """
-    every = (one for error in _validator(schema).iter_errors(document) for one in _explain(error))
+    every = (one for error in _validator(schema).iter_errors(document) for one in _explain(error, advice))
     found = list(islice(every, MOST))
     if next(every, None) is not None:
         found.append(Found((), Problem(".", f"has more than {MOST} problems; the others are not told")))
@@ -215,8 +230,9 @@ _STRICT: type[Draft202012Validator] = validators.extend(  # type: ignore[no-unty
 )
 
 
-def _explain(error: ValidationError) -> Iterator[Found]:
+def _explain(error: ValidationError, advice: Advice) -> Iterator[Found]:
     path: Steps = tuple(error.absolute_path)
+    key = next((step for step in reversed(path) if isinstance(step, str)), "")
     value: Any = error.instance
     rule: Any = error.validator_value
     schema: Any = error.schema
@@ -231,12 +247,13 @@ def _explain(error: ValidationError) -> Iterator[Found]:
         missing = re.match(r"'(.*)' is a required property", error.message)
         yield Found(path, Problem(where, f"the key {missing[1] if missing else '?'!r} is missing"), Kind.MISSING)
     elif error.validator == "enum" and isinstance(value, str):
-        yield Found(path, unknown_value(where, "a known value", value, rule))
+        yield Found(path, unknown_value(where, "a known value", value, rule, meant=advice.words.get(key)))
     else:
         sentence = _sentence(str(error.validator), value, rule, schema) or error.message
         # YAML takes 1 for a number and yes for true; whoever wrote it meant what stands there.
         unquoted = error.validator == "type" and rule == "string" and isinstance(value, bool | int | float)
-        yield Found(path, Problem(where, sentence, "put it in quotes" if unquoted else ""))
+        hint = "put it in quotes" if unquoted else advice.hint(path, value)
+        yield Found(path, Problem(where, sentence, hint))
 
 
 def _sentence(validator: str, value: Any, rule: Any, schema: Any) -> str:

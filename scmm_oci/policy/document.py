@@ -12,6 +12,7 @@ from scmm_oci import fastschema
 from scmm_oci.capture.model import Phase, SessionKind
 from scmm_oci.errors import BadInput, Problem
 from scmm_oci.files import atomic_write, read_bounded
+from scmm_oci.policy.advice import ADVICE
 from scmm_oci.policy.check import check
 from scmm_oci.policy.model import (
     Action,
@@ -91,7 +92,7 @@ def parse(data: bytes, *, source: str = "") -> Policy:
 
 
 def _schema(value: Any) -> list[Found]:
-    return problems(value, "policy")
+    return problems(value, "policy", advice=ADVICE)
 
 
 def build(document: dict[str, Any]) -> Policy:

@@ -1,3 +1,5 @@
+from enum import StrEnum
+
 from scmm_oci.errors import BadInput, Failure, Finding, Problem, did_you_mean, printable, short, unknown_value
 
 
@@ -35,3 +37,27 @@ def test_a_word_twice_as_long_is_near_none_and_is_not_compared(monkeypatch):
 def test_values_compare():
     assert Problem("a", "b") == Problem("a", "b", "") != Finding("a", "b")
     assert len({Problem("a", "b"), Problem("a", "b"), Problem("a", "c")}) == 2
+
+
+class _Fruit(StrEnum):
+    APPLE = "apple"
+    FIG = "fig"
+
+
+def test_members_of_an_enum_are_shown_as_words():
+    expected = ".x: 'aple' is not a fruit (did you mean 'apple'?; known: apple, fig)"
+    assert str(unknown_value(".x", "a fruit", "aple", list(_Fruit))) == expected
+    assert str(unknown_value(".x", "a fruit", "aple", ["apple", "fig"])) == expected
+    assert type(did_you_mean("aple", list(_Fruit))) is str
+    assert "is not a fruit (did you mean 'fig'?" in str(
+        unknown_value("", "a fruit", "ficus", list(_Fruit), meant={"ficus": _Fruit.FIG})
+    )
+    assert str(unknown_value("", "a pip", _Fruit.FIG, ["seed"])) == "'fig' is not a pip (known: seed)"
+
+
+def test_what_others_say_goes_before_what_is_spelt_alike():
+    known = ["arm", "aarch64"]
+    assert "did you mean 'arm'?" in str(unknown_value("", "a machine", "arm64", known))
+    assert "did you mean 'aarch64'?" in str(unknown_value("", "a machine", "ARM64", known, meant={"arm64": "aarch64"}))
+    assert "did you mean 'arm'?" in str(unknown_value("", "a machine", "arm4", known, meant={"arm64": "aarch64"}))
+    assert "did you mean" not in str(unknown_value("", "a machine", 64, known, meant={"64": "aarch64"}))

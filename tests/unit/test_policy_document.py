@@ -102,7 +102,7 @@ network:
     keys = ", ".join(sorted(field.name for field in dataclasses.fields(model.Settings)))
     assert problems(text) == [
         "line 3, column 19, .settings.default_action: 'block' is not a known value "
-        "(known: allow, log, trace, notify, deny, trap, kill_thread, kill)",
+        "(did you mean 'deny'?; known: allow, log, trace, notify, deny, trap, kill_thread, kill)",
         "line 4, column 18, .settings.default_errno: 'EPREM' is not an error name (did you mean 'EPERM'?)",
         "line 5, column 3, .settings.log_denails: 'log_denails' is not a key that may stand here "
         f"(did you mean 'log_denials'?; known: {keys})",
