@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 FUZZ_SECONDS ?= 1800
+# How many tests run at the same time.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -24,7 +26,7 @@ demo: setup  ## the main job: record nginx, make its profile, run it under that 
 	$(BIN)/python -m examples.demo
 
 test: setup  ## every test, linters and types among them
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --durations=12 --durations-min=5
 
 lint: setup  ## linters and types only
 	$(BIN)/python -m pytest tests/lint

@@ -16,6 +16,8 @@ from rig.process import SEARCH_PATH
 
 # A login shell of an ordinary user lacks the directories where bpftool, ldconfig and runc are.
 os.environ["PATH"] = SEARCH_PATH
+# Else each of the hundreds of commands that tests run would compile the package for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 if TYPE_CHECKING:
     from schedule import Schedule
