@@ -27,6 +27,7 @@ from scmm_oci.policy import document
 from scmm_oci.policy.choices import Choices, narrowed, unused
 from scmm_oci.policy.explain import comments
 from scmm_oci.policy.infer import Inference, infer, runtime_names, see
+from scmm_oci.policy.infer.silence import silence
 from scmm_oci.policy.model import Policy
 from scmm_oci.policy.render import dump, to_document
 from scmm_oci.tables.floor import Floor, floor
@@ -143,6 +144,8 @@ def _extract(run: _Run, choices: Choices, values: Mapping[str, Any], *, interact
     written = [(run.output, policy), (run.oci, compiled.json)]
     atomic_write_all([(path, content) for path, content in written if path])
     told = [*unused(seen, choices), *inferred.findings]
+    if run.output is not None:  # in a profile the runtime's own needs let programs write
+        told += silence(inferred, choices.decisions)
     findings += [*about_profile, *told, *compiled.findings] if run.oci else told
     _report(inferred, compiled, needs, findings, choices, run, as_json=values["as_json"])
     if interactive:
