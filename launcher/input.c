@@ -8,7 +8,7 @@ static int open_policy(const char *name)
 	long fd = SYS4(NR_openat, AT_FDCWD, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
 
 	if (fd == -ELOOP)
-		stop(EXIT_OURS, "the policy", name, "is a symbolic link; give the file itself");
+		stop(EXIT_OURS, "the policy", name, "is a symbolic link; give the file itself, or --policy-fd");
 	if (fd < 0)
 		stop_error(EXIT_OURS, "cannot open the policy", name, fd);
 	return (int)fd;

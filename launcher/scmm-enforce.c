@@ -21,6 +21,26 @@ static void hold_stdio(void)
 			sys_exit(EXIT_OURS);
 }
 
+static const int DEADLY[] = {SIGPIPE, SIGXFSZ};
+enum { DEADLY_COUNT = sizeof(DEADLY) / sizeof(*DEADLY) };
+static struct action were[DEADLY_COUNT];
+
+/* Where nobody reads what we say, or there is no room for it, that is an error like others, and not our end. */
+static void ignore_signals(void)
+{
+	const struct action ignored = {.handler = SIG_IGN};
+
+	for (int i = 0; i < DEADLY_COUNT; i++)
+		SYS4(NR_rt_sigaction, DEADLY[i], &ignored, &were[i], 8);
+}
+
+/* The program finds what we found. */
+static void restore_signals(void)
+{
+	for (int i = 0; i < DEADLY_COUNT; i++)
+		SYS4(NR_rt_sigaction, DEADLY[i], &were[i], 0, 8);
+}
+
 /* The filter's verdict on one call without arguments that matter. */
 static int may(const struct filter *filter, uint32_t nr, uint64_t first)
 {
@@ -195,6 +215,8 @@ static _Noreturn void permit(const struct options *options, const struct policy 
 	status.abi = landlock_abi(&error);
 	job.report = open_report(options, policy);
 	close_all_but(options);
+	/* From here on all signals are blocked, or the program is the next. */
+	restore_signals();
 	error = policy->permissive.count ? supervise_begin(&job) : 0;
 	permissive_assess(policy, error, &status);
 	tell_status(options, &status);
@@ -243,6 +265,7 @@ static _Noreturn void enforce(const struct options *options, const struct policy
 		run_nothing(&status, not_all);
 	tell_status(options, &status);
 	close_all_but(options);
+	restore_signals();
 	if (apply_filter(policy, &status)) {
 		/* Instead of what was told before. */
 		if (options->status_fd >= 0)
@@ -287,6 +310,7 @@ __attribute__((used)) _Noreturn void launcher(long *stack)
 	struct options options;
 
 	hold_stdio();
+	ignore_signals();
 	options = read_options(arguments);
 	read_policy(&options, &policy);
 	who_find(&policy, &who);

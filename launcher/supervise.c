@@ -24,6 +24,7 @@
 #define SIGQUIT 3
 #define SIGKILL 9
 #define SIGTERM 15
+#define SIGCONT 18
 #define SIGSTOP 19
 #define SIGTSTP 20
 #define SIGTTIN 21
@@ -51,11 +52,6 @@ struct answer {
 	int64_t value;
 	int32_t error;
 	uint32_t flags;
-};
-
-/* The kernel's struct sigaction; all 0 is SIG_DFL. */
-struct action {
-	uint64_t handler, flags, restorer, mask;
 };
 
 /* A violation; or what asks someone who is not there, and so would be refused. */
@@ -341,6 +337,11 @@ static int collect(const struct supervision *job, int *is_over, long *status)
 			/* From the terminal: the shell waits for us. */
 			if (pid == job->child && (signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU))
 				SYS2(NR_kill, SYS0(NR_getpid), SIGSTOP);
+			/* Stopped for good, as nobody is left to continue it: without us, Linux would do the same (kill_orphaned_pgrp). */
+			if (*is_over) {
+				SYS2(NR_kill, pid, SIGHUP);
+				SYS2(NR_kill, pid, SIGCONT);
+			}
 		} else if (pid == job->child) {
 			*is_over = 1;
 			*status = one;
@@ -382,7 +383,8 @@ long supervise_run(struct supervision *job)
 		if (!polled[1].seen || SYS3(NR_read, job->signals, signal, sizeof(signal)) != (long)sizeof(signal))
 			continue;
 		if (signal[0] == SIGCHLD) {
-			if (collect(job, &is_over, &status))
+			/* What the first process of a PID namespace leaves behind ends with it. */
+			if (collect(job, &is_over, &status) || (is_over && SYS0(NR_getpid) == 1))
 				break;
 		} else {
 			is_left = pass(job, signal[0], (int32_t)signal[2], signal[3], is_over);

@@ -88,7 +88,9 @@ enum {
 #define EOPNOTSUPP 95
 
 /* linux/sched.h's child, as wait4(2) knows it; asm-generic/signal.h, linux/wait.h, asm-generic/resource.h. */
+#define SIGPIPE 13
 #define SIGCHLD 17
+#define SIGXFSZ 25
 #define WALL 0x40000000
 #define RLIMIT_CORE 4
 
@@ -123,6 +125,12 @@ _Noreturn void sys_exit(int status);
 /* asm-generic/poll.h */
 #define POLLIN 1
 #define POLLOUT 4
+
+/* The kernel's struct sigaction on both machines; all 0 is SIG_DFL. */
+struct action {
+	uint64_t handler, flags, restorer, mask;
+};
+#define SIG_IGN 1
 
 struct poll {
 	int fd;

@@ -187,6 +187,19 @@ static void lacking(struct status *status, uint64_t missing)
 	status_lower(status, LAYER_IDENTITY, PARTIALLY, &reason);
 }
 
+/* Beside the group that the program is to have, which engines give a second time. */
+static int has_more_groups(const struct who *who)
+{
+	uint32_t groups[64];
+	long count = SYS2(NR_getgroups, 64, groups);
+
+	for (long i = 0; i < count; i++)
+		if (groups[i] != who->gid)
+			return 1;
+	/* More than there is room for. */
+	return count < 0;
+}
+
 /* Supplementary groups go with the ids: they would be the caller's. */
 static void groups_stay(struct status *status)
 {
@@ -218,7 +231,7 @@ void who_check(const struct policy *policy, const struct who *who, struct status
 	if (policy->given & (IDENTITY_UID | IDENTITY_GID)) {
 		if (!is_that_already(who) && (have & change) != change)
 			refuse(status, "identity: cannot become another user or group", EPERM);
-		else if (!(have & set_gid) && SYS2(NR_getgroups, 0, NULL) > 0)
+		else if (!(have & set_gid) && has_more_groups(who))
 			groups_stay(status);
 	}
 	if (policy->given & IDENTITY_CAPABILITIES)
@@ -233,7 +246,7 @@ static int drop_groups(const struct who *who, struct status *status)
 		return 0;
 	if (!is_that_already(who))
 		return refuse(status, "identity: supplementary groups cannot be dropped", error);
-	if (SYS2(NR_getgroups, 0, NULL) > 0)
+	if (has_more_groups(who))
 		groups_stay(status);
 	return 0;
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import enforce
 import pytest
 from enforce import bytes_of, checked, path_rules, run, stored, under
+from recording import as_from_a_shell
 
 from scmm_oci.compiled import bpf
 from scmm_oci.policy.model import (
@@ -184,6 +186,25 @@ def test_what_cannot_be_written_is_no_success(place: Path, options: tuple[str, .
     assert (done.returncode, done.stderr.splitlines()[-1].split(": ")[-1]) == (125, name)
     # The control: it is what could not be written.
     assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode in (0, 1)
+
+
+def test_a_message_that_nobody_reads_ends_nothing_and_a_status_does(place: Path) -> None:
+    """And the program has the signals as they were: SIGPIPE is not ignored in it."""
+    policy = stored(bytes_of(files={place: ["make_dir"]}))
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [enforce.launcher(), "-p", policy, "-m", "seccomp", "--", "sh", "-c", "kill -PIPE $$; echo left"]
+    how: dict[str, Any] = {"stdout": subprocess.PIPE, "timeout": 60, "check": False}
+    how = {**how, "preexec_fn": as_from_a_shell, "pass_fds": (write_end,)}
+    done = subprocess.run([str(word) for word in command], stderr=write_end, **how)
+    assert (done.returncode, done.stdout) == (-signal.SIGPIPE, b"")
+    ignoring = ["sh", "-c", 'trap "" PIPE; exec "$@"', "sh", *map(str, command)]
+    assert subprocess.run(ignoring, stderr=write_end, **how).stdout == b"left\n"
+    command[5:5] = ["--status-fd", write_end]
+    done = subprocess.run([str(word) for word in command], stderr=subprocess.PIPE, **how)
+    os.close(write_end)
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert done.stderr.endswith(b"the status cannot be written to its descriptor: EPIPE\n")
 
 
 @pytest.mark.parametrize("mode", ["standard", "strict", "seccomp", "permissive"])

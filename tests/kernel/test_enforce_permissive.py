@@ -473,6 +473,26 @@ def test_first_process_of_a_container(own_proc, who):
     assert report(done.stderr).lines[0] == f"getsid(0x0) of {who}: errno 71 EPROTO"
 
 
+def test_what_the_first_process_leaves_behind_ends_with_it():
+    before = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    words = [*before, *command("behind", "exit", 4)]
+    # What is left behind waits for the end of standard input, which does not come.
+    how = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, **how) as process:
+        assert process.wait(DEADLINE_S) == 4
+        process.stderr.read()
+        process.stdin.close()
+
+
+def test_what_is_left_behind_and_stopped_is_ended_as_by_the_kernel():
+    """Nobody is there to continue it."""
+    script = 'sleep 1000 & echo $!; kill -STOP $!; while ! grep -q "^State:.T" /proc/$!/status; do :; done; exit 6'
+    words = [str(launcher()), "-p", str(policy()), "-m", "permissive", "--", "sh", "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 6
+    assert not Path(f"/proc/{int(done.stdout)}").exists()
+
+
 # Who may, and where it cannot be had
 
 

@@ -147,6 +147,15 @@ def test_groups_that_stay_are_said(place: Path) -> None:
     assert run(policy, before=grouped, mode="strict").code == 125
 
 
+def test_the_group_a_second_time_is_no_other() -> None:
+    """As engines give it to who is USER of an image."""
+    same = ("setpriv", "--reuid", str(WWW), "--regid", str(WWW), "--groups", str(WWW))
+    done = run(bytes_of(run_as=RunAs(WWW, WWW)), "ids", before=same, mode="strict")
+    assert (done.code, done.missing) == (0, [])
+    more = (*same[:-1], f"{WWW},4")
+    assert run(bytes_of(run_as=RunAs(WWW, WWW)), "ids", before=more, mode="strict").code == 125
+
+
 def test_capabilities_that_nobody_has_here_are_said() -> None:
     """What is lacking cannot be kept; the program has what there is of the policy's."""
     less = ("setpriv", "--bounding-set=-all,+chown", "sh", "-c", 'exec "$@"', "sh")
