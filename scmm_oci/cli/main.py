@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import click
 
 from scmm_oci import __version__
+from scmm_oci.cli.forms import Telling
 from scmm_oci.cli.output import run
+from scmm_oci.errors import did_you_mean, short
 
 # Verb → its module, where the command has the verb's name, and what ``scmm --help`` says of it; in the order of use.
 VERBS = {
@@ -47,7 +49,17 @@ class _Verbs(click.Group):
             return None
         module = importlib.import_module(VERBS[cmd_name][0])
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        command.context_class = Telling
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word not in VERBS and not word.startswith("-") and not ctx.resilient_parsing:
+            near = did_you_mean(word, VERBS)
+            ctx.fail(f"No such command {short(word)}.{f' Did you mean {near!r}?' if near else ''}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
