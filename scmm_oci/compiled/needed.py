@@ -45,7 +45,8 @@ def _empty(policy: Policy) -> list[Problem]:
     passes = policy.settings.default_action.passes
     if not passes and not policy.syscalls:
         message = "is empty, and the default is to refuse: no program could start"
-        return [Problem(".syscalls", message, "list the calls, or set default_action to allow")]
+        hint = "give calls or groups of them such as @system-service, or let the default be allow"
+        return [Problem(".syscalls", message, hint)]
     layers = (policy.filesystem, policy.network, policy.scopes, policy.capabilities, policy.settings.run_as)
     if passes and not policy.syscalls and all(layer is None for layer in layers):
         message = "restricts nothing: no calls, files, network, scopes, capabilities or ids"

@@ -55,6 +55,9 @@ def test_constraints_count_as_far_as_they_can_pass():
 
 def test_empty_policies():
     assert "is empty" in messages(Policy())[0]
+    with pytest.raises(BadInput, match=r"such as @system-service, or let the default be allow"):
+        check(Policy())
+    check(Policy(syscalls=(SyscallRule("@system-service", Action.ALLOW),)))
     nothing = Policy(settings=Settings(default_action=Action.ALLOW))
     assert "restricts nothing" in messages(nothing)[0]
     check(Policy(settings=Settings(default_action=Action.ALLOW), filesystem=()))
