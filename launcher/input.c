@@ -25,7 +25,7 @@ static struct bytes read_file(int fd, const char *name, struct file_status *stat
 		stop(EXIT_OURS, "the policy", name, "is not open");
 	if (sys_fstat(fd, status) || (status->mode & S_IFMT) != S_IFREG)
 		stop(EXIT_OURS, "the policy", name, "is no regular file");
-	if (status->uid && status->uid != (uint32_t)SYS0(NR_getuid))
+	if (status->uid && status->uid != (uint32_t)SYS0(NR_geteuid))
 		stop(EXIT_OURS, "the policy", name, "belongs to another user, who could change it");
 	if (status->mode & 022)
 		stop(EXIT_OURS, "the policy", name, "may be written by others; take that right away (chmod go-w)");

@@ -155,10 +155,13 @@ int landlock_prepare(const struct policy *policy, const struct who *who, struct 
 	compare_refer(status, policy, fs);
 	compare_layer(status, LAYER_PORTS, "ports", policy->handled_net, net_of_abi(abi), NET_NAMES, abi_of_net);
 	compare_layer(status, LAYER_SCOPES, "scopes", policy->scoped, abi >= 6 ? ALL_SCOPES : 0, SCOPE_NAMES, abi_of_scope);
+	if (policy->has_addresses)
+		say(status, LAYER_PORTS, policy->handled_net ? PARTIALLY : NOT_ENFORCED, "ports", "peers' addresses",
+		    " are not restricted: Landlock knows ports only", 0);
 	if (!(ask.handled_access_fs | ask.handled_access_net | ask.scoped))
 		return -1;
 	grants.handled = ask.handled_access_fs;
-	grants.euid = (uint32_t)SYS0(NR_getuid);
+	grants.euid = (uint32_t)SYS0(NR_geteuid);
 	grants.makes = effort == APPLY;
 	if (effort != LOOK) {
 		size_t size = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;

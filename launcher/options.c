@@ -57,8 +57,14 @@ static int descriptor_of(const char *option, const char *word, int least)
 {
 	int64_t number = number_of(word, 1 << 20);
 
+	TEXT(what, 64);
+
+	text_string(&what, "not a number for ");
+	text_string(&what, option);
+	text_string(&what, ":");
+	what.at[what.length] = 0;
 	if (number < least)
-		stop(EXIT_OURS, "not a number for", option, word);
+		stop(EXIT_OURS, what.at, word, NULL);
 	return (int)number;
 }
 

@@ -49,10 +49,10 @@ static void say(struct grants *grants, enum degree degree, const char *why, long
 	TEXT(reason, 384);
 	TEXT(name, 160);
 
-	/* Once for each rule: a pattern can meet the same in many places. */
-	if (grants->said)
+	/* Once for each rule and degree: a pattern can meet the same in many places, and then something worse. */
+	if (degree <= grants->said)
 		return;
-	grants->said = 1;
+	grants->said = degree;
 	for (uint32_t i = 0; i < grants->path.count; i++) {
 		struct component one = path_component(at);
 
@@ -387,7 +387,8 @@ int paths_grant(struct grants *grants)
 
 		grants->rule = policy_path_rule(grants->policy, i);
 		grants->path = policy_path(grants->policy, grants->rule.path);
-		grants->used = grants->said = grants->left_out = 0;
+		grants->used = grants->left_out = 0;
+		grants->said = NOT_ASKED;
 		dir = open_parent(grants, &known, &last);
 		if (dir >= 0) {
 			result = walk(grants, dir, last, 1);

@@ -22,8 +22,9 @@ struct grants {
 	/* Of the rule at hand. */
 	struct path_rule rule;
 	struct path path;
-	/* Whether it found something; whether something was left out that is there; whether that was said. */
-	int used, left_out, said;
+	/* Whether it found something; whether something was left out that is there; how bad is what was said of it. */
+	int used, left_out;
+	enum degree said;
 };
 
 /* Open and grant every path. 0, or -1 where the kernel refuses a rule, with a reason in the status.

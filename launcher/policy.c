@@ -137,15 +137,18 @@ static int check_ruleset(struct reading *reading, struct bytes section, struct p
 	policy->scoped = u64(at + 16);
 	CHECK(!(policy->handled_fs & ~ALL_FS) && !(policy->handled_net & ~ALL_NET) && !(policy->scoped & ~ALL_SCOPES), at,
 	      "the ruleset has an unknown right");
-	CHECK(policy->handled_fs | policy->handled_net | policy->scoped, at, "the ruleset is empty");
+	policy->has_addresses = u32(at + 28) != 0;
+	CHECK(u32(at + 28) <= 1, at + 28, "whether there are addresses is neither 0 nor 1");
+	CHECK(policy->handled_fs | policy->handled_net | policy->scoped | (uint64_t)policy->has_addresses, at, "the ruleset is empty");
 	if (policy->handled_fs && abi_of_fs(policy->handled_fs) > abi)
 		abi = abi_of_fs(policy->handled_fs);
 	if (policy->handled_net && abi_of_net(policy->handled_net) > abi)
 		abi = abi_of_net(policy->handled_net);
 	if (policy->scoped && abi < 6)
 		abi = 6;
+	if (!(policy->handled_fs | policy->handled_net | policy->scoped))
+		abi = 0;
 	CHECK(u32(at + 24) == abi, at + 24, "the ruleset's ABI is not that of its rights");
-	CHECK(!u32(at + 28), at + 28, "a reserved number is not 0");
 	policy->has_ruleset = 1;
 	return 0;
 }

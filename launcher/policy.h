@@ -40,6 +40,8 @@ struct policy {
 	int has_filters;
 	int has_ruleset;
 	uint64_t handled_fs, handled_net, scoped;
+	/* The policy names addresses of peers, which Landlock does not hold. */
+	int has_addresses;
 	struct bytes path_rules, paths, port_rules, metadata;
 	uint32_t given, uid, gid;
 	uint64_t capabilities;

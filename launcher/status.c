@@ -37,7 +37,7 @@ void status_lower_each(struct status *status, unsigned layers, const struct text
 unsigned policy_layers(const struct policy *policy)
 {
 	return (policy->filter.count ? 1u << LAYER_CALLS : 0) | (policy->handled_fs ? 1u << LAYER_FILES : 0) |
-	       (policy->handled_net ? 1u << LAYER_PORTS : 0) | (policy->scoped ? 1u << LAYER_SCOPES : 0) |
+	       (policy->handled_net || policy->has_addresses ? 1u << LAYER_PORTS : 0) | (policy->scoped ? 1u << LAYER_SCOPES : 0) |
 	       (policy->given ? 1u << LAYER_IDENTITY : 0);
 }
 

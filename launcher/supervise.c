@@ -143,7 +143,7 @@ void permissive_assess(const struct policy *policy, long no_listener, struct sta
 	}
 	if (policy->handled_fs)
 		say(status, LAYER_FILES, "files: not watched, as no kernel has a permissive Landlock");
-	if (policy->handled_net)
+	if (policy->handled_net || policy->has_addresses)
 		say(status, LAYER_PORTS, "ports: not watched, as no kernel has a permissive Landlock");
 	if (policy->scoped)
 		say(status, LAYER_SCOPES, "scopes: not watched, as no kernel has a permissive Landlock");
@@ -213,7 +213,7 @@ static void shut(uint32_t first, uint32_t last)
 	if (first > last || SYS3(NR_close_range, first, last, 0) >= 0)
 		return;
 	/* Before Linux 5.9. */
-	for (uint32_t fd = first; fd <= last && fd < 1 << 16; fd++)
+	for (uint32_t fd = first; fd <= last && fd < 1 << 20; fd++)
 		SYS1(NR_close, fd);
 }
 
@@ -342,7 +342,7 @@ static int collect(const struct supervision *job, int *is_over, long *status)
 				SYS2(NR_kill, pid, SIGHUP);
 				SYS2(NR_kill, pid, SIGCONT);
 			}
-		} else if (pid == job->child) {
+		} else if (pid == job->child && !*is_over) {
 			*is_over = 1;
 			*status = one;
 		}

@@ -46,8 +46,10 @@ enum { STAT_MODE = 16, STAT_LINKS = 20, STAT_UID = 24, STAT_GID = 28, STAT_SIZE 
 
 _Noreturn void sys_exit(int status)
 {
+	SYS1(NR_exit_group, status);
+	/* Refused by a filter: then by a signal that nobody can refuse. */
 	for (;;)
-		SYS1(NR_exit_group, status);
+		__builtin_trap();
 }
 
 static uint32_t number_at(const unsigned char *bytes)

@@ -80,6 +80,7 @@ def _ruleset(ruleset: Ruleset) -> dict[str, Any]:
         "handled_fs": list(landlock.fs_names(ruleset.handled_fs)),
         "handled_net": list(landlock.net_names(ruleset.handled_net)),
         "scopes": list(landlock.scope_names(ruleset.scoped)),
+        "has_addresses": ruleset.has_addresses,
         "paths": sorted(paths, key=lambda one: (one["path"], one["on_missing"], one["plain_from"])),
         "ports": ports,
     }
@@ -141,6 +142,7 @@ class _Printer:
             ["files", " ".join(found["handled_fs"])],
             ["ports", " ".join(found["handled_net"])],
             ["scopes", " ".join(found["scopes"])],
+            ["addresses", "named in the policy, and not held" if found["has_addresses"] else ""],
         ]
         kernel = landlock.kernel_of(found["abi"])
         title = f"Landlock, ABI {found['abi']} ({kernel}) for all of it: what is refused but for rules"

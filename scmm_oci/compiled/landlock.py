@@ -74,10 +74,12 @@ def ruleset(policy: Policy) -> tuple[Ruleset | None, list[Finding]]:
         findings.append(
             Finding("scopes-need-abi-6", "scopes hold from Landlock's ABI 6 (Linux 6.12) on", "check with scmm doctor")
         )
-    if not (handled_fs or handled_net or scoped):
+    peers = policy.network.outbound + policy.network.inbound if policy.network is not None else ()
+    has_addresses = any(map(_has_addresses, peers))
+    if not (handled_fs or handled_net or scoped or has_addresses):
         return None, findings
     abi = max(landlock.abi_of_fs(handled_fs), landlock.abi_of_net(handled_net), landlock.abi_of_scopes(scoped))
-    return Ruleset(handled_fs, handled_net, scoped, abi, paths, ports), findings
+    return Ruleset(handled_fs, handled_net, scoped, abi, paths, ports, has_addresses), findings
 
 
 def _paths(rules: Sequence[PolicyPathRule], findings: list[Finding]) -> tuple[PathRule, ...]:
@@ -200,8 +202,12 @@ def _network(network: Network, findings: list[Finding]) -> tuple[int, tuple[Port
     return handled, found
 
 
+def _has_addresses(rule: NetworkRule) -> bool:
+    return bool(rule.addresses) and "any" not in rule.addresses
+
+
 def _tell(direction: str, rules: Sequence[NetworkRule], handled: int, findings: list[Finding]) -> None:
-    if any(rule.addresses and "any" not in rule.addresses for rule in rules):
+    if any(map(_has_addresses, rules)):
         message = f"Landlock holds no addresses: {direction} rules for one peer's port allow every peer on it"
         findings.append(Finding("addresses-not-held", message, "hold them with the container's network"))
     if any(rule.protocol is Protocol.UDP for rule in rules) and handled & _RIGHTS[direction, Protocol.UDP]:

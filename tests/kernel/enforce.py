@@ -34,9 +34,12 @@ from scmm_oci.compiled.polfile.model import Ruleset
 from scmm_oci.compiled.policy_file import policy_file
 from scmm_oci.policy.model import Action, PathRule, Policy, RunAs, Settings
 from scmm_oci.tables import landlock
+from scmm_oci.tables.arch import Arch
+from scmm_oci.tables.syscalls import numbers
 
 #: The newest ABI that these tests ask for: policies are cut to it, so that they can hold in full.
 ABI = 7
+HERE = Arch.X86_64 if os.uname().machine == "x86_64" else Arch.AARCH64
 SOURCES = ROOT / "launcher"
 Rules = Mapping[Path | str, Sequence[str]] | Sequence[PathRule]
 
@@ -120,7 +123,8 @@ def cut(made: Ruleset | None, abi: int) -> Ruleset | None:
         if one.access & net
     )
     least = max(landlock.abi_of_fs(fs), landlock.abi_of_net(net), landlock.abi_of_scopes(scoped))
-    return Ruleset(fs, net, scoped, least, paths, ports) if fs or net or scoped else None
+    kept = Ruleset(fs, net, scoped, least, paths, ports, made.has_addresses)
+    return kept if fs or net or scoped or made.has_addresses else None
 
 
 def path_rules(files: Rules | None) -> tuple[PathRule, ...] | None:
@@ -255,6 +259,18 @@ os.execv(sys.argv[2], sys.argv[2:])
 def under(*program: bpf.Instruction) -> tuple[str, ...]:
     """Words before a command that is to be under this filter."""
     return (sys.executable, "-I", "-S", "-c", UNDER, bpf.encode(program).hex())
+
+
+def refusing(name: str, answer: int, first: int | None = None) -> tuple[str, ...]:
+    """Words before a command in which a call (with that first argument) fails with an errno. For root."""
+    found = [bpf.Instruction(bpf.LOAD, 16), bpf.Instruction(bpf.JEQ, first, 0, 1)] if first is not None else []
+    return under(
+        bpf.Instruction(bpf.LOAD, 0),
+        bpf.Instruction(bpf.JEQ, numbers(HERE)[name], 0, 1 + len(found)),
+        *found,
+        bpf.Instruction(bpf.RET, bpf.RET_ERRNO | answer),
+        bpf.Instruction(bpf.RET, bpf.RET_ALLOW),
+    )
 
 
 def accepted(listener: socket.socket) -> bool:

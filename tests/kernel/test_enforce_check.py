@@ -12,10 +12,9 @@ from typing import Any
 
 import enforce
 import pytest
-from enforce import bytes_of, checked, path_rules, run, stored, under
+from enforce import bytes_of, checked, path_rules, refusing, run, stored
 from recording import as_from_a_shell
 
-from scmm_oci.compiled import bpf
 from scmm_oci.policy.model import (
     Action,
     LandlockScope,
@@ -27,10 +26,8 @@ from scmm_oci.policy.model import (
     SyscallRule,
 )
 from scmm_oci.tables.arch import Arch
-from scmm_oci.tables.syscalls import numbers
 
 HERE = Arch.X86_64 if os.uname().machine == "x86_64" else Arch.AARCH64
-NR = numbers(HERE)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -42,18 +39,6 @@ def _kernel() -> None:
 def place() -> Any:
     with enforce.place() as directory:
         yield directory
-
-
-def refusing(name: str, answer: int, first: int | None = None) -> tuple[str, ...]:
-    """Words before a command in which a call (with that first argument) fails with an errno. For root."""
-    found = [bpf.Instruction(bpf.LOAD, 16), bpf.Instruction(bpf.JEQ, first, 0, 1)] if first is not None else []
-    return under(
-        bpf.Instruction(bpf.LOAD, 0),
-        bpf.Instruction(bpf.JEQ, NR[name], 0, 1 + len(found)),
-        *found,
-        bpf.Instruction(bpf.RET, bpf.RET_ERRNO | answer),
-        bpf.Instruction(bpf.RET, bpf.RET_ALLOW),
-    )
 
 
 def whole(place: Path) -> bytes:
@@ -170,6 +155,17 @@ def test_check_without_another_process_fails(place: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (125, "")
     assert done.stderr == "scmm-enforce: no process to try it: EAGAIN\n"
+
+
+def test_strict_that_refuses_makes_nothing(place: Path) -> None:
+    """What this kernel lacks is known before anything is done."""
+    rules = path_rules([PathRule(f"{place}/made/**", ("make_reg",), on_missing=OnMissing.PRECREATE)])
+    lacking = bytes_of(files=rules, capabilities=("CAP_SYS_TIME",))
+    without = ("setpriv", "--bounding-set=-sys_time", "--inh-caps=-sys_time", "--no-new-privs")
+    assert run(lacking, "nnp", mode="strict", before=without).code == 125
+    assert not (place / "made").exists()
+    assert run(bytes_of(files=rules), "nnp", mode="strict", before=without).code == 0
+    assert (place / "made").exists()
 
 
 @pytest.mark.parametrize("options", [("--check",), ("--check", "--json"), ("--check", "--mode", "permissive"), ("-h",)])

@@ -172,6 +172,23 @@ def test_a_link_that_others_could_change_is_not_followed_and_that_is_said(place:
         assert (done.lines, len(done.missing)) == (["EACCES", "EACCES"], 1)
 
 
+def test_what_is_worse_is_said_after_what_is_milder(place: Path) -> None:
+    """A pattern meets a link without an end first, and then one that another user could change."""
+    directory = place / "links"
+    directory.mkdir()
+    for number in range(50):
+        (directory / f"loop{number}").symlink_to(f"loop{number}")
+    policy = bytes_of(files={f"{directory}/*": ["read_file"]})
+    assert run(policy, "nnp", mode="strict").code == 0, "loops alone open nothing, and take nothing away"
+    for number in range(5):
+        (directory / f"other{number}").symlink_to("/etc/hostname")
+        os.lchown(directory / f"other{number}", WWW, WWW)
+    done = run(policy, "nnp")
+    assert done.status is not None and done.status["layers"]["files"] == "partially"
+    assert any("a link which another user could change" in one for one in done.missing)
+    assert run(policy, "nnp", mode="strict").code == 125
+
+
 def test_more_reasons_than_there_is_room_for_are_counted(place: Path) -> None:
     count = 120
     (place / "theirs").mkdir(mode=0o777)
@@ -434,7 +451,7 @@ def test_no_rule_at_all_is_no_file_at_all(place: Path) -> None:
     bare = enforce.bytes_of_rules(filesystem=())
     done = run(bare, "read", place / "file")
     assert (done.code, done.lines) == (126, [])
-    assert "the policy does not let it be executed" in done.errors
+    assert "it may not be executed: with a policy for files" in done.errors
     # Nothing of what it names is there: that is said.
     gone = enforce.bytes_of_rules(filesystem=(PathRule(f"{place}/gone", ("read_file",)),))
     done = run(gone, "read", place / "file")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import enforce
@@ -165,6 +166,28 @@ def test_ranges_of_ports(listeners: list[socket.socket]) -> None:
 
 
 SIGNAL, ABSTRACT = LandlockScope.SIGNAL, LandlockScope.ABSTRACT_UNIX_SOCKET
+
+
+def test_addresses_of_peers_are_not_called_held(listeners: list[socket.socket]) -> None:
+    """Landlock knows ports: whoever may reach one peer on a port reaches all there."""
+    port = listeners[0].getsockname()[1]
+    peer = NetworkRule(Protocol.TCP, addresses=("192.0.2.1",), ports=(PortRange(port, port),))
+    udp = (NetworkRule(Protocol.UDP),)
+    policy = bytes_of(network=Network(outbound=(peer, *udp), inbound=udp))
+    done = run(policy, "connect", port)
+    assert done.lines == ["ok"]
+    reason = "ports: peers' addresses are not restricted: Landlock knows ports only"
+    assert done.status is not None
+    assert (done.status["layers"]["ports"], done.missing) == ("partially", [reason])
+    assert run(policy, "connect", port, mode="strict").code == 125
+    # Every port of some peers: nothing is held at all.
+    free = (NetworkRule(Protocol.TCP, addresses=("192.0.2.1",)), *udp)
+    done = run(bytes_of_rules(network=Network(outbound=free, inbound=free)), "connect", port)
+    assert done.status is not None
+    assert (done.lines, done.status["layers"]["ports"], done.missing) == (["ok"], "not", [reason])
+    # The control: the same ports of any peer.
+    anyone = bytes_of(network=Network(outbound=(replace(peer, addresses=("any",)), *udp), inbound=udp))
+    assert run(anyone, "connect", port, mode="strict").lines == ["ok"]
 
 
 @pytest.mark.parametrize("scopes", [(), (SIGNAL,), (ABSTRACT,), (SIGNAL, ABSTRACT)])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import enforce
 import pytest
-from enforce import bytes_of, checked, run
+from enforce import bytes_of, checked, refusing, run
 
 from scmm_oci.compiled.identity import CAPABILITY_BITS, capability_mask
 from scmm_oci.policy.model import LandlockScope, RunAs
@@ -145,6 +145,31 @@ def test_groups_that_stay_are_said(place: Path) -> None:
     assert done.lines == [f"{WWW} {WWW} {WWW} {WWW} {WWW} {WWW} 1 ok"]
     assert checked(policy, before=grouped).status == done.status
     assert run(policy, before=grouped, mode="strict").code == 125
+
+
+@pytest.mark.parametrize(("mode", "owner"), [(0o666, 0), (0o664, 0), (0o644, WWW)])
+def test_users_that_others_could_write_are_none(place: Path, mode: int, owner: int) -> None:
+    """Who may write /etc/passwd would choose the group and the home."""
+    file = place / "passwd"
+    file.write_text(f"root:x:0:0::/root:/bin/sh\nsome:x:{WWW}:42::{place}:/bin/sh\n")
+    mount = ("unshare", "-m", "sh", "-c", f'mount --bind {file} /etc/passwd && exec "$@"', "sh")
+    policy = bytes_of(run_as=RunAs(WWW, None))
+    assert run(policy, "ids", before=mount, mode="strict").lines == [f"{WWW} {WWW} {WWW} 42 42 42 0 ok"]
+    file.chmod(mode)
+    os.chown(file, owner, owner)
+    done = run(policy, "ids", before=mount)
+    assert done.lines == [f"{WWW} {WWW} {WWW} 0 0 0 0 ok"]
+    assert done.status is not None and done.status["layers"]["identity"] == "partially"
+    assert run(policy, before=mount, mode="strict").code == 125
+
+
+def test_groups_are_looked_at_after_they_were_dropped() -> None:
+    """An outer filter can answer in the kernel's place."""
+    answers = refusing("setgroups", 0)
+    grouped = ("setpriv", "--groups", "4,27", "--")
+    done = run(bytes_of(run_as=RunAs(WWW, WWW)), "ids", before=(*grouped, *answers))
+    assert (done.code, done.lines) == (125, [])
+    assert run(bytes_of(run_as=RunAs(WWW, WWW)), "ids", before=grouped).code == 0
 
 
 def test_the_group_a_second_time_is_no_other() -> None:

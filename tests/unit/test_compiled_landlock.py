@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -220,6 +221,18 @@ def test_what_landlock_cannot_hold_of_peers_is_told():
     at_most = (1, MANY_PORTS)
     assert ruleset(network(outbound=[ports(at_most)]))[1] == []
     assert codes(ruleset(network(outbound=[ports((1, MANY_PORTS + 1))]))[1]) == ["many-ports"]
+
+
+def test_addresses_that_are_not_held_are_in_the_file():
+    peer = NetworkRule(Protocol.TCP, addresses=("10.0.0.0/8",), ports=(PortRange(443, 443),))
+    everywhere = replace(peer, addresses=("any",))
+    for outbound, expected in (((peer,), True), ((everywhere,), False), ((everywhere, peer), True), ((), False)):
+        made, _ = ruleset(Policy(network=Network(outbound=outbound)))
+        assert made.has_addresses is expected
+    # Every port of a peer is every port, so that nothing is handled.
+    rules = tuple(NetworkRule(protocol, addresses=("10.0.0.0/8",)) for protocol in Protocol)
+    made, _ = ruleset(Policy(network=Network(outbound=rules, inbound=rules)))
+    assert (made.handled_net, made.abi, made.has_addresses) == (0, 0, True)
 
 
 def test_what_is_not_refused_is_not_told():

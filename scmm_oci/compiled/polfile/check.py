@@ -64,7 +64,7 @@ def ruleset_problems(ruleset: Ruleset, place: str) -> list[Problem]:
         ("scoped", ruleset.scoped, landlock.ALL_SCOPES),
     )
     found = [problem for name, mask, every in known for problem in _mask(mask, every, f"{place}.{name}")]
-    if not found and not any(mask for _, mask, _ in known):
+    if not found and not ruleset.has_addresses and not any(mask for _, mask, _ in known):
         found.append(Problem(place, "handles nothing, which the kernel refuses (ENOMSG)"))
     if not found:
         least = max(

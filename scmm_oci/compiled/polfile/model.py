@@ -92,6 +92,8 @@ class Ruleset:
     Attributes:
         handled_fs, handled_net, scoped: members of struct landlock_ruleset_attr, all that some ABI has.
         abi: the least ABI that holds all of it.
+        has_addresses: the policy names addresses of peers, which Landlock does not hold: whoever says what holds has to
+            say so.
     """
 
     handled_fs: int
@@ -100,6 +102,7 @@ class Ruleset:
     abi: int
     paths: tuple[PathRule, ...] = ()
     ports: tuple[PortRule, ...] = ()
+    has_addresses: bool = False
 
 
 @dataclass(frozen=True)

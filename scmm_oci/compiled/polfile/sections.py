@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from struct import Struct
 
@@ -138,12 +138,13 @@ class _Reader:
         head = self._head(part, layout.RULESET)
         if head is None:
             return None
-        handled_fs, handled_net, scoped, abi, reserved = head
-        self._zero(reserved, f"{part.place}.reserved")
-        bare = Ruleset(handled_fs, handled_net, scoped, abi)
+        handled_fs, handled_net, scoped, abi, has_addresses = head
+        if has_addresses > 1:
+            self._bad(f"{part.place}.has_addresses", f"is {has_addresses}, and neither 0 nor 1")
+        bare = Ruleset(handled_fs, handled_net, scoped, abi, has_addresses=bool(has_addresses))
         self._found += check.ruleset_problems(bare, part.place)
         paths, ports = self._path_rules(handled_fs), self._port_rules(handled_net)
-        return Ruleset(handled_fs, handled_net, scoped, abi, paths, ports)
+        return replace(bare, paths=paths, ports=ports)
 
     def _path_rules(self, handled: int) -> tuple[PathRule, ...]:
         rules, table = self._one(Section.PATH_RULES), self._one(Section.PATHS)

@@ -152,7 +152,8 @@ def _filter(flags: int | None, program: bpf.Program) -> bytes:
 
 
 def _ruleset(ruleset: Ruleset, paths: list[bytes]) -> Iterable[Part]:
-    head = layout.RULESET.pack(ruleset.handled_fs, ruleset.handled_net, ruleset.scoped, ruleset.abi, 0)
+    handled = (ruleset.handled_fs, ruleset.handled_net, ruleset.scoped)
+    head = layout.RULESET.pack(*handled, ruleset.abi, ruleset.has_addresses)
     yield Section.RULESET, 0, head
     if ruleset.paths:
         table = list(dict.fromkeys(paths))
