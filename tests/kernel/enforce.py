@@ -261,9 +261,9 @@ def under(*program: bpf.Instruction) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", "-c", UNDER, bpf.encode(program).hex())
 
 
-def refusing(name: str, answer: int, first: int | None = None) -> tuple[str, ...]:
-    """Words before a command in which a call (with that first argument) fails with an errno. For root."""
-    found = [bpf.Instruction(bpf.LOAD, 16), bpf.Instruction(bpf.JEQ, first, 0, 1)] if first is not None else []
+def refusing(name: str, answer: int, value: int | None = None, *, at: int = 0) -> tuple[str, ...]:
+    """Words before a command in which a call fails with an errno; `value`: only where its argument `at` is that."""
+    found = [bpf.Instruction(bpf.LOAD, 16 + 8 * at), bpf.Instruction(bpf.JEQ, value, 0, 1)] if value is not None else []
     return under(
         bpf.Instruction(bpf.LOAD, 0),
         bpf.Instruction(bpf.JEQ, numbers(HERE)[name], 0, 1 + len(found)),

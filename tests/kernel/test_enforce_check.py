@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -18,9 +19,13 @@ from recording import as_from_a_shell
 from scmm_oci.policy.model import (
     Action,
     LandlockScope,
+    Network,
+    NetworkRule,
     OnMissing,
     PathRule,
     Policy,
+    PortRange,
+    Protocol,
     RunAs,
     Settings,
     SyscallRule,
@@ -105,6 +110,54 @@ def test_check_says_fully_where_nothing_is_refused(place: Path) -> None:
     assert done.status is not None and found.status is not None
     assert done.status["layers"] == found.status["layers"]
     assert (place / "made").exists()
+
+
+def test_a_port_that_the_kernel_refuses_is_no_port(place: Path) -> None:
+    ports = Network(outbound=(NetworkRule(Protocol.TCP, ports=(PortRange(1, 2),)),))
+    policy = bytes_of(files={place: ["make_dir"]}, network=ports)
+    before = refusing("landlock_add_rule", errno.ENOMEM, 2, at=1)
+    found = checked(policy, before=before)
+    assert found.status is not None
+    assert (found.code, found.missing) == (1, ["ports: the kernel refuses a rule: ENOMEM"])
+    assert (found.status["layers"]["files"], found.status["layers"]["ports"]) == ("fully", "not")
+    done = run(policy, "mkdir", place / "new", before=before)
+    assert (done.code, done.lines, os.listdir(place)) == (125, [], [])
+    assert run(policy, "mkdir", place / "new").lines == ["ok"]
+
+
+def test_a_directory_that_cannot_be_read_to_its_end_is_said(place: Path) -> None:
+    """Of a pattern some matches would be missing, in silence."""
+    (place / "file").write_text("x")
+    policy = bytes_of(files={f"{place}/*": ["read_file"]})
+    done = run(policy, "nnp", before=refusing("getdents64", errno.EIO))
+    assert done.missing == [f"files: {place}/* is left out, as it cannot be opened: EIO"]
+    assert run(policy, "nnp", mode="strict", before=refusing("getdents64", errno.EIO)).code == 125
+    assert run(policy, "nnp", mode="strict").code == 0
+
+
+def test_many_patterns_need_few_descriptors(place: Path) -> None:
+    for number in range(40):
+        (place / f"{number}/x").mkdir(parents=True)
+    rules = [PathRule(f"{place}/*/{letter}*", ("read_file",)) for letter in "xyz"]
+    limit = (resource.RLIMIT_NOFILE, (12, 12))
+    done = run(bytes_of(files=rules), "nnp", mode="strict", preexec_fn=lambda: resource.setrlimit(*limit))
+    assert (done.code, done.missing) == (0, [])
+
+
+@pytest.mark.parametrize("proc", ["there", "hidden"])
+def test_descriptors_are_closed_where_no_call_closes_them_all(place: Path, proc: str) -> None:
+    hidden = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh") if proc == "hidden" else ()
+    words = ("/bin/bash", "-c", 'exec 7</dev/null 900</dev/null; exec "$@"', "bash")
+    policy = bytes_of(scopes=(LandlockScope.SIGNAL,))
+    before = (*hidden, *refusing("close_range", errno.ENOSYS), *words)
+    for free in ("", "7 900 "):
+        # The control: without the launcher they are there.
+        how: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 60, "check": False}
+        if free:
+            command = [*before, str(enforce.acts()), "fds"]
+        else:
+            command = [*before, str(enforce.launcher()), "-p", str(stored(policy)), "--", str(enforce.acts()), "fds"]
+        assert subprocess.run(command, **how).stdout.endswith(f"0 1 2 {free}ok\n"), free
 
 
 def test_check_counts_domains(place: Path) -> None:
