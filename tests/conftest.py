@@ -18,6 +18,9 @@ from rig.process import SEARCH_PATH
 os.environ["PATH"] = SEARCH_PATH
 # Else each of the hundreds of commands that tests run would compile the package for itself.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# readline, which pytest loads, hands them on to workers, and these to programs: a width that no terminal has.
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
 
 if TYPE_CHECKING:
     from schedule import Schedule

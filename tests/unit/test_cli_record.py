@@ -10,6 +10,7 @@ import os
 import pwd
 import signal
 import socketserver
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -326,8 +327,9 @@ def podman(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bin/podman"
     path.write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{text}\n")
     path.chmod(0o755)
-    for each in (path.parent, tmp_path, *list(tmp_path.parents)[:2]):
-        each.chmod(0o755)
+    for each in (path.parent, tmp_path, *tmp_path.parents):
+        if Path(tempfile.gettempdir()).resolve() in each.parents:
+            each.chmod(0o755)
 
 
 def test_container_of_docker(docker: dict[str, tuple[int, object]]) -> None:
