@@ -154,7 +154,7 @@ def test_what_a_launcher_must_not_be_is_seen(tmp_path: Path) -> None:
 
 def test_a_changed_launcher_is_another(tmp_path: Path) -> None:
     first = launcher(tmp_path, "x86_64").read_bytes()
-    source = tmp_path / "launcher" / "scmm-enforce.c"
+    source = tmp_path / "launcher" / "stop.h"
     assert "EXIT_OURS = 125" in source.read_text()
     source.write_text(source.read_text().replace("EXIT_OURS = 125", "EXIT_OURS = 124"))
     target = tmp_path / "other" / "x"
