@@ -13,6 +13,9 @@ from xdist.scheduler import LoadScopeScheduling
 MACHINE = "machine"
 #: Directories, and modules elsewhere that make the kernel log or kill by the hundred.
 OF_THE_MACHINE = ("tests/kernel/", "tests/runtime/", "tests/unit/test_filter_random_live.py")
+#: Of these directories, what needs neither the recorder nor an engine. It makes the kernel log, too, so it comes first:
+#: it is over when the machine's get to the tests of that log.
+LAUNCHER = ("tests/kernel/test_enforce_", "tests/kernel/test_except_live.py", "tests/kernel/test_rulesets_live.py")
 #: What takes long, the longest first: whoever is done last shall not begin with one of them.
 LONG = ("tests/lint/test_style.py", "tests/unit/test_build.py", "tests/unit/test_capture.py")
 
@@ -20,14 +23,14 @@ LONG = ("tests/lint/test_style.py", "tests/unit/test_build.py", "tests/unit/test
 def unit_of(nodeid: str) -> str:
     """What goes to one worker as a whole: a test's module, or all that is the machine's."""
     module = nodeid.partition("::")[0]
-    return MACHINE if module.startswith(OF_THE_MACHINE) else module
+    return MACHINE if module.startswith(OF_THE_MACHINE) and not module.startswith(LAUNCHER) else module
 
 
 def rank(item: pytest.Item) -> int:
     """Where a test's unit comes in the order of units; those that are equal stay as they were collected."""
-    order = (MACHINE, *LONG)
+    order = (MACHINE, *LAUNCHER, *LONG)
     unit = unit_of(item.nodeid)
-    return order.index(unit) if unit in order else len(order)
+    return next((place for place, start in enumerate(order) if unit.startswith(start)), len(order))
 
 
 class Schedule(LoadScopeScheduling):
