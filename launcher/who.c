@@ -30,11 +30,27 @@ static long set_capabilities(uint64_t mask)
 	return SYS2(NR_capset, &header, data);
 }
 
+/* A uid or gid in decimal, or -1 if it is none; (uid_t)-1 stands for no id. */
+static int64_t id_of(const char *digits, size_t count)
+{
+	int64_t id = 0;
+
+	if (!count || count > 10)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		if (digits[i] < '0' || digits[i] > '9')
+			return -1;
+		id = id * 10 + (digits[i] - '0');
+	}
+	return id < 0xffffffff ? id : -1;
+}
+
 /* One line of /etc/passwd: name:password:uid:gid:comment:home:shell. */
 static void take_line(struct who *who, const char *line, size_t length)
 {
 	size_t field = 0, begin = 0;
 	size_t starts[7], sizes[7];
+	int64_t gid;
 
 	for (size_t i = 0; i <= length && field < 7; i++)
 		if (i == length || line[i] == ':') {
@@ -42,18 +58,9 @@ static void take_line(struct who *who, const char *line, size_t length)
 			sizes[field++] = i - begin;
 			begin = i + 1;
 		}
-	if (field < 6 || !sizes[2] || sizes[2] > 10 || !sizes[0] || sizes[0] >= sizeof(who->user))
+	if (field < 6 || !sizes[0] || sizes[0] >= sizeof(who->user))
 		return;
-	uint64_t uid = 0;
-
-	for (size_t i = 0; i < sizes[2]; i++) {
-		char c = line[starts[2] + i];
-
-		if (c < '0' || c > '9')
-			return;
-		uid = uid * 10 + (uint64_t)(c - '0');
-	}
-	if (uid != who->uid || who->user[0])
+	if (id_of(line + starts[2], sizes[2]) != who->uid || who->user[0])
 		return;
 	for (size_t i = 0; i < sizes[0]; i++)
 		if (line[starts[0] + i] == '/' || !line[starts[0] + i])
@@ -66,20 +73,11 @@ static void take_line(struct who *who, const char *line, size_t length)
 		who->user[0] = 0;
 		return;
 	}
-	if (who->wants_group && sizes[3] && sizes[3] <= 10) {
-		uint64_t gid = 0;
-
-		for (size_t i = 0; i < sizes[3]; i++) {
-			char c = line[starts[3] + i];
-
-			if (c < '0' || c > '9')
-				return;
-			gid = gid * 10 + (uint64_t)(c - '0');
-		}
-		if (gid < 0xffffffffu) {
-			who->gid = (uint32_t)gid;
-			who->wants_group = 0;
-		}
+	if (who->wants_group) {
+		if ((gid = id_of(line + starts[3], sizes[3])) < 0)
+			return;
+		who->gid = (uint32_t)gid;
+		who->wants_group = 0;
 	}
 	if (sizes[5] && sizes[5] < sizeof(who->home) && line[starts[5]] == '/') {
 		for (size_t i = 0; i < sizes[5]; i++)

