@@ -10,9 +10,16 @@ if TYPE_CHECKING:
 
 RECORD = "scmm.record"
 NAME = "scmm.name"
+POLICY = "scmm.policy"
+MODE = "scmm.mode"
+KNOWN = (RECORD, NAME, POLICY, MODE)
+
+MODES = ("standard", "strict", "seccomp", "permissive")
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 MAX_NAME = 128
+_HEXADECIMAL = frozenset("0123456789abcdef")
+_DIGITS = 64  # of a SHA-256
 
 
 class Wish:
@@ -39,6 +46,26 @@ def is_required(annotations: Mapping[str, str]) -> bool:
     return annotations.get(RECORD) == "required"
 
 
+def parse_policy(value: str) -> tuple[str, str | None]:
+    """The name in the policy store and the digest that `NAME[@sha256:HEX]` asks for; the digest in small letters.
+
+    Raises ValueError, with what is wrong.
+    """
+    name, at, digest = value.partition("@")
+    if not is_capture_name(name):
+        raise ValueError(
+            f"{shown(value)}: a policy's name is 1 to {MAX_NAME} letters, digits, '_', '.', '-', beginning with a "
+            "letter, a digit or '_'; a digest may follow: NAME@sha256:HEX"
+        )
+    if not at:
+        return name, None
+    kind, _, text = digest.partition(":")
+    text = text.lower()
+    if kind != "sha256" or len(text) != _DIGITS or not _HEXADECIMAL.issuperset(text):
+        raise ValueError(f"{shown(value)}: after the '@', 'sha256:' and {_DIGITS} hexadecimal digits are expected")
+    return name, text
+
+
 def read(annotations: Mapping[str, str], *, default_name: str) -> Wish:
     """What `annotations` ask for; capture `default_name` where they give no usable one."""
     problems = []
@@ -53,6 +80,6 @@ def read(annotations: Mapping[str, str], *, default_name: str) -> Wish:
         )
         name = default_name
     for key in sorted(annotations):
-        if key.startswith("scmm.") and key not in (RECORD, NAME):
-            problems.append(f"{shown(key)} (known annotations: {RECORD}, {NAME})")
+        if key.startswith("scmm.") and key not in KNOWN:
+            problems.append(f"{shown(key)} (known annotations: {', '.join(KNOWN)})")
     return Wish(record=record in ("true", "required"), required=record == "required", name=name, problems=problems)

@@ -1,0 +1,354 @@
+"""What the launcher calls on its way to the program, and a container's seccomp section that has to let it. Pure.
+
+The container's runtime loads its own filter before the launcher runs, so that a profile made for the program alone
+refuses what the launcher needs. Standard library only, and little of it: stands on every container start (the shim).
+
+Sources: launcher/*.c, and strace of the launcher under policies of every kind (tests/unit/test_admits.py compares).
+How runtimes take rules that contradict was measured with runc 1.1.5 and crun 1.8.1 (libseccomp 2.5.4): the first rule
+without conditions counts, then those with conditions, then the default; a rule with the default's action is left out.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+# What of a compiled policy decides which calls are made (docs/formats.md, "Compiled policy"), and the mode.
+FILTER = "filter"
+RULESET = "ruleset"
+PATHS = "paths"
+PORTS = "ports"
+PRECREATE = "precreate"
+IDENTITY = "identity"
+PERMISSIVE = "permissive"
+
+_SECTIONS = {1: FILTER, 2: FILTER, 3: RULESET, 4: PATHS, 6: PORTS, 7: IDENTITY}
+_HEADER, _ENTRY, _PATH_RULE, _MOST_SECTIONS = 64, 24, 24, 64
+
+ALLOW = "SCMP_ACT_ALLOW"
+_PASS = (ALLOW, "SCMP_ACT_LOG")
+_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
+_EPERM = 1
+
+
+class Need:
+    """One call that the launcher makes.
+
+    Attributes:
+        when: the parts and modes of which one makes the launcher call it; empty: always.
+        argument: index and value of the argument that tells one use of the call from others, or None: any.
+        spared: without it the launcher does the same in another way, or only says less.
+    """
+
+    __slots__ = ("argument", "name", "spared", "when", "why")
+
+    def __init__(
+        self,
+        name: str,
+        why: str,
+        *when: str,
+        argument: tuple[int, int] | None = None,
+        spared: bool = False,
+    ) -> None:
+        self.name = name
+        self.why = why
+        self.when = when
+        self.argument = argument
+        self.spared = spared
+
+    def __str__(self) -> str:
+        return self.name if self.argument is None else f"{self.name} (argument {self.argument[0]}: {self.argument[1]})"
+
+
+def _uses(name: str, index: int, values: dict[int, str], *when: str, spared: bool = False) -> tuple[Need, ...]:
+    return tuple(Need(name, why, *when, argument=(index, value), spared=spared) for value, why in values.items())
+
+
+NEEDS: tuple[Need, ...] = (
+    Need("execve", "it becomes the program"),
+    Need("exit_group", "its own end, when it cannot become the program"),
+    Need("openat", "the policy, /etc/passwd, the program in PATH, files that rules are for"),
+    Need("read", "the policy, /etc/passwd"),
+    Need("close", "what it has opened"),
+    Need("fstat", "whose the policy is; whether the program is there"),
+    Need("lseek", "the policy is read from its beginning on"),
+    Need("mmap", "memory for the policy"),
+    Need("geteuid", "whether the policy is its own"),
+    Need("getuid", "the user for ${HOME} and ${USER}"),
+    Need("getgid", "the group beside that user"),
+    Need("rt_sigaction", "SIGPIPE and SIGXFSZ are ignored meanwhile"),
+    Need("write", "what it says on standard error", spared=True),
+    Need("ppoll", "waits until standard error takes what it says", spared=True),
+    *_uses("fcntl", 1, {1: "F_GETFD: which descriptors are open"}),
+    *_uses("fcntl", 1, {2: "F_SETFD: descriptors are closed with execve, on kernels without close_range"}, spared=True),
+    Need("capget", "which capabilities there are, whether or not the policy gives any", spared=True),
+    Need("close_range", "descriptors that are not to be preserved", spared=True),
+    Need("getdents64", "lists descriptors where close_range is refused", spared=True),
+    Need("fstatfs", "whether /proc is procfs, before descriptors are listed", spared=True),
+    *_uses("prctl", 0, {38: "PR_SET_NO_NEW_PRIVS"}),
+    Need("landlock_create_ruleset", "which ABI the kernel has", spared=True),
+    *_uses("seccomp", 0, {1: "SECCOMP_SET_MODE_FILTER"}, FILTER),
+    Need("landlock_create_ruleset", "the ruleset", RULESET),
+    Need("landlock_restrict_self", "the domain", RULESET),
+    Need("landlock_add_rule", "rules for files and ports", PATHS, PORTS),
+    Need("fstatfs", "which file systems may hold links to follow", PATHS),
+    Need("readlinkat", "links on the way to the files of rules", PATHS),
+    Need("getdents64", "names that patterns match", PATHS),
+    Need("munmap", "memory for those names", PATHS),
+    *_uses("fcntl", 1, {1030: "F_DUPFD_CLOEXEC: a directory that several rules begin with"}, PATHS),
+    Need("mkdirat", "directories that are made beforehand", PRECREATE),
+    Need("fchownat", "what is made belongs to the program's user", PRECREATE),
+    Need("setfsuid", "directories in places that others can write to are made as that user", PRECREATE),
+    Need("setfsgid", "directories in places that others can write to are made as that user", PRECREATE),
+    Need("getresuid", "whether it is the user already", IDENTITY),
+    Need("getresgid", "whether it is the group already", IDENTITY),
+    Need("getgroups", "whether there are more groups", IDENTITY),
+    Need("setgroups", "drops them", IDENTITY),
+    Need("setresgid", "the group", IDENTITY),
+    Need("setresuid", "the user", IDENTITY),
+    Need("capget", "which capabilities there are", IDENTITY, PERMISSIVE),
+    Need("capset", "those that stay", IDENTITY),
+    *_uses(
+        "prctl",
+        0,
+        {
+            8: "PR_SET_KEEPCAPS",
+            23: "PR_CAPBSET_READ",
+            24: "PR_CAPBSET_DROP",
+            47: "PR_CAP_AMBIENT",
+        },
+        IDENTITY,
+    ),
+    Need("getpid", "for its child to know its parent", PERMISSIVE),
+    Need("getppid", "whether its parent still lives", PERMISSIVE),
+    *_uses("seccomp", 0, {3: "SECCOMP_GET_NOTIF_SIZES"}, PERMISSIVE),
+    # CLONE_FILES | SIGCHLD: nothing of namespaces is admitted.
+    *_uses("clone", 0, {0x411: "the program's process"}, PERMISSIVE),
+    *_uses("prctl", 0, {1: "PR_SET_PDEATHSIG", 36: "PR_SET_CHILD_SUBREAPER"}, PERMISSIVE),
+    Need("rt_sigprocmask", "signals wait until they are passed on", PERMISSIVE),
+    Need("signalfd4", "signals that are passed on", PERMISSIVE),
+    Need("ppoll", "signals and calls to tell", PERMISSIVE),
+    Need("wait4", "the program's end", PERMISSIVE),
+    Need("kill", "signals are passed on", PERMISSIVE),
+    *_uses(
+        "ioctl",
+        1,
+        {
+            0xC0502100: "SECCOMP_IOCTL_NOTIF_RECV",
+            0xC0182101: "SECCOMP_IOCTL_NOTIF_SEND",
+            0x40082102: "SECCOMP_IOCTL_NOTIF_ID_VALID",
+        },
+        PERMISSIVE,
+    ),
+    *_uses("unshare", 0, {0x400: "CLONE_FILES: descriptors of its own"}, PERMISSIVE, spared=True),
+    Need("pread64", "arguments that are texts, from /proc/PID/mem", PERMISSIVE, spared=True),
+    Need("process_vm_readv", "the same where /proc/PID/mem is closed", PERMISSIVE, spared=True),
+    Need("readlinkat", "where the caller's directory is", PERMISSIVE, spared=True),
+    Need("prlimit64", "no core of its own when the program ended with one", PERMISSIVE),
+)
+
+
+def parts(policy: bytes) -> frozenset[str]:
+    """What is in a compiled policy that decides which calls the launcher makes.
+
+    Raises:
+        ValueError: its table of sections is none. All else is the launcher's and the store's to check.
+    """
+
+    def number(offset: int, size: int) -> int:
+        if not 0 <= offset <= len(policy) - size:
+            raise ValueError("not a compiled policy: it ends early")
+        return int.from_bytes(policy[offset : offset + size], "little")
+
+    if policy[:8] != b"SCMMPOL\0" or not 0 < number(12, 4) <= _MOST_SECTIONS:
+        raise ValueError("not a compiled policy")
+    found = set()
+    for entry in range(_HEADER, _HEADER + _ENTRY * number(12, 4), _ENTRY):
+        part = _SECTIONS.get(number(entry, 4))
+        if part is None:
+            continue
+        found.add(part)
+        if part == PATHS:
+            offset, length = number(entry + 8, 8), number(entry + 16, 8)
+            for rule in range(offset, offset + length, _PATH_RULE):
+                if number(rule + 12, 4) == 1:
+                    found.add(PRECREATE)
+    return frozenset(found)
+
+
+def needs(mode: str, found: Iterable[str]) -> list[Need]:
+    """The calls of the launcher in a mode (standard, strict, seccomp, permissive) under a policy with these parts."""
+    there = {*found, mode}
+    if mode == "seccomp":
+        there &= {FILTER}
+    elif mode == PERMISSIVE:
+        # Nothing of it but calls is watched, and it becomes nobody.
+        there &= {FILTER, PERMISSIVE}
+    chosen = [need for need in NEEDS if not need.when or there.intersection(need.when)]
+    # What cannot be spared for one reason is not spared for another.
+    certain = {(need.name, need.argument) for need in chosen if not need.spared}
+    return [need for need in chosen if not (need.spared and (need.name, need.argument) in certain)]
+
+
+class Admitted:
+    """What `admit` did: calls `added` to the section; `notes` on what it refuses and the launcher can spare."""
+
+    __slots__ = ("added", "notes")
+
+    def __init__(self, added: list[str], notes: list[str]) -> None:
+        self.added = added
+        self.notes = notes
+
+
+def admit(seccomp: dict[str, Any], wanted: Iterable[Need]) -> Admitted:
+    """Add rules to a container's `linux.seccomp`, in place, for those calls that it does not allow.
+
+    No rule is taken out or changed. Where a use of a call can be told by an argument, only that use is added.
+
+    Raises:
+        ValueError: the section is malformed, or has a rule that refuses what the launcher cannot spare; with all of it.
+    """
+    section = _Section(seccomp)
+    plain: list[str] = []
+    uses: list[Need] = []
+    notes: list[str] = []
+    refused: list[str] = []
+    for need in wanted:
+        answer = section.answer(need)
+        if answer == _MISSING:
+            if need.argument is None:
+                if need.name not in plain:
+                    plain.append(need.name)
+            elif all(str(one) != str(need) for one in uses):
+                uses.append(need)
+        elif answer == _REFUSED or (answer == _MAYBE and need.name.startswith("landlock_")):
+            # A domain that cannot be had is only told in the mode standard.
+            (notes if need.spared else refused).append(f"refuses {need}, with which {_SUBJECT}: {need.why}")
+        elif answer == _MAYBE:
+            notes.append(f"refuses some uses of {need.name}, with which {_SUBJECT}: {need.why}")
+    if refused:
+        raise ValueError(
+            f"linux.seccomp {'; '.join(refused)}. Take the rules out: the policy's own filter holds for the program"
+        )
+    if plain or uses:
+        rules = seccomp.get("syscalls")
+        if rules is None:
+            rules = seccomp["syscalls"] = []
+        if plain:
+            rules.append({"names": sorted(plain), "action": ALLOW})
+        rules += [_rule(need) for need in uses if need.name not in plain]
+    return Admitted([*sorted(plain), *(str(need) for need in uses if need.name not in plain)], notes)
+
+
+_SUBJECT = "scmm-enforce does this"
+_ALLOWED, _MISSING, _REFUSED, _MAYBE = "allowed", "missing", "refused", "maybe"
+
+
+def _rule(need: Need) -> dict[str, Any]:
+    assert need.argument is not None
+    index, value = need.argument
+    condition = {"index": index, "value": value, "op": "SCMP_CMP_EQ"}
+    return {"names": [need.name], "action": ALLOW, "args": [condition]}
+
+
+class _Section:
+    """A seccomp section, read once: for each name its rules in order, less those that runtimes leave out."""
+
+    def __init__(self, seccomp: object) -> None:
+        if not isinstance(seccomp, dict):
+            raise ValueError("linux.seccomp: not an object")
+        self.default = _answer_of(seccomp, "defaultAction", "defaultErrnoRet", "linux.seccomp")
+        self.plain: dict[str, str] = {}
+        self.conditional: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {}
+        for number, rule in enumerate(_list(seccomp, "syscalls", "linux.seccomp")):
+            place = f"linux.seccomp.syscalls[{number}]"
+            if not isinstance(rule, dict):
+                raise ValueError(f"{place}: not an object")
+            answer = _answer_of(rule, "action", "errnoRet", place)
+            names, conditions = _list(rule, "names", place), _list(rule, "args", place)
+            if not all(isinstance(name, str) for name in names):
+                raise ValueError(f"{place}.names: not a list of strings")
+            if not all(_is_condition(one) for one in conditions):
+                raise ValueError(f"{place}.args: not a list of conditions with index, value and op")
+            if answer == self.default:
+                continue
+            for name in names:
+                if not conditions:
+                    self.plain.setdefault(name, answer[0])
+                else:
+                    alternatives = self.conditional.setdefault(name, [])
+                    alternatives += [(answer[0], one) for one in _alternatives(conditions)]
+
+    def answer(self, need: Need) -> str:
+        plain = self.plain.get(need.name)
+        if plain is not None:
+            return _ALLOWED if plain in _PASS else _REFUSED
+        rules = [
+            (action in _PASS, _holds(conditions, need)) for action, conditions in self.conditional.get(need.name, ())
+        ]
+        if any(not passes and holds is not False for passes, holds in rules):
+            # Of rules with conditions that hold at once, none is known to come first; and where the default refuses, a
+            # rule without conditions would take the place of these.
+            return _MAYBE if self.default[0] in _PASS or need.argument is not None else _MISSING
+        if self.default[0] in _PASS or any(passes and holds for passes, holds in rules):
+            return _ALLOWED
+        return _MISSING
+
+
+def _answer_of(owner: dict[str, Any], action: str, errno: str, place: str) -> tuple[str, object]:
+    """Action and what it carries; EPERM where nothing is given (runtime-spec). Runtimes compare both with the default's."""
+    name = owner.get(action)
+    if not isinstance(name, str):
+        raise ValueError(f"{place}.{action}: not a text")
+    number = owner.get(errno)
+    return name, (_EPERM if number is None else number) if name in _ERRNO else None
+
+
+def _list(owner: dict[str, Any], key: str, place: str) -> list[Any]:
+    value = owner.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise ValueError(f"{place}.{key}: not a list")
+    return value
+
+
+def _is_condition(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("op"), str)
+        and all(type(value.get(key, 0)) is int for key in ("index", "value", "valueTwo"))
+    )
+
+
+def _alternatives(conditions: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Runtimes take conditions on one argument for alternatives, and then all of the rule's conditions so."""
+    indexes = [one.get("index", 0) for one in conditions]
+    return [conditions] if len(set(indexes)) == len(indexes) else [[one] for one in conditions]
+
+
+def _holds(conditions: list[dict[str, Any]], need: Need) -> bool | None:
+    """Whether conditions hold for the use of the call; None where that is not known."""
+    certain = True
+    for one in conditions:
+        holds = _compare(one, need.argument[1]) if need.argument and need.argument[0] == one.get("index", 0) else None
+        if holds is False:
+            return False
+        certain = certain and holds is True
+    return True if certain else None
+
+
+def _compare(condition: dict[str, Any], value: int) -> bool | None:
+    """seccomp_rule_add(3). None: an operator that is not known."""
+    other, second = condition.get("value", 0), condition.get("valueTwo", 0)
+    return {
+        "SCMP_CMP_EQ": value == other,
+        "SCMP_CMP_NE": value != other,
+        "SCMP_CMP_LT": value < other,
+        "SCMP_CMP_LE": value <= other,
+        "SCMP_CMP_GE": value >= other,
+        "SCMP_CMP_GT": value > other,
+        "SCMP_CMP_MASKED_EQ": value & other == second,
+    }.get(condition["op"])
