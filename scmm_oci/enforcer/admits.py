@@ -298,7 +298,7 @@ class _Section:
 
 
 def _answer_of(owner: dict[str, Any], action: str, errno: str, place: str) -> tuple[str, object]:
-    """Action and what it carries; EPERM where nothing is given (runtime-spec). Runtimes compare both with the default's."""
+    """Action and what it carries, EPERM where nothing is given: runtimes compare both with the default's."""
     name = owner.get(action)
     if not isinstance(name, str):
         raise ValueError(f"{place}.{action}: not a text")
@@ -319,8 +319,12 @@ def _is_condition(value: object) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("op"), str)
-        and all(type(value.get(key, 0)) is int for key in ("index", "value", "valueTwo"))
+        and all(_is_number(value.get(key, 0)) for key in ("index", "value", "valueTwo"))
     )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _alternatives(conditions: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -1,0 +1,243 @@
+"""What a container's config.json asks of the shim: a policy and its mode, a recording. Pure; changes the environment.
+
+Annotations come from whoever starts the container, the configuration from who owns the host. The process's environment
+may be the image's: it decides only where neither of those says anything. Standard library only, and little of it:
+stands on every container start (scmm_oci.enforcer.shim).
+"""
+
+from __future__ import annotations
+
+from scmm_oci.oci import annotations as names
+from scmm_oci.oci.state import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from scmm_oci.enforcer.shim_settings import Image, Settings
+
+# Variables → the annotations that they stand for, where an engine has none.
+VARIABLES = {
+    "SCMM_RECORD": names.RECORD,
+    "SCMM_NAME": names.NAME,
+    "SCMM_POLICY": names.POLICY,
+    "SCMM_MODE": names.MODE,
+}
+_PREFIX = "SCMM_"
+_RECORD_WORDS = {"1": "true", "0": "false", "true": "true", "false": "false", "required": "required"}
+
+# Where engines say which image a container is of: containerd's CRI plugin (pkg/cri/annotations), CRI-O (its annotations
+# package), image-spec. Docker, `ctr` and podman 4.3 say it nowhere in config.json.
+IMAGE_ANNOTATIONS = (
+    "io.kubernetes.cri.image-name",
+    "io.kubernetes.cri-o.ImageName",
+    "io.kubernetes.cri-o.Image",
+    "org.opencontainers.image.ref.name",
+)
+
+ANNOTATION, CONFIGURATION, ENVIRONMENT = "annotation", "configuration", "environment"
+
+
+class Wish:
+    """What is asked for.
+
+    Attributes:
+        policy: its name in the store, or None; digest: its SHA-256 in hexadecimal digits, or None for any.
+        mode: standard, strict, seccomp or permissive.
+        source: ANNOTATION, CONFIGURATION or ENVIRONMENT, by whichever the policy came; "" without one.
+        record, required, name: the recording; name is None where none is given.
+        problems: what keeps the container from starting: enforcing (or a recording that is required) was asked for in
+            a way that is not understood.
+        notes: what was left out, or taken otherwise than it says; for the log.
+        stripped: the variables that were taken out of the process's environment.
+    """
+
+    __slots__ = ("digest", "mode", "name", "notes", "policy", "problems", "record", "required", "source", "stripped")
+
+    def __init__(self) -> None:
+        self.policy: str | None = None
+        self.digest: str | None = None
+        self.mode = names.MODES[0]
+        self.source = ""
+        self.record = False
+        self.required = False
+        self.name: str | None = None
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.stripped: list[str] = []
+
+
+def read(config: dict[str, Any], settings: Settings) -> Wish:
+    """What the configuration of a container asks for; SCMM_ variables are taken out of its process, in place.
+
+    Raises:
+        ValueError: annotations or environment are malformed.
+    """
+    wish = Wish()
+    annotations = annotations_of(config)
+    process = config.get("process")
+    environment = _environment(process, wish) if isinstance(process, dict) else {}
+    wish.stripped = strip(process) if isinstance(process, dict) else []
+    _unknown(annotations, "annotation", "scmm.", names.KNOWN, wish)
+    _unknown(environment, "variable", _PREFIX, VARIABLES, wish)
+    _choose(annotations, environment, settings.images, wish)
+    _recording(annotations, environment, wish)
+    return wish
+
+
+def annotations_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """The annotations of a configuration; none is an empty dictionary. Raises ValueError for what is no such object."""
+    found = config.get("annotations")
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ValueError("config.json: .annotations: not an object of strings")
+    return found
+
+
+def strip(process: dict[str, Any]) -> list[str]:
+    """Take the variables of VARIABLES out of a process's environment, in place; those that were there, once each."""
+    entries = process.get("env")
+    if not isinstance(entries, list):
+        return []
+    kept = [one for one in entries if not (isinstance(one, str) and one.partition("=")[0] in VARIABLES)]
+    gone = {one.partition("=")[0] for one in entries if isinstance(one, str)} & VARIABLES.keys()
+    if gone:
+        process["env"] = kept
+    return sorted(gone)
+
+
+def image_of(annotations: Mapping[str, str]) -> str | None:
+    """The image's name as the engine gave it, or None."""
+    return next((annotations[key] for key in IMAGE_ANNOTATIONS if annotations.get(key)), None)
+
+
+def matches(glob: str, text: str) -> bool:
+    """Whether a glob is the whole text: `*` stands for any characters, `/` too, `?` for one; others for themselves."""
+    at = here = 0
+    star = back = -1
+    while here < len(text):
+        if at < len(glob) and glob[at] == "*":
+            star, back = at, here
+            at += 1
+        elif at < len(glob) and glob[at] in ("?", text[here]):
+            at += 1
+            here += 1
+        elif star >= 0:
+            back += 1
+            at, here = star + 1, back
+        else:
+            return False
+    return glob[at:].strip("*") == ""
+
+
+def _environment(process: Mapping[str, Any], wish: Wish) -> dict[str, str]:
+    """Our variables in a process's environment that have a value. One that is there twice with two is a problem."""
+    entries = process.get("env")
+    if entries is None:
+        return {}
+    if not isinstance(entries, list) or not all(isinstance(one, str) for one in entries):
+        raise ValueError("config.json: .process.env: not a list of strings")
+    found: dict[str, str] = {}
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        if not name.startswith(_PREFIX) or not value:
+            continue
+        if found.setdefault(name, value) != value:
+            wish.problems.append(f"the variable {shown(name)} is there twice: {shown(found[name])} and {shown(value)}")
+    return found
+
+
+def _unknown(given: Iterable[str], what: str, prefix: str, known: Iterable[str], wish: Wish) -> None:
+    """A misspelt policy or mode is not to start a container without; all else is only told."""
+    for key in sorted(given):
+        if not key.startswith(prefix) or key in known:
+            continue
+        from scmm_oci.errors import did_you_mean  # only here, as it is dear
+
+        nearest = did_you_mean(key, known)
+        hint = f"; did you mean {nearest}?" if nearest else ""
+        message = f"unknown {what} {shown(key)} (known: {', '.join(known)}{hint})"
+        meant = VARIABLES.get(nearest, nearest) if nearest else None
+        (wish.problems if meant in (names.POLICY, names.MODE) else wish.notes).append(message)
+
+
+def _choose(
+    annotations: Mapping[str, str], environment: Mapping[str, str], images: Iterable[Image], wish: Wish
+) -> None:
+    policy, mode = annotations.get(names.POLICY), annotations.get(names.MODE)
+    asked, asked_mode = environment.get("SCMM_POLICY"), environment.get("SCMM_MODE")
+    image = image_of(annotations)
+    rule = next((one for one in images if image is not None and matches(one.image, image)), None)
+    by = ""
+    if policy is not None:
+        wish.source, by = ANNOTATION, f"the annotation {names.POLICY}={shown(policy)}"
+        _name(policy, names.POLICY, wish)
+        wish.mode = _mode(mode, names.MODE, wish)
+    elif rule is not None:
+        wish.source, by = CONFIGURATION, f"the configuration for images {shown(rule.image)}"
+        wish.policy, wish.digest = rule.policy, rule.digest
+        wish.mode = rule.mode if mode is None else _mode(mode, names.MODE, wish)
+    elif asked is not None:
+        wish.source = ENVIRONMENT
+        _name(asked, "SCMM_POLICY", wish)
+        wish.mode = _mode(asked_mode, "SCMM_MODE", wish) if mode is None else _mode(mode, names.MODE, wish)
+        if mode is not None and asked_mode not in (None, mode):
+            wish.notes.append(f"SCMM_MODE={shown(asked_mode)} is ignored: the annotation {names.MODE} decides")
+    else:
+        for value, name in ((mode, names.MODE), (asked_mode, "SCMM_MODE")):
+            if value is not None:
+                wish.problems.append(
+                    f"{name}={shown(value)}, but no policy is named: give {names.POLICY} or SCMM_POLICY"
+                )
+    if by:
+        for value, name, decided in (
+            (asked, "SCMM_POLICY", (wish.policy, f"{wish.policy}@sha256:{wish.digest}")),
+            (asked_mode, "SCMM_MODE", (wish.mode,)),
+        ):
+            if value is not None and value not in decided:
+                wish.notes.append(f"{name}={shown(value)} is ignored: {by} decides")
+
+
+def _name(value: str, key: str, wish: Wish) -> None:
+    try:
+        wish.policy, wish.digest = names.parse_policy(value)
+    except ValueError as error:
+        wish.problems.append(f"{key}={error}")
+
+
+def _mode(value: str | None, key: str, wish: Wish) -> str:
+    if value is None:
+        return names.MODES[0]
+    if value not in names.MODES:
+        wish.problems.append(f"{key}={shown(value)} (known values: {', '.join(names.MODES)})")
+        return names.MODES[0]
+    return value
+
+
+def _recording(annotations: Mapping[str, str], environment: Mapping[str, str], wish: Wish) -> None:
+    """What is wrong with it is a problem only where the recording is required; else it is told, and gives way."""
+    record, key = annotations.get(names.RECORD), names.RECORD
+    if record is None:
+        record, key = environment.get("SCMM_RECORD", "false"), "SCMM_RECORD"
+        record = _RECORD_WORDS.get(record, record)
+    elif environment.get("SCMM_RECORD") is not None and _RECORD_WORDS.get(environment["SCMM_RECORD"]) != record:
+        wish.notes.append(f"SCMM_RECORD={shown(environment['SCMM_RECORD'])} is ignored: the annotation {key} decides")
+    if record not in ("true", "false", "required"):
+        wish.notes.append(f"{key}={shown(record)} (known values: true, required, false): not recorded")
+        return
+    wish.record, wish.required = record != "false", record == "required"
+    name, key = annotations.get(names.NAME), names.NAME
+    if name is None:
+        name, key = environment.get("SCMM_NAME"), "SCMM_NAME"
+    if name is None:
+        return
+    if names.is_capture_name(name):
+        wish.name = name
+    elif wish.record:
+        message = (
+            f"{key}={shown(name)} (a capture name is 1 to {names.MAX_NAME} letters, digits, '_', '.', '-', "
+            "beginning with a letter, a digit or '_')"
+        )
+        (wish.problems if wish.required else wish.notes).append(message)
