@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 
 from scmm_oci.cli.hooks import layout_options
 from scmm_oci.cli.output import console, data, plain
+from scmm_oci.enforcer.registration.engines import ENGINES, Kind
+from scmm_oci.enforcer.registration.standing import standings
 from scmm_oci.recorder import doctor as checks
-from scmm_oci.recorder.doctor import Verdict
+from scmm_oci.recorder.doctor import Check, Verdict
 from scmm_oci.recorder.installation import Layout
 
 _EXAMPLE = """\b
@@ -25,8 +28,12 @@ _COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red
 @layout_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def doctor(*, hooks_dir: Path, libexec_dir: Path, config: Path, as_json: bool) -> int:
-    """Check all that recording needs on this host. Exits with 1 if something that is needed is missing."""
+    """Check all that recording needs on this host, and the runtime scmm-runc where that is installed.
+
+    Exits with 1 if something that is needed is missing.
+    """
     report = checks.examine(Layout(hooks_dir=hooks_dir, libexec_dir=libexec_dir, config=config))
+    report += registered(libexec_dir, {kind: engine.config for kind, engine in ENGINES.items()})
     if as_json:
         data([dataclasses.asdict(each) for each in report])
     else:
@@ -41,3 +48,19 @@ def doctor(*, hooks_dir: Path, libexec_dir: Path, config: Path, as_json: bool) -
             table.add_row(Text(each.verdict.value, style=_COLOURS[each.verdict]), Text(each.name), detail)
         console().print(table)
     return 1 if any(each.verdict is Verdict.FAILED for each in report) else 0
+
+
+def registered(libexec_dir: Path, configs: Mapping[Kind, Path]) -> Iterator[Check]:
+    """The shim, and the engines that know it: these need each other, and whoever has neither needs neither."""
+    try:
+        found = list(standings(libexec_dir, configs))
+    except PermissionError as error:
+        yield Check("scmm-runc", Verdict.WARNING, f"{error.filename} cannot be looked into without root", "run as root")
+        return
+    if not found:
+        yield Check("scmm-runc", Verdict.OK, "not installed; Docker's containers, and `exec`, need it: scmm install")
+    for standing in found:
+        for finding in standing.findings:
+            yield Check(standing.name, Verdict.FAILED, finding.message, finding.hint)
+        if not standing.findings:
+            yield Check(standing.name, Verdict.OK, standing.detail)

@@ -1,6 +1,6 @@
 """Install, remove and check the OCI hook pair: descriptors for hooks.d (oci-hooks(5)), a starter, its settings.
 
-Used by `scmm hooks` and `scmm doctor`. The hook itself never comes here.
+Used by `scmm hooks`, `scmm install` and `scmm doctor`. The hook itself never comes here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import shlex
 import stat
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,9 @@ CONFIG = Path("/etc/scmm/config.yaml")
 DESCRIPTORS = ("scmm-prestart.json", "scmm-poststop.json")
 STARTER = "scmm-hook"
 SETTINGS = "hook.json"
+# In the configuration, what is not the hooks'; and by what it is seen that the shim is installed.
+SHIM = "shim"
+SHIM_SETTINGS = "shim.json"
 # Of Python 3: where the search for the system's interpreter begins.
 _NEWEST_MINOR = 19
 
@@ -41,19 +45,59 @@ class Layout:
     config: Path = CONFIG
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What starters run: an interpreter, the package in this directory; templates: where starters' texts are."""
+
+    python: Path
+    package: Path
+    templates: Path
+
+
+def origin() -> Origin:
+    """What starters that are written now run."""
+    return Origin(_python(), _package(), _templates())
+
+
 def configured(config: Path) -> Settings:
-    """The settings in a YAML file, or the defaults where there is none. Raises BadInput with every problem."""
+    """The hooks' settings in a YAML file, or the defaults where there is none. Raises BadInput with every problem."""
+    document = _document(config)
+    if isinstance(document, dict):
+        document = {name: value for name, value in document.items() if name != SHIM}
+    try:
+        return settings_module.check(document)
+    except settings_module.BadSettings as error:
+        raise BadInput([Problem("", each) for each in error.problems], source=str(config)) from None
+
+
+def configured_shim(config: Path) -> object:
+    """What the YAML file says of the shim, unchecked: an empty mapping where it says nothing. Raises BadInput."""
+    document = _document(config)
+    found = document.get(SHIM) if isinstance(document, dict) else None
+    return {} if found is None else found
+
+
+def _document(config: Path) -> object:
     if not config.exists():
-        return settings_module.check({})
+        return {}
     data = read_bounded(config, settings_module.MAX_SETTINGS)
     try:
         document = YAML(typ="safe").load(data)
     except (YAMLError, UnicodeDecodeError) as error:
         raise BadInput([Problem("", " ".join(str(error).split()))], source=str(config)) from None
-    try:
-        return settings_module.check({} if document is None else document)
-    except settings_module.BadSettings as error:
-        raise BadInput([Problem("", each) for each in error.problems], source=str(config)) from None
+    return {} if document is None else document
+
+
+def starter_files(layout: Layout) -> dict[Path, tuple[bytes, int]]:
+    """The hooks' starter and its settings, which scmm-runc calls without descriptors: path → (content, mode).
+
+    Raises BadInput for a bad configuration.
+    """
+    settings = configured(layout.config)
+    return {
+        layout.libexec_dir / SETTINGS: (_json(settings.as_dict()), 0o644),
+        layout.libexec_dir / STARTER: (_starter(_templates(), layout.libexec_dir / SETTINGS), 0o755),
+    }
 
 
 def files(layout: Layout) -> dict[Path, tuple[bytes, int]]:
@@ -61,10 +105,7 @@ def files(layout: Layout) -> dict[Path, tuple[bytes, int]]:
     settings = configured(layout.config)
     templates = _templates()
     starter = layout.libexec_dir / STARTER
-    result: dict[Path, tuple[bytes, int]] = {
-        layout.libexec_dir / SETTINGS: (_json(settings.as_dict()), 0o644),
-        starter: (_starter(templates, layout.libexec_dir / SETTINGS), 0o755),
-    }
+    result = starter_files(layout)
     for name in DESCRIPTORS:
         descriptor = json.loads((templates / name).read_text())
         descriptor["hook"]["path"] = str(starter)
@@ -82,11 +123,16 @@ def install(layout: Layout) -> list[Path]:
             "hooks run as root, so what they run must be writable by root only: " + "; ".join(unsafe),
             "install scmm-oci where only root can write, for example in a virtual environment below /opt",
         )
-    for directory in (layout.libexec_dir, layout.hooks_dir):
+    return write(wanted)
+
+
+def write(wanted: Mapping[Path, tuple[bytes, int]]) -> list[Path]:
+    """Write the files in their order, each whole or not at all, with their directories; the paths. Raises Failure."""
+    for directory in dict.fromkeys(path.parent for path in wanted):
         try:
             directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError as error:
-            raise Failure(f"{directory}: {error.strerror}", "installing hooks needs root") from None
+            raise Failure(f"{directory}: {error.strerror}", "installing needs root") from None
     for path, (content, mode) in wanted.items():
         atomic_write(path, content, mode)
         path.chmod(mode)
@@ -94,20 +140,30 @@ def install(layout: Layout) -> list[Path]:
 
 
 def uninstall(layout: Layout) -> list[Path]:
-    """Remove the files, descriptors first, so that no engine calls a hook that is going away; what was there."""
-    removed = []
+    """Remove the files, descriptors first, so that no engine calls a hook that is going away; what was there.
+
+    The starter stays for scmm-runc, where that is installed, which calls it.
+    """
     paths = [*(layout.hooks_dir / name for name in DESCRIPTORS)]
-    paths += [layout.libexec_dir / STARTER, layout.libexec_dir / SETTINGS]
+    if not (layout.libexec_dir / SHIM_SETTINGS).exists():
+        paths += [layout.libexec_dir / STARTER, layout.libexec_dir / SETTINGS]
+    removed = remove(paths)
+    if layout.libexec_dir.is_dir() and not any(layout.libexec_dir.iterdir()):
+        layout.libexec_dir.rmdir()
+    return removed
+
+
+def remove(paths: Iterable[Path]) -> list[Path]:
+    """Remove files, in that order; those that were there. Raises Failure."""
+    removed = []
     for path in paths:
         try:
             path.unlink()
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise Failure(f"{path}: {error.strerror}", "removing hooks needs root") from None
+            raise Failure(f"{path}: {error.strerror}", "removing needs root") from None
         removed.append(path)
-    if layout.libexec_dir.is_dir() and not any(layout.libexec_dir.iterdir()):
-        layout.libexec_dir.rmdir()
     return removed
 
 
@@ -116,7 +172,7 @@ def findings(layout: Layout) -> list[Finding]:
     again = "run: scmm hooks install"
     wanted = files(layout)
     present = [path for path in wanted if path.exists()]
-    if not present:
+    if not any(path.parent == layout.hooks_dir for path in present):
         return [Finding("hooks-not-installed", f"no hooks of scmm-oci in {layout.hooks_dir}", again)]
     result = []
     for path, (content, _) in wanted.items():
@@ -134,7 +190,12 @@ def findings(layout: Layout) -> list[Finding]:
 
 def unsafe_places(layout: Layout) -> list[str]:
     """Everything a hook runs, and where the engine finds it, that others than root could change, in words."""
-    places = [_python(), Path(os.__file__).parent, layout.libexec_dir, layout.hooks_dir]
+    return unsafe([layout.libexec_dir, layout.hooks_dir])
+
+
+def unsafe(paths: Iterable[Path]) -> list[str]:
+    """Of paths, and of all that a starter runs, what others than root could change, in words."""
+    places = [_python(), Path(os.__file__).parent, *paths]
     package = _package() / "scmm_oci"
     places += [
         _package(),

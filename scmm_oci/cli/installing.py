@@ -1,0 +1,131 @@
+"""What ``scmm install`` writes beside an engine's configuration, and what of it goes when the last engine is undone.
+
+The one place where the hooks' files (recorder) and the shim's (enforcer) come together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scmm_oci.enforcer import launcher, shim_settings
+from scmm_oci.enforcer.registration import engines, parts
+from scmm_oci.errors import BadInput, Failure, Problem
+from scmm_oci.recorder import installation
+from scmm_oci.recorder.installation import DESCRIPTORS, Layout
+
+# Where scmm-runc is called by the name of another runtime, without any that was set.
+_USUAL = (shim_settings.DEFAULT, "crun")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """All that is to be written, starters last, and what engines are told: the name of each runtime → its starter."""
+
+    files: dict[Path, tuple[bytes, int]]
+    names: dict[str, str]
+
+
+def wanted(layout: Layout, given: Mapping[str, Path]) -> tuple[Wanted, list[Problem]]:
+    """What is to be written, as far as it can be told, and all that is wrong.
+
+    Args:
+        given: runtimes that were named in the command; they go before those of the configuration, these before those
+            that were installed the last time, and PATH's come last.
+    """
+    problems: list[Problem] = []
+    document: object = {}
+    result: dict[Path, tuple[bytes, int]] = {}
+    try:
+        document = installation.configured_shim(layout.config)
+        result |= installation.starter_files(layout)
+    except BadInput as error:
+        problems += placed(error)
+    runtimes, unfit = parts.found({**_earlier(layout), **_configured(document), **given})
+    problems += unfit
+    settings = _settings(layout, document, runtimes, problems)
+    try:
+        program = launcher.find(os.uname().machine).read_bytes()
+    except Failure as error:
+        problems.append(Problem("", error.message, error.hint))
+        program = b""
+    unsafe = installation.unsafe([layout.libexec_dir, *runtimes.values()])
+    hint = "what engines run as root must be writable by root only"
+    problems += [Problem("", each, hint) for each in unsafe]
+    origin = installation.origin()
+    result |= parts.files(
+        libexec=layout.libexec_dir,
+        template=(origin.templates / parts.TEMPLATE).read_text(),
+        python=origin.python,
+        package=origin.package,
+        settings=settings,
+        launcher=program,
+        runtimes=runtimes,
+    )
+    return Wanted(result, engines.names(layout.libexec_dir, runtimes)), problems
+
+
+def installed(layout: Layout) -> tuple[dict[str, str], Path | None]:
+    """What engines may have been told of, and where the shim keeps its containers, if that can be told."""
+    try:
+        settings = shim_settings.read(str(layout.libexec_dir / parts.SETTINGS))
+    except (shim_settings.BadSettings, OSError):
+        return engines.names(layout.libexec_dir, _USUAL), None
+    return engines.names(layout.libexec_dir, dict.fromkeys((*_USUAL, *settings.runtimes))), Path(settings.run_dir)
+
+
+def removable(layout: Layout) -> list[Path]:
+    """What no engine calls any more, starters first; the hooks' starter stays where podman calls it by itself."""
+    names, _ = installed(layout)
+    paths = [*map(Path, names.values()), layout.libexec_dir / parts.LAUNCHER, layout.libexec_dir / parts.SETTINGS]
+    if not any(os.path.lexists(layout.hooks_dir / name) for name in DESCRIPTORS):
+        paths += [layout.libexec_dir / name for name in (installation.STARTER, installation.SETTINGS)]
+    return [path for path in paths if os.path.lexists(path)]
+
+
+def placed(error: BadInput) -> list[Problem]:
+    """The problems of an input, each with the input's name in its place, to be told among others."""
+    return [
+        Problem(": ".join(filter(None, (error.source, each.place))), each.message, each.hint) for each in error.problems
+    ]
+
+
+def _configured(document: object) -> dict[str, Path]:
+    named = document.get("runtimes") if isinstance(document, dict) else None
+    # What is no path is told by who checks the settings.
+    return (
+        {name: Path(path) for name, path in named.items() if isinstance(path, str)} if isinstance(named, dict) else {}
+    )
+
+
+def _earlier(layout: Layout) -> dict[str, Path]:
+    """Who installs for a second engine means the runtimes of the first."""
+    try:
+        runtimes = shim_settings.read(str(layout.libexec_dir / parts.SETTINGS)).runtimes
+    except (shim_settings.BadSettings, OSError):
+        return {}
+    return {name: Path(runtimes[name]) for name in _USUAL if os.access(runtimes.get(name, ""), os.X_OK)}
+
+
+def _settings(layout: Layout, document: object, runtimes: Mapping[str, Path], problems: list[Problem]) -> bytes:
+    if not isinstance(document, dict):
+        problems.append(Problem(f"{layout.config}: .{installation.SHIM}", "a mapping of settings expected"))
+        return b""
+    values = {
+        "launcher": str(layout.libexec_dir / parts.LAUNCHER),
+        "hook": str(layout.libexec_dir / installation.STARTER),
+        **document,
+        "runtimes": {name: str(path) for name, path in runtimes.items()},
+    }
+    try:
+        found = shim_settings.check(values).as_dict()
+    except shim_settings.BadSettings as error:
+        # That there is no default has been told, by the option it would come from.
+        lacks = shim_settings.DEFAULT not in runtimes
+        told = [each for each in error.problems if not (lacks and each.startswith(".runtimes:"))]
+        problems += [Problem(f"{layout.config}: .{installation.SHIM}", each) for each in told]
+        return b""
+    return (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()
