@@ -1,0 +1,62 @@
+"""scmm-runc's exec: launcher and policy before every process that comes into an enforced container.
+
+Health checks and `docker exec` come this way, past whatever stands before the container's own program. Standard library
+only (scmm-runc).
+"""
+
+from __future__ import annotations
+
+from scmm_oci.enforcer import bundle, runtime_root, shim_start, wishes
+from scmm_oci.enforcer.place import Lost
+from scmm_oci.enforcer.places import Places
+from scmm_oci.oci import config_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scmm_oci.enforcer.shim_settings import Settings
+    from scmm_oci.oci.runtime_argv import CommandLine
+
+MAX_PROCESS = 1 << 20  # bytes
+
+
+def words(settings: Settings, line: CommandLine) -> list[str]:
+    """The words for the runtime: those given, or with the launcher before what is to run.
+
+    Raises OSError and ValueError where the container is enforced, and the process cannot be.
+    """
+    given = list(line.words)
+    if line.id is None:
+        return given  # the runtime says what is missing
+    place = Places(settings.run_dir).find(runtime_root.of(line), line.id)
+    if place is None:
+        return given
+    with place:
+        plan = _plan(place.plan())
+        if plan is None:
+            return given  # the container is only recorded
+        count = line.preserve_fds + shim_start.listening()
+        named = line.options.get("process")
+        if named:
+            try:
+                process = config_json.read(named, limit=MAX_PROCESS)
+            except ValueError as error:
+                raise ValueError(f"{named}: {error}") from None
+            wishes.strip(process)
+            bundle.exec_process(process, plan, preserve_fds=count)
+            return line.with_option("process", place.write_process(config_json.dumps(process)))
+    if not line.command:
+        return given
+    return line.with_command([*bundle.words(plan, preserve_fds=count), *line.command])
+
+
+def _plan(decided: dict[str, Any]) -> bundle.Plan | None:
+    """What is enforced; None where nothing is. Raises Lost."""
+    if "policy" not in decided:
+        return None
+    found = [decided.get(each) for each in ("launcher", "policy", "mode")]
+    launcher, policy, mode = found
+    if not (isinstance(launcher, str) and isinstance(policy, str) and isinstance(mode, str)):
+        raise Lost("how the container is enforced is not known any more: its plan lacks launcher, policy or mode")
+    return bundle.Plan(launcher_source="", policy_source="", mode=mode, launcher=launcher, policy=policy)

@@ -1,0 +1,190 @@
+"""scmm-runc's create and run: what a container's configuration asks for, and a bundle of our own in which that is so.
+
+The caller's bundle is only read, and once: what the runtime gets cannot have changed since we looked at it. Standard
+library only (scmm-runc).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from scmm_oci.enforcer import bundle, passing, runtime_root, telling, wishes
+from scmm_oci.oci import config_json, runtime_argv
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from scmm_oci.enforcer.place import Place
+    from scmm_oci.enforcer.shim_settings import Settings
+    from scmm_oci.enforcer.wishes import Wish
+    from scmm_oci.oci.runtime_argv import CommandLine
+
+# Where runc and crun look for these, they have gone to the bundle; ours is another.
+_IN_BUNDLE = ("console-socket", "pidfd-socket")
+
+
+def words(settings: Settings, called: str, line: CommandLine) -> list[str]:
+    """The words for the runtime: those given, or those with a bundle of ours in which what was asked for is so.
+
+    called: the starter, which our poststop hook calls again.
+
+    Raises OSError and ValueError where a policy was asked for that cannot be enforced, or a recording that is
+    required cannot be made: then nothing may be started.
+    """
+    given = list(line.words)
+    if line.id is None:
+        return given  # the runtime says what is missing
+    try:
+        config = config_json.read(line.config())
+    except (FileNotFoundError, NotADirectoryError):
+        return given  # the same
+    except ValueError as error:
+        raise ValueError(f"{line.config()}: {error}") from None
+    wish = wishes.read(config, settings)
+    for each in wish.notes:
+        _note(settings, line, each)
+    if wish.problems:
+        raise ValueError("; ".join(wish.problems))
+    if wish.policy and line.verb == "restore":
+        raise ValueError(f"a restored process has no Landlock domain: policy {wish.policy} cannot be enforced")
+    if line.verb == "restore" or not (wish.policy or wish.record):
+        return given
+    if not wish.policy and not wish.required:
+        try:
+            return _changed(settings, called, line, config, wish)
+        except (OSError, ValueError) as error:
+            _note(settings, line, f"not recorded: {error}")
+            return given
+    return _changed(settings, called, line, config, wish)
+
+
+def _changed(settings: Settings, called: str, line: CommandLine, config: dict[str, Any], wish: Wish) -> list[str]:
+    from scmm_oci.enforcer.places import Places, key_of
+
+    assert line.id is not None
+    root = runtime_root.of(line)
+    original = os.path.realpath(line.options.get("bundle") or ".")
+    places = Places(settings.run_dir)
+    try:
+        places.sweep(first=key_of(root, line.id))
+    except OSError as error:
+        _note(settings, line, f"what ended containers left is not removed: {error}")
+    with places.claim(root, line.id) as place:
+        bundle.absolute(config, original)
+        decided: dict[str, Any] = {"bundle": original, "root": root}
+        policy = _enforced(settings, line, config, wish, place, decided) if wish.policy else None
+        if wish.record:
+            _recorded(settings, line, config, wish)
+        # Last of all hooks: what is removed then, no other needs any more.
+        ended = [telling.NAME, passing.ENDED, place.key, place.generation]
+        bundle.add_hook(config, "poststop", os.path.abspath(called), ended)
+        mapped = _outside(config)
+        place.write(
+            config=config_json.dumps(config),
+            plan=decided,
+            policy=policy,
+            owner=mapped,
+            reachable=mapped is not None,
+        )
+        return _to(line, place.path, original)
+
+
+def _enforced(
+    settings: Settings, line: CommandLine, config: dict[str, Any], wish: Wish, place: Place, decided: dict[str, Any]
+) -> bytes:
+    """The policy; the configuration is changed so that the launcher applies it, and `decided` gets what exec needs."""
+    from scmm_oci.enforcer import admits, private
+    from scmm_oci.enforcer.store import Store
+
+    assert wish.policy is not None
+    policy = Store(settings.policy_dir).read(wish.policy, wish.digest)
+    if not os.access(settings.launcher, os.X_OK):
+        raise ValueError(f"the launcher {settings.launcher} is not there or not executable; run scmm install again")
+    plan = bundle.Plan(
+        launcher_source=settings.launcher,
+        policy_source=os.path.join(place.path, "policy"),
+        mode=wish.mode,
+        preserve_fds=line.preserve_fds + listening(),
+        parts=admits.parts(policy),
+    )
+    for each in bundle.enforce(config, plan):
+        _note(settings, line, each)
+    _refuse_links(config, plan)
+    decided.update(
+        name=wish.policy,
+        sha256=private.sha256(policy),
+        mode=plan.mode,
+        launcher=plan.launcher,
+        policy=plan.policy,
+    )
+    return policy
+
+
+def _refuse_links(config: Mapping[str, Any], plan: bundle.Plan) -> None:
+    """Raise ValueError where a link, or what is no file, is in the place of the launcher or the policy.
+
+    The container's root could lead a link elsewhere, and `exec` with it. What is missing the runtime makes, as for
+    all mounts, and it stays: whoever removes a mount point takes the mount away, also from containers that share it.
+    """
+    root = config.get("root")
+    rootfs = root.get("path") if isinstance(root, dict) else None
+    if not isinstance(rootfs, str):
+        return
+    for path in (plan.launcher, plan.policy):
+        above = os.path.dirname(path)
+        if above != "/":
+            if os.path.islink(rootfs + above):
+                raise ValueError(f"{above} is a symbolic link in the container: nothing can be kept safe there")
+        elif os.path.lexists(rootfs + path) and (os.path.islink(rootfs + path) or not os.path.isfile(rootfs + path)):
+            raise ValueError(f"{path} in the container is no regular file, and it is where scmm-enforce goes")
+
+
+def _recorded(settings: Settings, line: CommandLine, config: dict[str, Any], wish: Wish) -> None:
+    try:
+        if not os.access(settings.hook, os.X_OK):
+            raise ValueError(f"{settings.hook} is not there or not executable; run scmm hooks install")
+        bundle.record(config, settings.hook, wish)
+    except ValueError as error:
+        if wish.required or not wish.policy:
+            raise
+        _note(settings, line, f"not recorded: {error}")
+
+
+def _outside(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """User and group outside of what is root in the container's user namespace; None where it has none of its own."""
+    linux = config.get("linux")
+    if not isinstance(linux, dict):
+        return None
+    found = []
+    for key in ("uidMappings", "gidMappings"):
+        for each in linux.get(key) or []:
+            if isinstance(each, dict) and each.get("containerID", 0) == 0 and isinstance(each.get("hostID", 0), int):
+                found.append(each.get("hostID", 0))
+                break
+    return (found[0], found[1]) if len(found) == 2 else None
+
+
+def listening() -> int:
+    """How many descriptors from 3 on are the caller's sockets, which runtimes hand on: sd_listen_fds(3)."""
+    count = os.environ.get("LISTEN_FDS", "")
+    return int(count) if count.isascii() and count.isdigit() and len(count) < 5 else 0
+
+
+def _to(line: CommandLine, path: str, original: str) -> list[str]:
+    """The words with our bundle, and with what the runtime would look for in the caller's."""
+    changes = {"bundle": path}
+    if line.options.get("config"):
+        changes["config"] = os.path.join(path, "config.json")
+    for name in _IN_BUNDLE:
+        if value := line.options.get(name):
+            changes[name] = os.path.join(original, value)
+    for name, value in changes.items():
+        line = runtime_argv.parse(line.with_option(name, value), dialect=line.dialect)
+    return list(line.words)
+
+
+def _note(settings: Settings, line: CommandLine, message: str) -> None:
+    telling.note(settings.log_file, f"container {(line.id or '')[:64]}: {message}", now=time.time())

@@ -1,0 +1,96 @@
+"""scmm-runc installed in a directory of the test's own: starters, settings, store, policies; with a log to read."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support import ROOT, Hooks
+
+from rig.process import find_program
+from scmm_oci.cli.main import main
+from scmm_oci.enforcer import launcher
+from scmm_oci.enforcer.store import Store
+from scmm_oci.recorder import installation
+
+
+@dataclass(frozen=True)
+class Shims:
+    """One installation: `runc` and `crun` are the starters."""
+
+    base: Path
+    settings: Mapping[str, Any]
+
+    @property
+    def runc(self) -> Path:
+        return self.base / "libexec/scmm-runc"
+
+    @property
+    def crun(self) -> Path:
+        return self.base / "libexec/scmm-crun"
+
+    @property
+    def bundles(self) -> Path:
+        """The directory with bundles of running containers."""
+        return self.base / "run/containers"
+
+    @property
+    def store(self) -> Store:
+        return Store(str(self.base / "store"))
+
+    def add(self, name: str, policy: Mapping[str, Any]) -> str:
+        """Compile a policy and put it into the store; its digest."""
+        source, target = self.base / f"{name}.scmm.yaml", self.base / f"{name}.scmm-pol"
+        source.write_text(json.dumps(policy))
+        assert main(["compile", "-i", str(source), "-o", str(target)]) == 0
+        return self.store.add(name, target.read_bytes(), replace=True)
+
+    def log(self) -> str:
+        try:
+            return (self.base / "shim.log").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def kept(self) -> list[str]:
+        """What lies in the directory of private bundles."""
+        return sorted(path.name for path in self.bundles.iterdir()) if self.bundles.is_dir() else []
+
+
+def make_shims(base: Path, *, hooks: Hooks | None = None, **changes: Any) -> Shims:
+    """Install below a directory that only root can write. hooks: what records; changes: settings that differ."""
+    base.chmod(0o700)
+    libexec = base / "libexec"
+    libexec.mkdir(mode=0o755)
+    shutil.copy2(launcher.find(os.uname().machine), libexec / "scmm-enforce")
+    found = {name: find_program(name) for name in ("runc", "crun")}
+    settings = {
+        "runtimes": {"default": found["runc"] or "/missing/runc", "crun": found["crun"] or "/missing/crun"},
+        "images": [],
+        "launcher": str(libexec / "scmm-enforce"),
+        "hook": str(hooks.starter if hooks else libexec / "scmm-hook"),
+        "policy_dir": str(base / "store"),
+        "run_dir": str(base / "run/containers"),
+        "log_file": str(base / "shim.log"),
+        **changes,
+    }
+    (libexec / "shim.json").write_text(json.dumps(settings))
+    template = (ROOT / "hooks/scmm-runc.in").read_text()
+    for name, key in (("scmm-runc", "default"), ("scmm-crun", "crun")):
+        text = template
+        values = {
+            "PYTHON": installation._python(),
+            "PACKAGE": ROOT,
+            "SETTINGS": libexec / "shim.json",
+            "RUNTIME": settings["runtimes"][key],
+        }
+        for place, value in values.items():
+            text = text.replace(f"@{place}@", shlex.quote(str(value)))
+        (libexec / name).write_text(text)
+        (libexec / name).chmod(0o755)
+    return Shims(base, settings)
