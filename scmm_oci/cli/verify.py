@@ -1,4 +1,4 @@
-"""``scmm verify``: a policy proven against captures, as tables or JSON, and as a gate for CI."""
+"""``scmm verify``: a policy proven against captures or by starts, as tables or JSON, and as a gate for CI."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scmm_oci.cli import replayed
 from scmm_oci.cli.confine import confine
 from scmm_oci.cli.filters import read_subject
 from scmm_oci.cli.output import console, data, plain, say, tell
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 _EXAMPLE = """\b
 Examples:
   scmm-verify nginx.scmm.yaml --against nginx.scmm-cap
-  scmm-verify nginx.scmm-pol --against monday.scmm-cap tuesday.scmm-cap"""
+  scmm-verify nginx.scmm-pol --against monday.scmm-cap tuesday.scmm-cap
+  scmm-verify seccomp.json --replay --bundle nginx/"""
 
 # Rows of a table, and names in a line; --json has all.
 _ROWS = 12
@@ -38,8 +40,10 @@ _NAMES = 12
 @click.argument("more", nargs=-1, metavar="[CAPTURE]...")
 @click.option("--against", multiple=True, metavar="CAPTURE...", help="Captures, or sets of them.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON on stdout.")
-@click.pass_context
-def verify(context: click.Context, *, path: str, more: Sequence[str], against: Sequence[str], as_json: bool) -> None:
+@replayed.options
+def verify(
+    *, path: str, more: Sequence[str], against: Sequence[str], as_json: bool, asked: replayed.Asked | None
+) -> None:
     """Prove that a policy allows what was recorded; tell what it allows beyond that, and what its filter costs.
 
     POLICY is a policy, which is compiled for this, or a compiled policy (.scmm-pol). Every recorded call of the program
@@ -47,7 +51,20 @@ def verify(context: click.Context, *, path: str, more: Sequence[str], against: S
     rules.
 
     The exit code is 0 if all is allowed, 1 if something that was recorded would be refused, and 2 for bad input.
+
+    With --replay POLICY may be a seccomp profile too. A bundle's program is started under it, or under what `scmm
+    compile --oci` makes of a policy: by each runtime, with no-new-privileges off and on, and by run, create and start,
+    and exec. The exit code is 0 if it always ends as it does without a profile, and 1 if not; what lacks is named, with
+    who calls it. Containers are started AS ROOT ON THIS HOST, with the mounts, hooks and namespaces that the bundle
+    says, a root of the runtime's and cgroups of their own, and a layer over the bundle's files that is thrown away.
     """
+    if asked is not None:
+        if against or more:
+            raise click.UsageError("--replay and captures are two questions: ask one at a time.")
+        # Not confined: whoever starts containers needs what containers need.
+        if not replayed.run(read_subject(path), asked, as_json=as_json):
+            click.get_current_context().exit(1)
+        return
     if not against:
         raise click.UsageError("Missing option '--against'.")
     confine([path, *against, *more])
@@ -73,7 +90,7 @@ def verify(context: click.Context, *, path: str, more: Sequence[str], against: S
         _print(report)
     say(f"{plain(path)}: {_summary(report)}")
     if report.refused:
-        context.exit(1)
+        click.get_current_context().exit(1)
 
 
 def _summary(report: Report) -> str:

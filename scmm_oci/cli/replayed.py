@@ -1,0 +1,279 @@
+"""``scmm verify --replay``: its options, and what it prints. Called by cli.verify."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scmm_oci.cli.filters import Subject
+from scmm_oci.cli.output import console, data, plain, say, tell
+from scmm_oci.errors import BadInput, Failure, Finding, Problem
+from scmm_oci.files import atomic_write
+from scmm_oci.tables.floor import Verb, floor
+from scmm_oci.tables.measured import DIRECTORY, Measured, path_of, read, to_json
+
+if TYPE_CHECKING:
+    from scmm_oci.oci.seccomp import Profile
+    from scmm_oci.recorder.replay.cells import Missing, Replay, Runtime, Tried
+
+_TIMES, _SECONDS = 20, 10.0
+_NAMES = 12
+_NNP = {"both": (False, True), "on": (True,), "off": (False,)}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of a replay, as they were given."""
+
+    bundle: str | None
+    runtimes: tuple[str, ...]
+    verbs: tuple[str, ...]
+    nnp: str
+    times: int
+    seconds: float
+    measure: bool
+    directory: str
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a replay, put on a command, which has them as one argument, ``asked``; None without --replay."""
+
+    def wrapped(
+        *,
+        replay: bool,
+        bundle: str | None,
+        runtime: tuple[str, ...],
+        way: tuple[str, ...],
+        nnp: str | None,
+        times: int | None,
+        seconds: float | None,
+        measure_floor: bool,
+        floor_directory: str | None,
+        **rest: Any,
+    ) -> None:
+        given = {
+            "--bundle": bundle,
+            "--runtime": runtime,
+            "--way": way,
+            "--nnp": nnp,
+            "--times": times,
+            "--seconds": seconds,
+            "--measure-floor": measure_floor,
+            "--floor-directory": floor_directory,
+        }
+        stray = ", ".join(name for name, value in given.items() if value not in (None, (), False))
+        if not replay and stray:
+            raise click.UsageError(f"{stray}: only with --replay.")
+        asked = Asked(
+            bundle,
+            runtime,
+            way,
+            nnp or "both",
+            times or _TIMES,
+            seconds or _SECONDS,
+            measure_floor,
+            floor_directory or DIRECTORY,
+        )
+        command(asked=asked if replay else None, **rest)
+
+    wrapped.__doc__ = command.__doc__
+    wrapped.__name__ = command.__name__
+    found: Callable[..., None] = wrapped
+    for option in reversed(_OPTIONS):
+        found = option(found)
+    return found
+
+
+_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
+    click.option("--replay", is_flag=True, help="Start containers under the profile instead. As root, on this host."),
+    click.option("--bundle", metavar="DIR", help="The OCI bundle that is started: config.json and its rootfs."),
+    click.option(
+        "--runtime", multiple=True, metavar="NAME|PATH", help="A runtime to start it with; by default runc and crun."
+    ),
+    click.option(
+        "--way",
+        multiple=True,
+        type=click.Choice([verb.value for verb in Verb]),
+        help="A way to start it; by default all.",
+    ),
+    click.option("--nnp", type=click.Choice(list(_NNP)), help="No-new-privileges: off, on, or both, the default."),
+    click.option("--times", type=click.IntRange(1, 10_000), help=f"How often each way is tried; by default {_TIMES}."),
+    click.option(
+        "--seconds",
+        type=click.FloatRange(0.1, 3600),
+        help=f"A program that runs for so long is well, and ended; by default {_SECONDS:g}.",
+    ),
+    click.option("--measure-floor", is_flag=True, help="Record what the runtimes need themselves, and keep it."),
+    click.option("--floor-directory", metavar="DIR", help=f"Where that is kept; by default {DIRECTORY}."),
+)
+
+
+def run(subject: Subject, asked: Asked, *, as_json: bool) -> bool:
+    """Replay, print, and say whether the profile serves.
+
+    Raises:
+        BadInput: there is no profile, no bundle or no runtime; with all that is wrong with it.
+        Failure: containers cannot be started here.
+    """
+    from scmm_oci.recorder.replay import bundle, runtimes, trial
+    from scmm_oci.recorder.replay.cells import Cell
+
+    if asked.bundle is None:
+        raise click.UsageError("--replay needs --bundle: an OCI bundle to start.")
+    profile, findings = _profile(subject)
+    source = bundle.read(asked.bundle)
+    chosen = runtimes.find(asked.runtimes)
+    verbs = [Verb(word) for word in dict.fromkeys(asked.verbs)] or list(Verb)
+    cells = tuple(Cell(*one) for one in product(chosen, _NNP[asked.nnp], verbs))
+    tell(findings)
+    say(f"containers are started as root on this host: {len(cells)} ways, {asked.times} times each")
+    wish = trial.Wish(source, cells, asked.times, asked.seconds, told=lambda line: say(plain(line)))
+    replayed = trial.replay(wish, profile)
+    measured: list[Measured] = []
+    more: list[Finding] = []
+    if asked.measure:
+        found, told = trial.measure(wish)
+        measured = [_kept(one, asked.directory) for one in found]
+        more = [*told, *(finding for one in found for finding in _beyond(one))]
+    tell([*replayed.findings, *more])
+    if as_json:
+        data(_as_json(replayed, measured, [*findings, *replayed.findings, *more]))
+    else:
+        _print(replayed)
+    for one in measured:
+        where = path_of(one.digest, directory=asked.directory)
+        say(f"what {plain(one.runtime)} {plain(one.version)} needs: {plain(where)}")
+    good = sum(one.good for one in replayed.cells)
+    say(f"{plain(subject.path)}: serves in {good} of {len(replayed.cells)} ways")
+    return replayed.good
+
+
+def _profile(subject: Subject) -> tuple[Profile, list[Finding]]:
+    """The profile, or what `scmm compile --oci` makes of the policy."""
+    if subject.profile is not None:
+        return subject.profile, []
+    if subject.policy is None:
+        hint = "give the policy that it was made of, or a profile"
+        raise BadInput([Problem(subject.path, "is a compiled policy: runtimes do not load these", hint)])
+    from scmm_oci.compiled import needed
+    from scmm_oci.compiled.profiles import oci_profile
+
+    try:
+        needed.check(subject.policy)
+        compiled = oci_profile(subject.policy, floor(None, None, False))
+    except BadInput as error:
+        raise BadInput(error.problems, source=error.source or subject.path) from error
+    return compiled.profile, [*subject.findings, *compiled.findings]
+
+
+def _kept(measured: Measured, directory: str) -> Measured:
+    """Write what was measured, joined with what was there."""
+    before = read(measured.digest, directory=directory)
+    joined = measured if before is None else measured.joined(before)
+    try:
+        Path(directory).mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"{directory} cannot be made: {error.strerror}") from None
+    atomic_write(path_of(measured.digest, directory=directory), to_json(joined))
+    return joined
+
+
+def _beyond(measured: Measured) -> list[Finding]:
+    """What was measured and our table lacks."""
+    found = []
+    for row in measured.rows:
+        table = floor(measured.runtime, measured.version, row.no_new_privileges, verbs=frozenset({row.verb}))
+        beyond = sorted(row.names - table.names)
+        if beyond:
+            where = f"{measured.runtime} {row.verb} nnp={int(row.no_new_privileges)}"
+            found.append(Finding("beyond-floor", f"{where} calls what our table lacks: {', '.join(beyond)}"))
+    return found
+
+
+def _print(replayed: Replay) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    table = Table(box=None, pad_edge=False)
+    for column in ("runtime", "version", "nnp", "way", "served", "ends", "failed in", "lacks"):
+        table.add_column(column, overflow="fold")
+    for one in replayed.cells:
+        runtime = one.cell.runtime
+        served = f"{one.passed} of {one.times}"
+        words = (runtime.name, runtime.version, "on" if one.cell.no_new_privileges else "off", one.cell.verb, served)
+        row = [*words, _end(one.expected.end), one.phase if not one.good else "", _lacks(one.missing)]
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    out.print(table)
+    for one in replayed.cells:
+        if one.failure is not None:
+            out.print(Text(plain(f"{one.cell.title}: {_how(one)}")))
+
+
+def _end(end: int | str | None) -> str:
+    return f"status {end}" if isinstance(end, int) else end or "–"
+
+
+def _lacks(missing: Sequence[Missing]) -> str:
+    """The names by phase: those that are needed, or all where that is not known."""
+    words = []
+    for phase in dict.fromkeys(one.phase for one in missing):
+        found = [one for one in missing if one.phase is phase and one.needed is not False]
+        names = list(dict.fromkeys(f"{one.name} ({one.detail})" if one.detail else one.name for one in found))
+        more = f" … and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        if names:
+            words.append(f"{phase}: {', '.join(names[:_NAMES])}{more}")
+    return "; ".join(words)
+
+
+def _how(one: Tried) -> str:
+    """How a cell failed, in words."""
+    assert one.failure is not None
+    ran = one.failure
+    how = f"the runtime gave up in {ran.step}: {ran.message}" if ran.end is None else f"ended with {_end(ran.end)}"
+    if one.expected.end is not None:
+        how += f", without the profile with {_end(one.expected.end)}"
+    if one.enough is not None:
+        how += "; with what lacks it serves" if one.enough else "; with what lacks it still fails"
+    return how
+
+
+def _as_json(replayed: Replay, measured: Sequence[Measured], findings: Sequence[Finding]) -> dict[str, Any]:
+    return {
+        "serves": replayed.good,
+        "machine": platform.machine(),
+        "ways": [_cell(one) for one in replayed.cells],
+        "measured": [{"sha256": one.digest, "runtime": one.runtime, "version": one.version} for one in measured],
+        "findings": [{"code": one.code, "message": one.message, "hint": one.hint} for one in findings],
+    }
+
+
+def _cell(one: Tried) -> dict[str, Any]:
+    failure = one.failure
+    return {
+        "runtime": _runtime(one.cell.runtime),
+        "no_new_privileges": one.cell.no_new_privileges,
+        "way": one.cell.verb,
+        "times": one.times,
+        "served": one.passed,
+        "expected": one.expected.end,
+        "failure": None
+        if failure is None
+        else {"end": failure.end, "step": failure.step or None, "message": failure.message or None},
+        "phase": one.phase,
+        "missing": [
+            {"phase": each.phase, "name": each.name, "detail": each.detail, "needed": each.needed}
+            for each in one.missing
+        ],
+        "enough": one.enough,
+    }
+
+
+def _runtime(runtime: Runtime) -> dict[str, Any]:
+    return {"name": runtime.name, "version": runtime.version, "path": runtime.path, "sha256": runtime.digest}

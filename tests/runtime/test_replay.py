@@ -1,0 +1,279 @@
+"""`scmm verify --replay` with real runtimes: profiles that serve do, what was taken out is named, nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import need
+
+from rig import images, namespace
+from rig import runc as bundles
+from rig.process import wait_until
+from scmm_oci.capture.model import Capture, Phase
+from scmm_oci.cli.main import main
+from scmm_oci.oci.seccomp import OciAction, Profile, Rule, to_json
+from scmm_oci.recorder.replay import bundle, lacks, runtimes
+from scmm_oci.recorder.replay.cells import Cell
+from scmm_oci.recorder.replay.ground import Ground
+from scmm_oci.recorder.replay.recording import Hooks
+from scmm_oci.recorder.replay.start import start
+from scmm_oci.recorder.replay.trial import Wish, measure
+from scmm_oci.tables import measured
+from scmm_oci.tables.arch import from_machine
+from scmm_oci.tables.floor import Verb, floor
+
+STATUS = 3
+MACHINE = from_machine(platform.machine())
+
+
+@pytest.fixture(params=["runc", "crun"])
+def runtime(request: pytest.FixtureRequest, inside: namespace.Entered) -> str:
+    name: str = request.param
+    need("CRUN" if name == "crun" else "KERNEL", bundles.available(name))
+    return name
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose program makes a directory, and ends with STATUS if that was new."""
+    return bundle_of(tmp_path_factory.mktemp("bundle"), "mkdir /made && exit 3")
+
+
+def bundle_of(directory: Path, script: str) -> Path:
+    config = bundles.template("busybox-sh")
+    config["root"]["path"] = str(images.rootfs(images.busybox()))
+    config["process"]["args"] = ["sh", "-c", script]
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+def allowing(names: set[str], default: OciAction = OciAction.ERRNO) -> Profile:
+    return Profile(default, None, (MACHINE.scmp,), syscalls=(Rule(tuple(sorted(names)), OciAction.ALLOW),))
+
+
+@pytest.fixture(scope="module")
+def app(source: Path, inside: namespace.Entered) -> set[str]:
+    """What the bundle's program calls."""
+    captured = recorded(source)
+    assert captured.complete, captured.losses
+    return {call.name for _, call in captured.calls(Phase.APP) if call.name is not None}
+
+
+def recorded(source: Path) -> Capture:
+    (chosen,) = runtimes.find(["runc"])
+    opened = json.loads(to_json(lacks.opened(allowing({"read"}))))
+    with Ground() as ground:
+        hooks = Hooks(ground.directory)
+        recorder = hooks.recorder()
+        cell = Cell(chosen, False, Verb.RUN)
+        ran = start(ground, bundle.read(str(source)), cell, seccomp=opened, seconds=20, recorder=recorder)
+        assert ran.end == STATUS
+        return hooks.capture(recorder)
+
+
+def needed(app: set[str]) -> set[str]:
+    # umask: crun 1.8.1 calls it where it is told the process by --process.
+    return app | floor(None, None, None).names | {"umask"}
+
+
+def replayed(
+    profile: Profile, source: Path, runtime: str, directory: Path, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, dict[str, Any]]:
+    path = directory / "profile.json"
+    path.write_bytes(to_json(profile))
+    given = ["--replay", "--bundle", str(source), "--runtime", runtime, "--times", "2", "--json", *words]
+    capsys.readouterr()
+    status = main(["verify", str(path), *given])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def left() -> set[str]:
+    """What of replays is on this host: scratch directories, mounts, cgroups, pins."""
+    found = {
+        str(path) for place in ("/run", "/sys/fs/cgroup", "/sys/fs/bpf") for path in Path(place).glob("scmm-replay*")
+    }
+    return found | {line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "scmm-replay" in line}
+
+
+def test_a_profile_that_serves_does_in_every_way(
+    runtime: str, source: Path, app: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted((str(path), path.stat().st_mtime_ns) for path in source.rglob("*"))
+    status, found = replayed(allowing(needed(app)), source, runtime, tmp_path, capsys)
+    assert status == 0 and found["serves"] and found["findings"] == []
+    ways = [(one["way"], one["no_new_privileges"]) for one in found["ways"]]
+    assert ways == [(verb, nnp) for nnp in (False, True) for verb in ("run", "create", "exec")]
+    for one in found["ways"]:
+        assert (one["served"], one["expected"], one["failure"], one["missing"]) == (2, STATUS, None, [])
+    assert sorted((str(path), path.stat().st_mtime_ns) for path in source.rglob("*")) == before
+    assert left() == set()
+
+
+def test_a_call_of_the_program_that_was_taken_out_is_named(
+    runtime: str, source: Path, app: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, found = replayed(allowing(needed(app) - {"mkdir"}), source, runtime, tmp_path, capsys, "--nnp", "on")
+    assert status == 1 and not found["serves"] and len(found["ways"]) == 3
+    for one in found["ways"]:
+        assert one["missing"] == [{"phase": "app", "name": "mkdir", "detail": "", "needed": True}]
+        assert (one["served"], one["phase"], one["enough"]) == (0, "app", True)
+        assert one["failure"] == {"end": 1, "step": None, "message": None}
+
+
+def test_a_call_of_the_runtime_that_was_taken_out_is_named(
+    runtime: str, source: Path, app: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """prctl is called after the filter is loaded only where no-new-privileges is off."""
+    status, found = replayed(allowing(needed(app) - {"prctl"}), source, runtime, tmp_path, capsys, "--way", "run")
+    off, on = found["ways"]
+    assert status == 1 and on["served"] == 2 and on["missing"] == []
+    assert (off["served"], off["phase"], off["enough"], off["failure"]["step"]) == (0, "runtime", True, "run")
+    assert "peration not permitted" in off["failure"]["message"]
+    named = {(one["phase"], one["name"], one["needed"]) for one in off["missing"]}
+    assert ("runtime", "prctl", True) in named and {name for _, name, _ in named} == {"prctl"}
+
+
+def test_rules_that_refuse_are_found_as_defaults_are(
+    runtime: str, source: Path, app: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """mkdir is refused by a rule, which the twin keeps; and a refusal that nobody minds is not told to be needed."""
+    rule = Rule(("mkdir", "getppid"), OciAction.ERRNO, 13)
+    names = needed(app) - {"mkdir", "getppid"}
+    whole = allowing(names)
+    whole = replace(whole, syscalls=(*whole.syscalls, rule))
+    status, found = replayed(whole, source, runtime, tmp_path, capsys, "--way", "run", "--nnp", "on")
+    (one,) = found["ways"]
+    assert status == 1 and (one["phase"], one["enough"]) == ("app", True)
+    told = {each["name"]: each["needed"] for each in one["missing"]}
+    assert told["mkdir"] is True and told["getppid"] is False
+
+
+def test_a_profile_that_kills_is_named_too(
+    runtime: str, source: Path, app: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = allowing(needed(app) - {"mkdir"}, OciAction.KILL_PROCESS)
+    status, found = replayed(profile, source, runtime, tmp_path, capsys, "--way", "create", "--nnp", "off")
+    (one,) = found["ways"]
+    assert status == 1 and one["failure"]["end"] == 128 + signal.SIGSYS
+    assert [(each["phase"], each["name"], each["needed"]) for each in one["missing"]] == [("app", "mkdir", True)]
+
+
+def test_a_bundle_that_does_not_start_at_all_is_no_fault_of_the_profile(
+    runtime: str, app: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = bundle_of(tmp_path, "exit 0")
+    config = json.loads((bad / "config.json").read_text())
+    config["process"]["args"] = ["/no/such/program"]
+    (bad / "config.json").write_text(json.dumps(config))
+    words = ("--way", "create", "--nnp", "off")
+    status, found = replayed(allowing(needed(app)), bad, runtime, tmp_path, capsys, *words)
+    assert status == 1 and [one["code"] for one in found["findings"]] == ["no-control"]
+    assert "/no/such/program" in found["findings"][0]["message"] and left() == set()
+
+
+def test_a_program_that_runs_on_is_well(
+    runtime: str, app: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And is ended. Control: without the call that it sleeps with, it runs no longer."""
+    source = bundle_of(tmp_path, "exec sleep 1000")
+    names = needed(app) | {"nanosleep", "clock_nanosleep", "getuid", "setuid", "setgid"}
+    words = ("--nnp", "on", "--seconds", "0.3")
+    status, found = replayed(allowing(names), source, runtime, tmp_path, capsys, *words)
+    assert status == 0 and len(found["ways"]) == 3
+    assert {one["expected"] for one in found["ways"]} == {"runs /bin/busybox"}
+    less = allowing(names - {"nanosleep", "clock_nanosleep"})
+    status, found = replayed(less, source, runtime, tmp_path, capsys, *words, "--way", "run")
+    assert status == 1 and {one["name"] for one in found["ways"][0]["missing"]} & {"nanosleep", "clock_nanosleep"}
+    assert left() == set()
+
+
+def test_the_floor_of_the_runtime_is_measured_and_kept(
+    runtime: str, source: Path, app: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "floor"
+    words = ("--way", "create", "--nnp", "off", "--measure-floor", "--floor-directory", str(kept))
+    status, found = replayed(allowing(needed(app)), source, runtime, tmp_path, capsys, *words)
+    (here,) = runtimes.find([runtime])
+    assert status == 0 and [one["sha256"] for one in found["measured"]] == [here.digest]
+    first = measured.read(here.digest, directory=str(kept))
+    assert first is not None and (first.runtime, first.version) == (runtime, here.version)
+    (row,) = first.rows
+    assert (row.verb, row.no_new_privileges, row.starts) == (Verb.CREATE, False, 2)
+    assert {"close", "execve", "capset", "prctl"} <= row.names
+    table = floor(runtime, here.version, False, verbs=frozenset({Verb.CREATE})).names
+    assert row.names <= table and [one["code"] for one in found["findings"]] == []
+    status, _ = replayed(allowing(needed(app)), source, runtime, tmp_path, capsys, *words)
+    second = measured.read(here.digest, directory=str(kept))
+    assert second is not None and second.rows[0].starts == 4 and second.rows[0].names >= row.names
+
+
+def test_what_is_measured_is_enough_to_start(runtime: str, source: Path, app: set[str], tmp_path: Path) -> None:
+    """The union of some recordings, without our table, and with what Go calls at any moment. Control: the program's
+    own calls are not enough."""
+    (here,) = runtimes.find([runtime])
+    cell = Cell(here, False, Verb.EXEC)
+    read = bundle.read(str(source))
+    (found,), findings = measure(Wish(read, (cell,), 3, 20))
+    assert findings == ()
+    always = {"futex", "rt_sigreturn", "epoll_pwait", "nanosleep", "tgkill", "sched_yield", "getpid", "gettid"}
+    with Ground() as ground:
+        # A container has to be created first, which is another row's.
+        names = app | found.floor().names | always | floor(None, None, False, verbs=frozenset({Verb.CREATE})).names
+        whole, less = (json.loads(to_json(allowing(some))) for some in (names, app - {"close", "execve", "prctl"}))
+        assert start(ground, read, cell, seccomp=whole, seconds=20).end == STATUS
+        assert start(ground, read, cell, seccomp=less, seconds=20).end != STATUS
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_is_stopped_leaves_nothing(
+    inside: namespace.Entered, tmp_path: Path, app: set[str], number: signal.Signals
+) -> None:
+    source = bundle_of(tmp_path, "exec sleep 1000")
+    (tmp_path / "p.json").write_bytes(to_json(allowing(needed(app))))
+    words = [sys.executable, "-c", "import sys; from scmm_oci.cli.main import main; sys.exit(main(sys.argv[1:]))"]
+    words += ["verify", str(tmp_path / "p.json"), "--replay", "--bundle", str(source), "--runtime", "runc"]
+    with subprocess.Popen([*words, "--seconds", "600"], stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        wait_until(lambda: list(Path("/sys/fs/cgroup").glob("scmm-replay*")), deadline_s=60, what="a container")
+        os.kill(process.pid, number)
+        assert process.wait(60) == 130
+    assert left() == set()
+
+
+def test_tables_for_people(
+    runtime: str, source: Path, app: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.json"
+    path.write_bytes(to_json(allowing(needed(app) - {"mkdir"})))
+    words = ["--replay", "--bundle", str(source), "--runtime", runtime, "--way", "run", "--nnp", "off", "--times", "1"]
+    assert main(["verify", str(path), *words]) == 1
+    out, err = capsys.readouterr()
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["runtime", "version", "nnp", "way", "served", "ends", "failed", "in", "lacks"]
+    (here,) = runtimes.find([runtime])
+    assert lines[1] == [runtime, here.version, *["off", "run", "0", "of", "1", "status", "3", "app", "app:", "mkdir"]]
+    assert "ended with status 1, without the profile with status 3; with what lacks it serves" in out
+    assert "containers are started as root on this host: 1 ways, 1 times each" in err
+    assert err.splitlines()[-1] == f"{path}: serves in 0 of 1 ways"
+
+
+def test_a_policy_is_replayed_as_it_is_compiled(
+    source: Path, app: set[str], inside: namespace.Entered, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need("KERNEL", bundles.available("runc"))
+    policy = tmp_path / "p.scmm.yaml"
+    words = ["--replay", "--bundle", str(source), "--runtime", "runc", "--way", "run", "--nnp", "off", "--times", "2"]
+    for gone, status in ((set(), 0), ({"mkdir"}, 1)):
+        rules = "".join(f"  - name: {name}\n    action: allow\n" for name in sorted(app - gone))
+        policy.write_text(f"version: '1.0'\nsyscalls:\n{rules}")
+        assert main(["verify", str(policy), *words, "--json"]) == status, capsys.readouterr().err
+        (one,) = json.loads(capsys.readouterr().out)["ways"]
+        assert {each["name"] for each in one["missing"]} == gone
