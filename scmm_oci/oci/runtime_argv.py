@@ -96,8 +96,8 @@ class CommandLine:
         Where it was given, the last one is replaced in its own form; else it is put right after the verb. Raises
         ValueError if the verb has no such option, or one of the other kind.
         """
-        kind = self._table.get(name, ("", OPTIONAL))[1]
-        if kind == OPTIONAL or (kind == FLAG) != (value is None) or value == "":
+        long, kind = self._table.get(name, ("", OPTIONAL))
+        if long != name or kind == OPTIONAL or (kind == FLAG) != (value is None) or value == "":
             raise ValueError(f"{self.verb} has no option --{name} that can be {value!r}")
         words = list(self.words)
         at, start = self._places.get(name, (-1, ""))
