@@ -176,6 +176,13 @@ def test_a_rule_like_the_default_refuses_nothing():
     assert "openat" in admit(other, needs("standard", ())).added
 
 
+def test_the_first_rule_counts():
+    allow, deny = rule("openat"), rule("openat", action="SCMP_ACT_ERRNO", errnoRet=2)
+    assert "openat" not in admit(section(allow, deny), needs("standard", ())).added
+    with pytest.raises(ValueError, match="refuses openat"):
+        admit(section(deny, allow), needs("standard", ()))
+
+
 @pytest.mark.parametrize(
     ("there", "place"),
     [
@@ -236,7 +243,7 @@ COMPARE = {
 
 
 def answers(there, name, args):
-    """Whether a call may pass, as runtimes have it (tests/runtime/test_launcher_admitted.py): each answer that may be."""
+    """Whether a call may pass, each answer that may be; as runtimes do it (tests/runtime/test_launcher_admitted.py)."""
 
     def key(one, action, errno):
         return one[action], one.get(errno, 1) if one[action] == "SCMP_ACT_ERRNO" else None
