@@ -169,6 +169,27 @@ assert document["sessions"][0]["phases"]["app"][0]["errnos"] == ["ENOENT"], docu
 assert b'"name":"read"' in quickjson.dumps(document)
 """
 
+# scmm-runc, as far as create and exec go without a store and a runtime: on every start of a container, enforced or not.
+THE_SHIM = """
+from types import SimpleNamespace
+from scmm_oci.enforcer import admits, bundle, wishes
+config = {
+    "process": {"args": ["true"], "env": ["SCMM_POLICY=web", "SCMM_RECORD=1"]},
+    "root": {"path": "rootfs"},
+    "mounts": [{"destination": "/dev", "type": "tmpfs"}],
+    "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}},
+}
+wish = wishes.read(config, SimpleNamespace(images=[]))
+assert wish.policy == "web" and wish.record and not wish.problems
+plan = bundle.Plan(launcher_source="/x", policy_source="/y", mode=wish.mode, parts={admits.FILTER})
+bundle.absolute(config, "/bundle")
+assert bundle.enforce(config, plan)
+bundle.record(config, "/hook", wish)
+process = {"args": ["true"]}
+bundle.exec_process(process, plan)
+assert wishes.strip(process) == []
+"""
+
 
 def dear_modules(code: str) -> dict[str, str]:
     """Those of DEAR that `code` loads when it runs as the hooks do (hooks/scmm-hook.in), each with its reason."""
@@ -180,13 +201,15 @@ def dear_modules(code: str) -> dict[str, str]:
     return {name: DEAR[name] for name in done.stdout.split() if name in DEAR}
 
 
-def test_the_hooks_load_little() -> None:
-    assert dear_modules(BOTH_HOOKS) == {}
+@pytest.mark.parametrize("code", [BOTH_HOOKS, THE_SHIM], ids=["hooks", "shim"])
+def test_the_hooks_and_the_shim_load_little(code: str) -> None:
+    assert dear_modules(code) == {}
 
 
 @pytest.mark.parametrize("module", ["json", "typing", "subprocess", "scmm_oci.errors"])
-def test_dear_modules_are_found(module: str) -> None:
-    assert module in dear_modules(f"{BOTH_HOOKS}\nimport {module}")
+@pytest.mark.parametrize("code", [BOTH_HOOKS, THE_SHIM], ids=["hooks", "shim"])
+def test_dear_modules_are_found(code: str, module: str) -> None:
+    assert module in dear_modules(f"{code}\nimport {module}")
 
 
 def test_the_hooks_need_nothing_installed() -> None:
