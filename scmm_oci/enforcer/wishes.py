@@ -1,8 +1,9 @@
 """What a container's config.json asks of the shim: a policy and its mode, a recording. Pure; changes the environment.
 
-Annotations come from whoever starts the container, the configuration from who owns the host. The process's environment
-may be the image's: it decides only where neither of those says anything. Standard library only, and little of it:
-stands on every container start (scmm_oci.enforcer.shim).
+Annotations come from whoever starts the container, the configuration from who owns the host. The process's
+environment may be the image's: it decides only where neither of those says anything. podman (measured: 4.3) makes
+annotations of the image the container's, too, where the command line has none of the same key; config.json does not
+tell them apart. Standard library only, and little of it: stands on every container start (scmm_oci.enforcer.shim).
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ IMAGE_ANNOTATIONS = (
     "io.kubernetes.cri-o.Image",
     "org.opencontainers.image.ref.name",
 )
+
+# An image may have chosen them: the log has it.
+_WEAK = {"seccomp": "of the policy, calls alone are held", "permissive": "nothing is refused, and calls are told"}
 
 ANNOTATION, CONFIGURATION, ENVIRONMENT = "annotation", "configuration", "environment"
 
@@ -191,6 +195,8 @@ def _choose(
                 wish.problems.append(
                     f"{name}={shown(value)}, but no policy is named: give {names.POLICY} or SCMM_POLICY"
                 )
+    if wish.policy is not None and wish.mode in _WEAK:
+        wish.notes.append(f"the mode is {wish.mode}: {_WEAK[wish.mode]}")
     if by:
         for value, name, decided in (
             (asked, "SCMM_POLICY", (wish.policy, f"{wish.policy}@sha256:{wish.digest}")),

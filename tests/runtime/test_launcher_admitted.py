@@ -49,6 +49,7 @@ PROGRAM = (
         "write",
     ),
     *("fstat", "newfstatat", "open", "poll", "uname", "mmap", "munmap", "read", "close", "lseek", "pread64", "openat"),
+    *("nanosleep", "clock_nanosleep", "rt_sigaction", "rt_sigprocmask", "rmdir"),
 )
 MKDIR = ("/bin/mkdir", "/made")
 REFUSED, OURS = 1, 125
@@ -88,7 +89,7 @@ def compiled(directory: Path, right: Sequence[str], **more: Any) -> tuple[bytes,
 
 def enforced(
     directory: Path, *, mode: str = "standard", right: Sequence[str] = (), admitted: bool = True, **more: Any
-) -> Callable[[dict[str, Any]], None]:
+) -> Callable[[dict[str, Any]], bundle.Plan]:
     """An edit of config.json by which the launcher stands before the program."""
     policy, path = compiled(directory, right, **more)
     found = launcher.find(os.uname().machine)
@@ -96,18 +97,23 @@ def enforced(
     source.write_bytes(found.read_bytes())
     source.chmod(0o755)
 
-    def edit(config: dict[str, Any]) -> None:
+    def edit(config: dict[str, Any]) -> bundle.Plan:
         before = copy.deepcopy(config["linux"].get("seccomp"))
         plan = bundle.Plan(launcher_source=str(source), policy_source=str(path), mode=mode, parts=admits.parts(policy))
         bundle.enforce(config, plan)
         if not admitted:
             config["linux"]["seccomp"] = before
+        return plan
 
     return edit
 
 
 def run(
-    runtime: str, *, args: Sequence[str] = MKDIR, seccomp: dict[str, Any], edit: Callable[[dict[str, Any]], None] | None
+    runtime: str,
+    *,
+    args: Sequence[str] = MKDIR,
+    seccomp: dict[str, Any],
+    edit: Callable[[dict[str, Any]], object] | None,
 ) -> Completed:
     def change(config: dict[str, Any]) -> None:
         config["linux"]["seccomp"] = copy.deepcopy(seccomp)
@@ -146,6 +152,32 @@ def test_other_modes_and_users(runtime: str, tmp_path: Path, mode: str, more: di
         assert (done.returncode, "can't create directory '/made': Permission denied" in done.stderr) == (REFUSED, True)
     else:
         assert done.returncode == 0, done.stderr  # files are not held in these modes
+
+
+@pytest.mark.parametrize("admitted", [True, False])
+def test_exec_finds_what_create_has_mounted(runtime: str, tmp_path: Path, admitted: bool) -> None:
+    """Under the profile that create was given, and by the words that it was planned with."""
+    plans: list[bundle.Plan] = []
+
+    def edit(config: dict[str, Any]) -> None:
+        config["linux"]["seccomp"] = tight(runtime)
+        plans.append(enforced(tmp_path, right=["make_dir"], admitted=True)(config))
+        if not admitted:
+            config["linux"]["seccomp"] = tight(runtime)
+            config["process"]["args"] = config["process"]["args"][6:]
+
+    with Bundle(images.busybox(), runtime=runtime, args=["/bin/sleep", "1000"], edit=edit) as made:
+        made.create()
+        made.start()
+        words = bundle.words(plans[0])
+        done = made.exec(*words, *MKDIR, check=False)
+        assert (done.returncode == 0) is admitted, done.stderr
+        held = made.exec(*words, "/bin/rmdir", "/made", check=False)
+        # The control: without the words nothing is held.
+        bare = made.exec(*(("/bin/rmdir", "/made") if admitted else MKDIR), check=False)
+    assert held.returncode != 0
+    assert ("rmdir: '/made': Permission denied" in held.stderr) is admitted
+    assert bare.returncode == 0, bare.stderr
 
 
 def test_rules_that_contradict_are_taken_as_we_say(runtime: str) -> None:

@@ -85,6 +85,14 @@ def test_modes_that_are_none(mode):
         assert read(env=["SCMM_POLICY=web", f"SCMM_MODE={mode}"]).problems
 
 
+def test_modes_that_hold_less_are_told():
+    """Whoever chose them: under podman an image can, by annotations of its own."""
+    for mode, words in (("permissive", "nothing is refused"), ("seccomp", "calls alone")):
+        for wish in (read({names.POLICY: "web", names.MODE: mode}), read(env=["SCMM_POLICY=web", f"SCMM_MODE={mode}"])):
+            assert [words in one for one in wish.notes] == [True]
+    assert read({names.POLICY: "web", names.MODE: "strict"}).notes == []
+
+
 def test_a_mode_for_no_policy():
     for wish in (read({names.MODE: "strict"}), read(env=["SCMM_MODE=strict"])):
         assert "no policy is named" in wish.problems[0]
