@@ -3,12 +3,12 @@
 The container's runtime loads its own filter before the launcher runs, so that a profile made for the program alone
 refuses what the launcher needs. Standard library only, and little of it: stands on every container start (the shim).
 
-Sources: launcher/*.c, and strace of the launcher under policies of every kind (tests/unit/test_admits.py compares).
-How runtimes take rules that contradict was measured with runc 1.1.5 and crun 1.8.1 (libseccomp 2.5.4): the first rule
-without conditions counts, then those with conditions, then the default; a rule with the default's action is left out.
+Sources: launcher/*.c, and strace of the launcher under policies of every kind (tests/kernel/test_launcher_needs.py).
 """
 
 from __future__ import annotations
+
+from scmm_oci.enforcer import sections
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +26,6 @@ PERMISSIVE = "permissive"
 
 _SECTIONS = {1: FILTER, 2: FILTER, 3: RULESET, 4: PATHS, 6: PORTS, 7: IDENTITY}
 _HEADER, _ENTRY, _PATH_RULE, _MOST_SECTIONS = 64, 24, 24, 64
-
-ALLOW = "SCMP_ACT_ALLOW"
-_PASS = (ALLOW, "SCMP_ACT_LOG")
-_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
-_EPERM = 1
 
 
 class Need:
@@ -212,23 +207,23 @@ def admit(seccomp: dict[str, Any], wanted: Iterable[Need]) -> Admitted:
     Raises:
         ValueError: the section is malformed, or has a rule that refuses what the launcher cannot spare; with all of it.
     """
-    section = _Section(seccomp)
+    section = sections.Section(seccomp)
     plain: list[str] = []
     uses: list[Need] = []
     notes: list[str] = []
     refused: list[str] = []
     for need in wanted:
-        answer = section.answer(need)
-        if answer == _MISSING:
+        answer = section.answer(need.name, need.argument)
+        if answer == sections.MISSING:
             if need.argument is None:
                 if need.name not in plain:
                     plain.append(need.name)
             elif all(str(one) != str(need) for one in uses):
                 uses.append(need)
-        elif answer == _REFUSED or (answer == _MAYBE and need.name.startswith("landlock_")):
+        elif answer == sections.REFUSED or (answer == sections.MAYBE and need.name.startswith("landlock_")):
             # A domain that cannot be had is only told in the mode standard.
             (notes if need.spared else refused).append(f"refuses {need}, with which {_SUBJECT}: {need.why}")
-        elif answer == _MAYBE:
+        elif answer == sections.MAYBE:
             notes.append(f"refuses some uses of {need.name}, with which {_SUBJECT}: {need.why}")
     if refused:
         raise ValueError(
@@ -239,122 +234,16 @@ def admit(seccomp: dict[str, Any], wanted: Iterable[Need]) -> Admitted:
         if rules is None:
             rules = seccomp["syscalls"] = []
         if plain:
-            rules.append({"names": sorted(plain), "action": ALLOW})
+            rules.append({"names": sorted(plain), "action": sections.ALLOW})
         rules += [_rule(need) for need in uses if need.name not in plain]
     return Admitted([*sorted(plain), *(str(need) for need in uses if need.name not in plain)], notes)
 
 
 _SUBJECT = "scmm-enforce does this"
-_ALLOWED, _MISSING, _REFUSED, _MAYBE = "allowed", "missing", "refused", "maybe"
 
 
 def _rule(need: Need) -> dict[str, Any]:
     assert need.argument is not None
     index, value = need.argument
     condition = {"index": index, "value": value, "op": "SCMP_CMP_EQ"}
-    return {"names": [need.name], "action": ALLOW, "args": [condition]}
-
-
-class _Section:
-    """A seccomp section, read once: for each name its rules in order, less those that runtimes leave out."""
-
-    def __init__(self, seccomp: object) -> None:
-        if not isinstance(seccomp, dict):
-            raise ValueError("linux.seccomp: not an object")
-        self.default = _answer_of(seccomp, "defaultAction", "defaultErrnoRet", "linux.seccomp")
-        self.plain: dict[str, str] = {}
-        self.conditional: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {}
-        for number, rule in enumerate(_list(seccomp, "syscalls", "linux.seccomp")):
-            place = f"linux.seccomp.syscalls[{number}]"
-            if not isinstance(rule, dict):
-                raise ValueError(f"{place}: not an object")
-            answer = _answer_of(rule, "action", "errnoRet", place)
-            names, conditions = _list(rule, "names", place), _list(rule, "args", place)
-            if not all(isinstance(name, str) for name in names):
-                raise ValueError(f"{place}.names: not a list of strings")
-            if not all(_is_condition(one) for one in conditions):
-                raise ValueError(f"{place}.args: not a list of conditions with index, value and op")
-            if answer == self.default:
-                continue
-            for name in names:
-                if not conditions:
-                    self.plain.setdefault(name, answer[0])
-                else:
-                    alternatives = self.conditional.setdefault(name, [])
-                    alternatives += [(answer[0], one) for one in _alternatives(conditions)]
-
-    def answer(self, need: Need) -> str:
-        plain = self.plain.get(need.name)
-        if plain is not None:
-            return _ALLOWED if plain in _PASS else _REFUSED
-        rules = [
-            (action in _PASS, _holds(conditions, need)) for action, conditions in self.conditional.get(need.name, ())
-        ]
-        if any(not passes and holds is not False for passes, holds in rules):
-            # Of rules with conditions that hold at once, none is known to come first; and where the default refuses, a
-            # rule without conditions would take the place of these.
-            return _MAYBE if self.default[0] in _PASS or need.argument is not None else _MISSING
-        if self.default[0] in _PASS or any(passes and holds for passes, holds in rules):
-            return _ALLOWED
-        return _MISSING
-
-
-def _answer_of(owner: dict[str, Any], action: str, errno: str, place: str) -> tuple[str, object]:
-    """Action and what it carries, EPERM where nothing is given: runtimes compare both with the default's."""
-    name = owner.get(action)
-    if not isinstance(name, str):
-        raise ValueError(f"{place}.{action}: not a text")
-    number = owner.get(errno)
-    return name, (_EPERM if number is None else number) if name in _ERRNO else None
-
-
-def _list(owner: dict[str, Any], key: str, place: str) -> list[Any]:
-    value = owner.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise ValueError(f"{place}.{key}: not a list")
-    return value
-
-
-def _is_condition(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("op"), str)
-        and all(_is_number(value.get(key, 0)) for key in ("index", "value", "valueTwo"))
-    )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _alternatives(conditions: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Runtimes take conditions on one argument for alternatives, and then all of the rule's conditions so."""
-    indexes = [one.get("index", 0) for one in conditions]
-    return [conditions] if len(set(indexes)) == len(indexes) else [[one] for one in conditions]
-
-
-def _holds(conditions: list[dict[str, Any]], need: Need) -> bool | None:
-    """Whether conditions hold for the use of the call; None where that is not known."""
-    certain = True
-    for one in conditions:
-        holds = _compare(one, need.argument[1]) if need.argument and need.argument[0] == one.get("index", 0) else None
-        if holds is False:
-            return False
-        certain = certain and holds is True
-    return True if certain else None
-
-
-def _compare(condition: dict[str, Any], value: int) -> bool | None:
-    """seccomp_rule_add(3). None: an operator that is not known."""
-    other, second = condition.get("value", 0), condition.get("valueTwo", 0)
-    return {
-        "SCMP_CMP_EQ": value == other,
-        "SCMP_CMP_NE": value != other,
-        "SCMP_CMP_LT": value < other,
-        "SCMP_CMP_LE": value <= other,
-        "SCMP_CMP_GE": value >= other,
-        "SCMP_CMP_GT": value > other,
-        "SCMP_CMP_MASKED_EQ": value & other == second,
-    }.get(condition["op"])
+    return {"names": [need.name], "action": sections.ALLOW, "args": [condition]}

@@ -164,8 +164,18 @@ def traced(case: Case, there: Path) -> tuple[bytes, list[tuple[str, str]]]:
     (there / "policy").write_bytes(policy)
     (there / "policy").chmod(0o644)
     trace = there / "trace"
-    started: list[str | Path] = [there / "scmm-enforce", "-p", there / "policy", "-m", case.mode, *case.options, "--"]
-    command: list[str | Path] = ["strace", "-f", "-X", "raw", "-o", trace, *(["-u", "nobody"] if case.nobody else []), *started]
+    started: list[str | Path] = [there / "scmm-enforce", "-p", there / "policy", "-m", case.mode, *case.options]
+    command: list[str | Path] = [
+        "strace",
+        "-f",
+        "-X",
+        "raw",
+        "-o",
+        trace,
+        *(["-u", "nobody"] if case.nobody else []),
+        *started,
+        "--",
+    ]
     done = subprocess.run(
         [*command, *case.command], capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
     )
