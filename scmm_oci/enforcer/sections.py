@@ -49,7 +49,7 @@ class Section:
                     alternatives += [(answer[0], one) for one in _alternatives(conditions)]
 
     def answer(self, name: str, argument: tuple[int, int] | None) -> str:
-        """ALLOWED, MISSING, REFUSED or MAYBE, for uses in which the argument of this index is this value (None: any)."""
+        """ALLOWED, MISSING, REFUSED or MAYBE: for uses with this index and value of an argument, or all (None)."""
         plain = self.plain.get(name)
         if plain is not None:
             return ALLOWED if plain in PASS else REFUSED
