@@ -299,7 +299,9 @@ def test_containerd_takes_after_the_default(version: int, plugin: str) -> None:
 
 def test_containerd_takes_after_nothing_that_is_not_the_default() -> None:
     made = containerd.edited(CONTAINERD.format(version=2, plugin=GRPC, default="runc"), {"scmm": "/x"})
-    assert tomllib.loads(made)["plugins"][GRPC]["containerd"]["runtimes"]["scmm"] == {
+    runtimes = tomllib.loads(made)["plugins"][GRPC]["containerd"]["runtimes"]
+    assert set(runtimes) == {"usual", "scmm"}
+    assert runtimes["scmm"] == {
         "runtime_type": "io.containerd.runc.v2",
         "pod_annotations": ["scmm.*"],
         "container_annotations": ["scmm.*"],
@@ -311,7 +313,11 @@ def test_containerd_takes_after_nothing_that_is_not_the_default() -> None:
 @pytest.mark.parametrize("text", [None, "", "# nothing\n"])
 def test_containerd_without_settings(text: str | None) -> None:
     made = containerd.edited(text, {"scmm": "/x"})
-    assert tomllib.loads(made)["version"] == 2
+    meant = tomllib.loads(made)
+    assert meant["version"] == 2
+    # Its own table of runtimes, which has runc, is not looked at any more.
+    assert meant["plugins"][GRPC]["containerd"]["runtimes"]["runc"] == {"runtime_type": "io.containerd.runc.v2"}
+    assert containerd.edited(made, {"scmm": "/x"}) == made
     assert containerd.entries(made, {"scmm": "/x"}) == ["scmm"]
 
 
@@ -331,7 +337,7 @@ def test_containerd_that_has_no_cri_is_told() -> None:
         ("version = 2\nplugins = 3\n", ".plugins", "a table is expected"),
         (
             f"version = 3\n[plugins.'{CRI}']\ncontainerd = {{runtimes = {{}}}}\n",
-            f'.plugins."{CRI}".containerd.runtimes.scmm',
+            f'.plugins."{CRI}".containerd.runtimes.runc',
             "table of its own",
         ),
     ],

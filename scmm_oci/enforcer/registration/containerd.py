@@ -3,7 +3,8 @@
 containerd-config.toml(5), docs/cri/config.md: a runtime of type io.containerd.runc.v2 calls the program in
 `options.BinaryName`; annotations of pods and containers reach it only if `pod_annotations` and `container_annotations`
 have a pattern for them. What the runtime that is the default has set (SystemdCgroup above all) must hold for this one
-too, or its pods do not start. `ctr run --runc-binary` needs no entry.
+too, or its pods do not start. A file's table of runtimes stands in the place of containerd's own, which has runc: so
+that has to be in it (containerd 1.6.20, measured by `config dump`). `ctr run --runc-binary` needs no entry.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from scmm_oci.errors import BadInput, Finding, Problem, short, unknown_value
 # Version of the file → the plugin that has the runtimes. containerd 1.x reads 2, containerd 2.x both.
 _PLUGINS = {2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1.runtime"}
 _TYPE = "io.containerd.runc.v2"
+_BUILT_IN = "runc"
 _ANNOTATIONS = ("pod_annotations", "container_annotations")
 _PATTERN = "scmm.*"
 _NEW = "version = 2\n"
@@ -35,6 +37,8 @@ def edited(text: str | None, runtimes: Mapping[str, str]) -> str:
     like = toml_text.table(document, (*above, "runtimes", _default(settings)))
     problems = []
     result = text
+    if not present and _default(settings) == _BUILT_IN:
+        result = toml_text.add(result, (*above, "runtimes", _BUILT_IN), {"runtime_type": _TYPE})
     for name, program in runtimes.items():
         entry, options = _entry(like, program)
         path = (*above, "runtimes", name)
@@ -89,7 +93,7 @@ def _plugin(document: Mapping[str, Any]) -> str:
 
 def _default(settings: Mapping[str, Any]) -> str:
     name = settings.get("default_runtime_name")
-    return name if isinstance(name, str) and name else "runc"
+    return name if isinstance(name, str) and name else _BUILT_IN
 
 
 def _entry(like: Mapping[str, Any], program: str) -> tuple[dict[str, toml_text.Value], dict[str, toml_text.Value]]:
