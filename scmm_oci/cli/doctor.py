@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 
 from scmm_oci.cli.hooks import layout_options
+from scmm_oci.cli.installing import stale
 from scmm_oci.cli.output import console, data, plain
 from scmm_oci.enforcer.registration.engines import ENGINES, Kind
-from scmm_oci.enforcer.registration.standing import standings
+from scmm_oci.enforcer.registration.standing import SHIM, standings
+from scmm_oci.errors import Problem
 from scmm_oci.recorder import doctor as checks
 from scmm_oci.recorder.doctor import Check, Verdict
 from scmm_oci.recorder.installation import Layout
@@ -32,8 +34,8 @@ def doctor(*, hooks_dir: Path, libexec_dir: Path, config: Path, as_json: bool) -
 
     Exits with 1 if something that is needed is missing.
     """
-    report = checks.examine(Layout(hooks_dir=hooks_dir, libexec_dir=libexec_dir, config=config))
-    report += registered(libexec_dir, {kind: engine.config for kind, engine in ENGINES.items()})
+    layout = Layout(hooks_dir=hooks_dir, libexec_dir=libexec_dir, config=config)
+    report = [*checks.examine(layout), *registered(layout, {kind: engine.config for kind, engine in ENGINES.items()})]
     if as_json:
         data([dataclasses.asdict(each) for each in report])
     else:
@@ -50,17 +52,22 @@ def doctor(*, hooks_dir: Path, libexec_dir: Path, config: Path, as_json: bool) -
     return 1 if any(each.verdict is Verdict.FAILED for each in report) else 0
 
 
-def registered(libexec_dir: Path, configs: Mapping[Kind, Path]) -> Iterator[Check]:
+def registered(layout: Layout, configs: Mapping[Kind, Path]) -> Iterator[Check]:
     """The shim, and the engines that know it: these need each other, and whoever has neither needs neither."""
     try:
-        found = list(standings(libexec_dir, configs))
+        found = list(standings(layout.libexec_dir, configs))
+        # Of what is broken it need not be told that it is old.
+        whole = bool(found) and found[0].name == SHIM and not found[0].findings
+        old = stale(layout) if whole else []
     except PermissionError as error:
-        yield Check("scmm-runc", Verdict.WARNING, f"{error.filename} cannot be looked into without root", "run as root")
+        yield Check(SHIM, Verdict.WARNING, f"{error.filename} cannot be looked into without root", "run as root")
         return
     if not found:
-        yield Check("scmm-runc", Verdict.OK, "not installed; Docker's containers, and `exec`, need it: scmm install")
+        yield Check(SHIM, Verdict.OK, "not installed; Docker's containers, and `exec`, need it: scmm install")
     for standing in found:
         for finding in standing.findings:
             yield Check(standing.name, Verdict.FAILED, finding.message, finding.hint)
         if not standing.findings:
             yield Check(standing.name, Verdict.OK, standing.detail)
+    for problem in old:
+        yield Check(SHIM, Verdict.FAILED, str(Problem(problem.place, problem.message)), problem.hint)

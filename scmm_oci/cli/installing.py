@@ -77,6 +77,17 @@ def installed(layout: Layout) -> tuple[dict[str, str], Path | None]:
     return engines.names(layout.libexec_dir, dict.fromkeys((*_USUAL, *settings.runtimes))), Path(settings.run_dir)
 
 
+def stale(layout: Layout) -> list[Problem]:
+    """What is installed otherwise than this version and the configuration say, or could be changed by others."""
+    needed, problems = wanted(layout, {})
+    again = "run scmm install again"
+    for path, (content, _) in needed.files.items():
+        # What is missing, and what keeps the rest from working, is told by `registration.standing`.
+        if path.exists() and path.read_bytes() != content:
+            problems.append(Problem("", f"{path} is not what this version and {layout.config} say", again))
+    return problems
+
+
 def removable(layout: Layout) -> list[Path]:
     """What no engine calls any more, starters first; the hooks' starter stays where podman calls it by itself."""
     names, _ = installed(layout)

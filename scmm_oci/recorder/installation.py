@@ -32,6 +32,7 @@ SETTINGS = "hook.json"
 # In the configuration, what is not the hooks'; and by what it is seen that the shim is installed.
 SHIM = "shim"
 SHIM_SETTINGS = "shim.json"
+NOT_INSTALLED = "hooks-not-installed"  # a finding's code
 # Of Python 3: where the search for the system's interpreter begins.
 _NEWEST_MINOR = 19
 
@@ -173,7 +174,7 @@ def findings(layout: Layout) -> list[Finding]:
     wanted = files(layout)
     present = [path for path in wanted if path.exists()]
     if not any(path.parent == layout.hooks_dir for path in present):
-        return [Finding("hooks-not-installed", f"no hooks of scmm-oci in {layout.hooks_dir}", again)]
+        return [Finding(NOT_INSTALLED, f"no hooks of scmm-oci in {layout.hooks_dir}", again)]
     result = []
     for path, (content, _) in wanted.items():
         if path not in present:

@@ -16,7 +16,7 @@ from scmm_oci.enforcer import shim_settings
 from scmm_oci.enforcer.registration import engines, files, standing
 from scmm_oci.enforcer.registration.engines import Kind
 from scmm_oci.errors import Failure
-from scmm_oci.recorder import installation
+from scmm_oci.recorder import doctor, installation
 from scmm_oci.recorder.doctor import Verdict
 
 DAEMON = '{\n  "debug": true\n}\n'
@@ -44,6 +44,10 @@ class Host:
     @property
     def config(self) -> Path:
         return self.base / "config.yaml"
+
+    @property
+    def layout(self) -> installation.Layout:
+        return installation.Layout(self.base / "hooks.d", self.libexec, self.config)
 
     @property
     def runc(self) -> Path:
@@ -216,7 +220,7 @@ def test_parts_stay_for_containers_that_run(host: Host, capsys: pytest.CaptureFi
 
 
 def test_the_hooks_starter_stays_for_whom_it_serves(host: Host) -> None:
-    layout = installation.Layout(host.base / "hooks.d", host.libexec, host.config)
+    layout = host.layout
     installation.install(layout)
     assert host.run() == host.run("--undo") == 0
     assert sorted(path.name for path in host.libexec.iterdir()) == ["hook.json", "scmm-hook"]
@@ -436,7 +440,7 @@ def test_who_changes_the_file_at_the_same_time_wins(host: Host, capsys: pytest.C
 
 def checked(host: Host, *kinds: Kind) -> list[tuple[str, Verdict, str]]:
     configs = {kind: replace(host, engine=kind).file for kind in kinds or (host.engine,)}
-    return [(each.name, each.verdict, each.detail) for each in cli_doctor.registered(host.libexec, configs)]
+    return [(each.name, each.verdict, each.detail) for each in cli_doctor.registered(host.layout, configs)]
 
 
 def test_doctor_knows_what_is_registered(host: Host) -> None:
@@ -463,6 +467,43 @@ def test_doctor_finds_a_part_that_is_gone(host: Host, name: str) -> None:
     (host.libexec / name).unlink()
     failed = [detail for _, verdict, detail in checked(host) if verdict is Verdict.FAILED]
     assert failed and all(str(host.libexec / name) in detail for detail in failed)
+
+
+def test_doctor_finds_what_is_older_than_the_configuration(host: Host) -> None:
+    assert host.run() == 0
+    host.config.write_text(
+        json.dumps({"deadline": 20, "shim": {"log_file": "/srv/log", "run_dir": str(host.base / "run")}})
+    )
+    (host.libexec / "scmm-enforce").write_bytes(b"an older one")
+    (host.libexec / "scmm-enforce").chmod(0o755)
+    failed = [detail for _, verdict, detail in checked(host) if verdict is Verdict.FAILED]
+    assert sorted(failed) == [
+        f"{host.libexec / name} is not what this version and {host.config} say"
+        for name in ("hook.json", "scmm-enforce", "shim.json")
+    ]
+    assert host.run(runtimes=False) == 0
+    assert [detail for _, verdict, detail in checked(host) if verdict is Verdict.FAILED] == []
+
+
+def test_doctor_finds_what_others_could_write(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert host.run() == 0
+    assert {verdict for _, verdict, _ in checked(host)} == {Verdict.OK}
+    monkeypatch.setattr(
+        installation, "writable_by_others", lambda path: f"{path} is X's" if path == host.libexec else None
+    )
+    assert [detail for _, verdict, detail in checked(host) if verdict is Verdict.FAILED] == [f"{host.libexec} is X's"]
+
+
+def test_doctor_asks_for_podmans_hooks_only_where_nothing_else_records(host: Host) -> None:
+    def hooks() -> Verdict:
+        (found,) = (each.verdict for each in doctor.hook_checks(host.layout) if each.name == "hooks")
+        return found
+
+    assert hooks() is Verdict.FAILED
+    assert host.run() == 0
+    assert hooks() is Verdict.WARNING
+    installation.install(host.layout)
+    assert hooks() is Verdict.OK
 
 
 def test_doctor_finds_an_engine_that_names_what_is_gone(host: Host) -> None:

@@ -15,6 +15,8 @@ from scmm_oci.enforcer.registration import engines, parts
 from scmm_oci.enforcer.registration.files import read_text
 from scmm_oci.errors import BadInput, Finding
 
+SHIM = "scmm-runc"
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -38,7 +40,7 @@ def standings(libexec: Path, configs: Mapping[engines.Kind, Path]) -> Iterator[S
         except PermissionError:
             raise
         except (shim_settings.BadSettings, OSError) as error:
-            yield _wrong("scmm-runc", "shim-settings", str(error), "run scmm install again")
+            yield _wrong(SHIM, "shim-settings", str(error), "run scmm install again")
     runtimes = settings.runtimes if settings is not None else {shim_settings.DEFAULT: ""}
     if settings is not None:
         yield Standing(
