@@ -271,6 +271,14 @@ def test_a_node_is_installed_and_containerd_restarted_once(node: Node) -> None:
     assert node.run("install") == (0, [f"/opt/scmm/one {INSTALL}"]), "nothing has changed"
 
 
+def test_a_restart_that_failed_is_made_up_for(node: Node) -> None:
+    (node.base / "bin/nsenter").write_text("#!/bin/sh\nexit 3\n")
+    assert node.run("install") == (3, [f"/opt/scmm/one {INSTALL}"])
+    (node.base / "bin/nsenter").write_text(NSENTER)
+    assert node.run("install") == (0, [f"/opt/scmm/one {INSTALL}", RESTART])
+    assert node.run("install") == (0, [f"/opt/scmm/one {INSTALL}"])
+
+
 def test_a_newer_build_takes_the_place_of_the_older(node: Node) -> None:
     node.run("install")
     node.build("two")
