@@ -1,0 +1,208 @@
+"""What the shim is set to: the runtimes that it becomes, and where things are. Standard library only (scmm-runc).
+
+Read from the JSON that `scmm install` writes beside the starter, never from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+
+from scmm_oci import quickjson
+from scmm_oci.enforcer import places, store
+from scmm_oci.oci.annotations import is_capture_name
+from scmm_oci.oci.state import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MAX_SETTINGS = 1 << 20  # bytes
+MODES = ("standard", "strict", "seccomp", "permissive")
+DEFAULT = "default"  # the runtime of scmm-runc
+_CALLED = "scmm-"
+
+# A script with this in its beginning is one of ours, and never the runtime to become.
+MARK = b"scmm_oci.enforcer.shim"
+_BEGINNING = 8 << 10
+
+_PLACES = {
+    "launcher": "/usr/local/libexec/scmm/scmm-enforce",
+    "hook": "/usr/local/libexec/scmm/scmm-hook",
+    "policy_dir": store.DIRECTORY,
+    "run_dir": places.DIRECTORY,
+    "log_file": "/var/log/scmm/shim.log",
+}
+
+
+class BadSettings(ValueError):
+    """The settings are not usable; `problems` and the message name all that is wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class Image:
+    """What containers of some images run under: `image` is a glob, `policy` a name, `digest` its SHA-256 or None."""
+
+    __slots__ = ("digest", "image", "mode", "policy")
+
+    def __init__(self, *, image: str, policy: str, digest: str | None, mode: str) -> None:
+        self.image = image
+        self.policy = policy
+        self.digest = digest
+        self.mode = mode
+
+    def as_dict(self) -> dict[str, str]:
+        named = self.policy if self.digest is None else f"{self.policy}@sha256:{self.digest}"
+        return {"image": self.image, "policy": named, "mode": self.mode}
+
+
+class Settings:
+    """runtimes: names → absolute paths; DEFAULT is scmm-runc's, and "crun" would be that of scmm-crun.
+
+    launcher (the static scmm-enforce), hook (the starter of the recording hooks), policy_dir, run_dir, log_file:
+    absolute paths. images: in order; the first that fits decides.
+    """
+
+    __slots__ = ("hook", "images", "launcher", "log_file", "policy_dir", "run_dir", "runtimes")
+
+    def __init__(
+        self,
+        *,
+        runtimes: dict[str, str],
+        images: list[Image],
+        launcher: str,
+        hook: str,
+        policy_dir: str,
+        run_dir: str,
+        log_file: str,
+    ) -> None:
+        self.runtimes = runtimes
+        self.images = images
+        self.launcher = launcher
+        self.hook = hook
+        self.policy_dir = policy_dir
+        self.run_dir = run_dir
+        self.log_file = log_file
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `check` makes the same settings of."""
+        found: dict[str, Any] = {name: getattr(self, name) for name in _PLACES}
+        return {**found, "runtimes": dict(self.runtimes), "images": [each.as_dict() for each in self.images]}
+
+
+def check(document: object) -> Settings:
+    """Settings from a mapping; places that it leaves out have their default. Raises BadSettings.
+
+    `runtimes` has to be there, with one named "default". Each of `images` has `image` (a glob), `policy` (NAME or
+    NAME@sha256:HEX) and, if it is not "standard", `mode`.
+    """
+    if not isinstance(document, dict):
+        raise BadSettings(["an object of settings expected"])
+    known = (*_PLACES, "runtimes", "images")
+    found = [f".{name}: no such setting; known: {', '.join(known)}" for name in document if name not in known]
+    values = {name: document.get(name, default) for name, default in _PLACES.items()}
+    found += [problem for name, value in values.items() for problem in _path_problems(f".{name}", value)]
+    runtimes: Any = document.get("runtimes")
+    if not isinstance(runtimes, dict) or DEFAULT not in runtimes:
+        found.append(f'.runtimes: an object of names and paths expected, with "{DEFAULT}" among them')
+    else:
+        for name, path in runtimes.items():
+            if not is_capture_name(name):
+                found.append(f".runtimes: {shown(name)} is no name of a runtime")
+            found += _path_problems(f".runtimes.{name}", path)
+    images = _images(document.get("images", []), found)
+    if found:
+        raise BadSettings(found)
+    return Settings(runtimes=dict(runtimes), images=images, **values)
+
+
+def read(path: str) -> Settings:
+    """The settings in the JSON file `path`. Raises BadSettings or OSError."""
+    with open(path, "rb") as file:
+        data = file.read(MAX_SETTINGS + 1)
+    if len(data) > MAX_SETTINGS:
+        raise BadSettings([f"{path}: larger than {MAX_SETTINGS} bytes"])
+    try:
+        return check(quickjson.loads(data))
+    except BadSettings as error:
+        raise BadSettings([f"{path}: {each}" for each in error.problems]) from None
+    except ValueError as error:
+        raise BadSettings([f"{path}: {error}"]) from None
+
+
+def policy_reference(text: str) -> tuple[str, str | None]:
+    """NAME or NAME@sha256:HEX as name and digest. Raises ValueError with all that is wrong with it."""
+    name, at, rest = text.partition("@")
+    found = store.name_problems(name)
+    digest = rest.removeprefix("sha256:")
+    if at and (digest == rest or not store.is_digest(digest)):
+        found.append(f"{shown(rest)} is no digest: sha256: and 64 hexadecimal digits in small letters expected")
+    if found:
+        raise ValueError("; ".join(found))
+    return name, digest if at else None
+
+
+def runtime(settings: Settings, called: str) -> str:
+    """The runtime to become, as an absolute path.
+
+    called: the name, or path, by which the starter was called: scmm-NAME is runtime NAME where the settings have it.
+
+    Raises ValueError: there is none, it cannot be executed, or it is scmm-runc itself.
+    """
+    name = os.path.basename(called).removeprefix(_CALLED)
+    path = settings.runtimes.get(name, settings.runtimes[DEFAULT] if name == "runc" else None)
+    if path is None:
+        known = ", ".join(f"{_CALLED}{each}" for each in sorted({*settings.runtimes, "runc"} - {DEFAULT}))
+        raise ValueError(f"no runtime is set for {shown(os.path.basename(called))}; known: {known}")
+    try:
+        if not os.access(path, os.X_OK, effective_ids=True) or not os.path.isfile(path):
+            reason = "is no program" if os.path.lexists(path) else "is not there"
+            raise ValueError(f"the runtime {path} {reason}; run scmm install again once it is")
+        itself = os.path.exists(called) and os.path.samefile(path, called)
+        with open(path, "rb", buffering=0) as file:
+            beginning = file.read(_BEGINNING)
+    except OSError as error:
+        raise ValueError(f"the runtime {path}: {error.strerror}") from None
+    if itself or (beginning.startswith(b"#!") and MARK in beginning):
+        raise ValueError(f"the runtime {path} is scmm-runc itself; run scmm install again with the real one")
+    return path
+
+
+def _images(document: object, found: list[str]) -> list[Image]:
+    images: list[Image] = []
+    if not isinstance(document, list):
+        found.append(".images: a list expected")
+        return images
+    for number, each in enumerate(document):
+        place = f".images[{number}]"
+        if not isinstance(each, dict):
+            found.append(f'{place}: an object with "image", "policy" and "mode" expected')
+            continue
+        found += [f"{place}.{name}: no such key; known: image, policy, mode" for name in each.keys() - {*_IMAGE}]
+        texts: dict[str, Any] = {name: each.get(name, default) for name, default in _IMAGE.items()}
+        wrong = [name for name, value in texts.items() if not isinstance(value, str) or not value or "\0" in value]
+        found += [f"{place}.{name}: a text expected" for name in wrong]
+        if texts["mode"] not in MODES and "mode" not in wrong:
+            found.append(f"{place}.mode: {shown(texts['mode'])} is no mode; known: {', '.join(MODES)}")
+        if wrong:
+            continue
+        try:
+            name, digest = policy_reference(texts["policy"])
+        except ValueError as error:
+            found.append(f"{place}.policy: {error}")
+            continue
+        images.append(Image(image=texts["image"], policy=name, digest=digest, mode=texts["mode"]))
+    return images
+
+
+_IMAGE = {"image": None, "policy": None, "mode": MODES[0]}
+
+
+def _path_problems(place: str, value: object) -> list[str]:
+    if isinstance(value, str) and "\0" not in value and value[:1] == "/" != value[1:2]:
+        clean = os.path.normpath(value) == value
+    else:
+        clean = False
+    return [] if clean else [f"{place}: {shown(value)} is not an absolute path without '..' and '//'"]
