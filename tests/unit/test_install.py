@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -423,6 +424,72 @@ def test_a_run_that_was_killed_before_the_file_is_taken_up(host: Host, monkeypat
     assert host.run("--undo") == 0
     assert host.file.read_text() == DAEMON
     assert not host.backup.exists()
+
+
+# Whatever these are called for, a process can be killed before it.
+STEPS = ("mkdir", "open", "write", "fsync", "rename", "unlink", "chmod", "fchown")
+
+
+def killed_at(number: int, action: Callable[[], object]) -> bool:
+    """Do it in a child that is killed before its `number`th step; whether there were as many."""
+    child = os.fork()
+    if not child:
+        left = number
+
+        def counted(real: Callable[..., object]) -> Callable[..., object]:
+            def step(*words: object, **options: object) -> object:
+                nonlocal left
+                left -= 1
+                if not left:
+                    os._exit(9)
+                return real(*words, **options)
+
+            return step
+
+        for name in STEPS:
+            setattr(os, name, counted(getattr(os, name)))
+        action()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_killed_at_any_step_the_file_is_whole_and_the_next_run_makes_up_for_it(host: Host) -> None:
+    other = f"{DAEMON} "
+    steps = {"install": 0, "undo": 0}
+
+    def edited(text: str | None) -> str:
+        return other
+
+    def apply() -> None:
+        with files.records(host.base / "records") as records:
+            records.apply("docker", records.change("docker", host.file, edited))
+
+    def revert() -> None:
+        with files.records(host.base / "records") as records:
+            change = records.reverted("docker", lambda text: text == other)
+            if change is not None:
+                records.revert("docker", change)
+
+    def names() -> list[str]:
+        # Of a file that was being written, what there was of it lies beside.
+        return sorted(path.name for path in host.file.parent.iterdir() if not path.name.endswith(".tmp"))
+
+    while killed_at(steps["install"] + 1, apply):
+        steps["install"] += 1
+        assert host.file.read_text() in (DAEMON, other)
+        apply()
+        assert (host.file.read_text(), host.backup.read_text()) == (other, DAEMON)
+        revert()
+        assert (host.file.read_text(), names()) == (DAEMON, ["docker"])
+    revert()
+    apply()
+    while killed_at(steps["undo"] + 1, revert):
+        steps["undo"] += 1
+        assert host.file.read_text() in (DAEMON, other)
+        revert()
+        assert (host.file.read_text(), names()) == (DAEMON, ["docker"])
+        apply()
+    assert steps["install"] > 12 and steps["undo"] > 6, steps
 
 
 def test_who_changes_the_file_at_the_same_time_wins(host: Host, capsys: pytest.CaptureFixture[str]) -> None:

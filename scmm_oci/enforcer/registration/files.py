@@ -149,8 +149,8 @@ class Records:
             self._write(change.path, change.now, change.after, mode, owner)
         except BaseException:
             if earlier is None:
-                self._path(engine).unlink()
                 record.backup.unlink(missing_ok=True)
+                self._path(engine).unlink()
             else:
                 atomic_write(self._path(engine), earlier.encode(), 0o600)
             raise
@@ -185,9 +185,10 @@ class Records:
         if not change.is_done:
             mode, owner = _mode_and_owner(change.path)
             self._write(change.path, change.now, change.after, mode, owner)
-        self._path(engine).unlink()
+        # The record goes last: as long as it is there, what is left can be found.
         if (None if change.after is None else _digest(change.after)) == record.before:
             record.backup.unlink(missing_ok=True)
+        self._path(engine).unlink()
 
     def _path(self, engine: str) -> Path:
         return self._directory / f"{engine}.json"
