@@ -214,10 +214,14 @@ def test_the_wheel_has_all_that_is_needed(wheel: Path) -> None:
     assert licences == {"LICENSE", "LICENSE-MIT", "LICENSE-APACHE"}
 
 
+# Starters' texts, and what engines' configurations are to have.
+HOOKS = ("/scmm-hook.in", "/scmm-runc.in", "/containers.conf", "/containerd-2.toml", "/containerd-3.toml")
+
+
 def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in names(wheel)}
     assert tops == {"scmm_oci", wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"}
-    allowed = (".py", ".json", ".bpf.o", "/py.typed", "/scmm-hook.in", *LAUNCHERS)
+    allowed = (".py", ".json", ".bpf.o", "/py.typed", *HOOKS, *LAUNCHERS)
     assert [name for name in names(wheel) if name.startswith("scmm_oci/") and not name.endswith(allowed)] == []
     assert not any(part in name for name in names(wheel) for part in ("test", "rig/", "__pycache__"))
 
