@@ -20,6 +20,7 @@ from scmm_oci.errors import did_you_mean, short
 VERBS = {
     "hooks": ("scmm_oci.cli.hooks", "Record podman's containers through OCI hooks: install, remove, inspect."),
     "install": ("scmm_oci.cli.install", "Make scmm-runc known to Docker, podman or containerd, or take that back."),
+    "policy": ("scmm_oci.cli.policy", "Keep the policies that containers can ask scmm-runc for: add, list, remove."),
     "doctor": ("scmm_oci.cli.doctor", "Check all that recording needs on this host."),
     "record": ("scmm_oci.cli.record", "Record a command, a process or a container; look after recordings."),
     "show": ("scmm_oci.cli.show", "Print what captures or a compiled policy hold."),

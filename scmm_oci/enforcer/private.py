@@ -121,7 +121,9 @@ def write_at(
                 view = view[os.write(descriptor, view) :]
             if owner is not None:
                 os.fchown(descriptor, *owner)
-            os.fchmod(descriptor, mode)
+            # Whoever has given up changing modes (cli.confine) needs none.
+            if os.fstat(descriptor).st_mode & 0o7777 != mode:
+                os.fchmod(descriptor, mode)
             if durable:
                 os.fsync(descriptor)
         finally:
@@ -166,6 +168,8 @@ def _make(path: str) -> None:
             os.mkdir(each, 0o700)
         except FileExistsError:
             pass  # another was quicker; whose it is, is looked at
+        except OSError as error:
+            raise _refused(error.errno or 0, f"{each} cannot be made: {error.strerror}") from None
 
 
 def _open(name: str, flags: int, *, place: str, directory: int | None = None) -> int:

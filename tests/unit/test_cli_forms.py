@@ -26,7 +26,7 @@ FORMS = {
     "verify": "POLICY [CAPTURE]...",
     "logs": "-p POLICY",
 }
-READ_NO_FILES = {"hooks", "install", "doctor", "record", "groups"}
+READ_NO_FILES = {"hooks", "install", "policy", "doctor", "record", "groups"}
 
 
 def options(verb: str) -> set[str]:

@@ -134,6 +134,7 @@ VERBS = {
     # With the rights on this host's logs and processes that it takes without a file.
     "logs-here": ("logs --all -p in.scmm.yaml", "scmm_oci.enforcer.logs.reading.boot", False),
     "import-profile": ("import-profile in.json -o out/p.scmm.yaml", "scmm_oci.oci.rich.parse", True),
+    "policy": ("policy add web in.scmm-pol --store out/", "scmm_oci.compiled.polfile.read", True),
     "import-strace": ("import-strace in.strace -o out/p.scmm-cap", "scmm_oci.cli.import_strace.import_logs", True),
 }
 
