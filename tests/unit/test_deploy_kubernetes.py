@@ -83,7 +83,11 @@ POD = shape(
         "volumes": rows(
             shape(
                 "name",
-                {"name": LABEL, "hostPath": shape("path", {"path": {"type": "string"}, "type": {"enum": TYPES}})},
+                {
+                    "name": LABEL,
+                    "hostPath": shape("path", {"path": {"type": "string"}, "type": {"enum": TYPES}}),
+                    "configMap": shape("name", {"name": LABEL, "optional": YES_NO}),
+                },
             )
         ),
     },
@@ -208,7 +212,7 @@ def test_snippets_are_what_install_writes(name: str, edited: Any, text: str | No
 CHROOT = """#!/bin/sh
 echo "chroot $*" | tr '\\n' ' ' >>"$CALLS"; echo >>"$CALLS"
 host=$1
-while [ "$1" != --file ]; do shift; done
+while [ "$1" != --file ]; do [ $# -gt 0 ] || exit 0; shift; done
 case ${3-} in
 --undo) [ -n "${STAYS-}" ] || rm -f "$host/usr/local/libexec/scmm/scmm-runc"; echo before >"$host$2" ;;
 *) mkdir -p "$host/usr/local/libexec/scmm"; : >"$host/usr/local/libexec/scmm/scmm-runc"; echo after >"$host$2" ;;
@@ -244,6 +248,7 @@ class Node:
             "CALLS": str(calls),
             "HOST": str(self.host),
             "PACKAGE": str(self.package),
+            "POLICIES": str(self.base / "policies"),
             **variables,
         }
         done = subprocess.run(
@@ -295,6 +300,23 @@ def test_a_node_is_undone(node: Node) -> None:
 def test_the_package_stays_for_containers_that_run(node: Node) -> None:
     node.run("install")
     assert node.run("undo", STAYS="yes")[0] == 0
+    assert node.packages() == ["one"]
+
+
+def test_policies_are_there_before_the_runtime(node: Node) -> None:
+    (node.base / "policies").mkdir()
+    for name in ("web.scmm-pol", "a b.scmm-pol", "README"):
+        (node.base / "policies" / name).write_text(name)
+    status, calls = node.run("install")
+    assert (status, calls) == (
+        0,
+        [
+            "/opt/scmm/one policy add a b /opt/scmm/policy --replace",
+            "/opt/scmm/one policy add web /opt/scmm/policy --replace",
+            f"/opt/scmm/one {INSTALL}",
+            RESTART,
+        ],
+    )
     assert node.packages() == ["one"]
 
 
