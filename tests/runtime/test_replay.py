@@ -167,6 +167,26 @@ def test_a_profile_that_kills_is_named_too(
     assert [(each["phase"], each["name"], each["needed"]) for each in one["missing"]] == [("app", "mkdir", True)]
 
 
+def test_what_is_killed_in_an_exec_leaves_nobody_waiting(
+    inside: namespace.Entered, source: Path, app: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The dead of the runtime become ours, and the container's first process waits for them. crun's call of umask in
+    `exec --process` is killed, before the program; where it gets an errno, it is not looked at."""
+    need("CRUN", bundles.available("crun"))
+    for default, gone, passed in (
+        (OciAction.KILL_PROCESS, {"umask"}, False),
+        (OciAction.ERRNO, {"umask"}, True),
+        (OciAction.KILL_PROCESS, set(), True),
+    ):
+        profile = allowing(needed(app) - gone, default)
+        status, found = replayed(profile, source, "crun", tmp_path, capsys, "--way", "exec", "--nnp", "off")
+        (one,) = found["ways"]
+        assert (status == 0) is passed and one["served"] == (2 if passed else 0)
+        expected = [] if passed else [("runtime", "umask", True)]
+        assert [(each["phase"], each["name"], each["needed"]) for each in one["missing"]] == expected
+    assert left() == set()
+
+
 def test_a_bundle_that_does_not_start_at_all_is_no_fault_of_the_profile(
     runtime: str, app: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from scmm_oci.errors import printable
+from scmm_oci.recorder.replay import reaping
 from scmm_oci.recorder.replay.bundle import Config, Source, configured
 from scmm_oci.recorder.replay.cells import RUNS, Cell, Ran
 from scmm_oci.recorder.replay.ground import Ground
@@ -94,6 +94,8 @@ class _Container:
         self._log = f"{bundle}/log"
         self._pid = f"{bundle}/pid"
         self._child = 0
+        self._known = reaping.children()
+        self._busy: subprocess.Popen[bytes] | None = None
 
     def perform(self, config: dict[str, Any]) -> Ran:
         where = f"--bundle={self._bundle}", f"--pid-file={self._pid}"
@@ -110,15 +112,15 @@ class _Container:
 
     def delete(self) -> None:
         """Remove the container, whatever its state. Its poststop hooks run here, if not before."""
+        busy = frozenset({self._busy.pid}) if self._busy is not None else frozenset()
         if self._child:
             # Whoever is a zombie of ours would keep the runtime waiting.
-            with suppress(ProcessLookupError, ChildProcessError):
-                os.kill(self._child, signal.SIGKILL)
-                os.waitpid(self._child, 0)
+            reaping.end(self._child, known=self._known | busy)
             self._child = 0
         if os.path.isdir(os.path.join(self._ground.state, self._name)):
             with suppress(subprocess.TimeoutExpired):
                 self._call(self._words("delete", ["--force", self._name]), timeout=_PATIENCE)
+        reaping.collect(known=self._known | busy)
 
     def _words(self, verb: str, rest: Sequence[str]) -> list[str]:
         head = [self._runtime, f"--root={self._ground.state}", f"--log={self._log}", "--log-format=json"]
@@ -157,6 +159,7 @@ class _Container:
                 cwd=self._bundle,
                 start_new_session=True,
             )
+            self._busy = process
             try:
                 status = self._status(verb, process, pid)
             finally:
@@ -164,6 +167,7 @@ class _Container:
                     self.delete()
                     process.kill()
                     process.wait()
+                self._busy = None
         if isinstance(status, str):
             return Ran(status)
         message = self._error()
