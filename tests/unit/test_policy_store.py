@@ -342,6 +342,33 @@ def test_a_first_writer_that_is_killed_leaves_a_store_that_works(tmp_path):
     assert 8 < step < 100
 
 
+def test_of_writers_at_once_one_gets_the_name(tmp_path):
+    made = Store(str(tmp_path / "policies"))
+    begin = os.pipe()
+    children = []
+    for number in range(8):
+        child = os.fork()
+        if not child:
+            code = 2
+            try:
+                os.read(begin[0], 1)
+                made.add("own" + str(number), OLD)  # one of each writer's own, beside the one that all want
+                made.add("web", compiled(f"n{number}"))
+                code = 0
+            except BadStore as error:
+                code = 1 if "there is another policy web" in str(error) else 2
+            finally:
+                os._exit(code)
+        children.append(child)
+    os.write(begin[1], b"." * 8)
+    codes = sorted(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+    for each in begin:
+        os.close(each)
+    assert codes == [0, *[1] * 7]
+    assert (made.names(), made.strangers()) == ([*(f"own{number}" for number in range(8)), "web"], [])
+    assert made.read("web") in [compiled(f"n{number}") for number in range(8)]
+
+
 def test_a_full_disk_changes_nothing(made, monkeypatch):
     def full(*given):
         raise OSError(28, "No space left on device")
