@@ -11,6 +11,7 @@ import time
 
 from scmm_oci.enforcer import bundle, passing, runtime_root, telling, wishes
 from scmm_oci.oci import config_json, runtime_argv
+from scmm_oci.oci.runtime_options import CRUN, RUNC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from scmm_oci.enforcer.wishes import Wish
     from scmm_oci.oci.runtime_argv import CommandLine
 
-# Where runc and crun look for these, they have gone to the bundle; ours is another.
-_IN_BUNDLE = ("console-socket", "pidfd-socket")
+# Files of the caller's that runtimes look for when they have gone to the bundle, and ours is another. Measured with
+# runc 1.1.5 and crun 1.8.1.
+_IN_BUNDLE = {RUNC: ("console-socket", "pidfd-socket"), CRUN: ("console-socket", "pid-file")}
 
 
 def words(settings: Settings, called: str, line: CommandLine) -> list[str]:
@@ -178,7 +180,7 @@ def _to(line: CommandLine, path: str, original: str) -> list[str]:
     changes = {"bundle": path}
     if line.options.get("config"):
         changes["config"] = os.path.join(path, "config.json")
-    for name in _IN_BUNDLE:
+    for name in _IN_BUNDLE[line.dialect]:
         if value := line.options.get(name):
             changes[name] = os.path.join(original, value)
     for name, value in changes.items():

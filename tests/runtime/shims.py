@@ -6,10 +6,12 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Mapping
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self
 
 from support import ROOT, Hooks
 
@@ -64,7 +66,8 @@ class Shims:
 
 def make_shims(base: Path, *, hooks: Hooks | None = None, **changes: Any) -> Shims:
     """Install below a directory that only root can write. hooks: what records; changes: settings that differ."""
-    base.chmod(0o700)
+    base.mkdir(exist_ok=True)
+    base.chmod(0o711)  # as /run is for others: root of a user namespace goes through
     libexec = base / "libexec"
     libexec.mkdir(mode=0o755)
     shutil.copy2(launcher.find(os.uname().machine), libexec / "scmm-enforce")
@@ -94,3 +97,43 @@ def make_shims(base: Path, *, hooks: Hooks | None = None, **changes: Any) -> Shi
         (libexec / name).write_text(text)
         (libexec / name).chmod(0o755)
     return Shims(base, settings)
+
+
+class Streams:
+    """Files with a text each, for descriptors 3, 4, … of a command; a context manager."""
+
+    def __init__(self, *texts: str) -> None:
+        self._texts = texts
+        self._files: list[IO[bytes]] = []
+
+    def __enter__(self) -> Self:
+        for text in self._texts:
+            file = tempfile.TemporaryFile()
+            file.write(text.encode())
+            file.flush()
+            self._files.append(file)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for file in self._files:
+            file.close()
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """Exit code and standard output. LISTEN_PID=own is that of the process."""
+        for file in self._files:
+            file.seek(0)
+        numbers = range(3, 3 + len(self._files))
+        # sh has the redirections; descriptors that Python passes keep their numbers.
+        words = "".join(f" {number}<&{file.fileno()}" for number, file in zip(numbers, self._files, strict=True))
+        own = '[ -z "$LISTEN_PID" ] || export LISTEN_PID=$$; '
+        done = subprocess.run(
+            ["bash", "-c", f'{own}exec "$@"{words}', "sh", *command],
+            env={**os.environ, **(environment or {})},
+            pass_fds=[file.fileno() for file in self._files],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from shims import Shims, make_shims
-from support import need
+from shims import Shims, Streams, make_shims
+from support import Hooks, need
 
 from rig import images, namespace
 from rig.mounts import private_dir
+from rig.process import wait_until
 from rig.runc import Bundle, available
 
 RUN = ("execute", "read_file")
@@ -96,3 +103,299 @@ def test_a_policy_holds(both: tuple[str, Path], shims: Shims) -> None:
     assert shims.kept() == []
     with bundle(plain, asks(policy="files")) as one:  # the control: it is the shim that does it
         assert one.run(check=False).stdout.splitlines() == FREE
+
+
+@pytest.mark.parametrize("mode", ["standard", "seccomp", "permissive"])
+def test_the_environment_chooses_and_is_stripped(shims: Shims, mode: str) -> None:
+    def edit(config: dict[str, Any]) -> None:
+        config["process"]["env"] += ["SCMM_POLICY=files", f"SCMM_MODE={mode}"]
+
+    held = HELD if mode == "standard" else FREE  # in the others, files are open
+    for runtime, expected in ((shims.runc, held), ("runc", [*FREE[:2], f"sh 0 files {mode}"])):
+        with bundle(runtime, edit) as one:
+            assert one.run(check=False).stdout.splitlines() == expected
+
+
+PROBE = "cat /etc/passwd >/dev/null 2>&1 && echo read || echo refused; echo ${SCMM_POLICY-unset}"
+
+
+def test_exec_is_enforced_in_both_forms(both: tuple[str, Path], shims: Shims, tmp_path: Path) -> None:
+    outcomes = {}
+    for runtime in both:
+        with bundle(runtime, asks(policy="files"), text="exec sleep 1000") as one:
+            one.create()
+            one.start()
+            words = one.exec("sh", "-c", f"{PROBE}; exit 5", check=False)
+            process = {**one.config["process"], "args": ["sh", "-c", PROBE]}
+            process["env"] = [*process["env"], "SCMM_POLICY=other"]
+            file = tmp_path / "process.json"
+            file.write_text(json.dumps(process))
+            before = file.read_bytes()
+            named = one.exec(options=["--process", str(file)])
+            assert file.read_bytes() == before
+            missing = one.exec("nosuch", check=False)
+            outcomes[runtime] = (words.returncode, words.stdout.split(), named.stdout.split(), missing.returncode != 0)
+            for _ in range(2):
+                one.exec(options=["--process", str(file)])
+            if runtime == both[1]:
+                (key,) = shims.kept()
+                assert len([path for path in (shims.bundles / key).iterdir() if "exec-" in path.name]) == 1
+    assert outcomes[both[0]] == (5, ["read", "unset"], ["read", "other"], True)
+    assert outcomes[both[1]] == (5, ["refused", "unset"], ["refused", "unset"], True)
+    assert shims.kept() == []
+
+
+def test_state_list_and_delete_show_the_callers_bundle(both: tuple[str, Path], shims: Shims) -> None:
+    outcomes, widths = [], []
+    for runtime in both:
+        with bundle(runtime, asks(policy="files"), text="exec sleep 1000") as one:
+            one.create()
+            state = one.state()
+            assert state["bundle"] == str(one.directory)
+            (row,) = json.loads(one("list", "--format", "json").stdout)
+            assert row["bundle"] == str(one.directory)
+            table = one("list").stdout.splitlines()
+            assert [str(one.directory) in line for line in table] == [False, True]
+            left, right = table[1].split(str(one.directory))
+            assert len(shims.kept()) == (runtime == both[1])
+            one.start()
+            one.kill()
+            one.wait_stopped()
+            assert (shims.kept() != []) == (runtime == both[1])
+            one.delete()
+            assert shims.kept() == []
+            gone = one("state", one.id, check=False)
+            outcomes.append((sorted(state), gone.returncode, one("list", "-q").stdout))
+            widths.append((len(left), len(right) - len(right.lstrip())))
+    assert widths[0] == widths[1]
+    assert outcomes[0] == outcomes[1]
+
+
+REFUSED: dict[str, tuple[Edit, str]] = {
+    "no such policy": (asks(policy="fils"), "there is no policy fils"),
+    "a path": (asks(policy="../files"), "a policy's name is"),
+    "another digest": (asks(policy="files@sha256:" + "0" * 64), "and sha256:0000"),
+    "no such mode": (asks(policy="files", mode="loose"), "scmm.mode='loose'"),
+    "a mode alone": (asks(mode="strict"), "no policy is named"),
+    "misspelt": (asks(polcy="files"), "did you mean scmm.policy"),
+    "no annotations": (lambda config: config.update(annotations=7), "not an object of strings"),
+    "required, and no hook": (asks(record="required"), "scmm hooks install"),
+}
+
+
+@pytest.mark.parametrize("how", REFUSED)
+def test_what_cannot_be_enforced_does_not_start(shims: Shims, how: str, tmp_path: Path) -> None:
+    edit, message = REFUSED[how]
+    log = tmp_path / "log"
+    for verb in ("run", "create"):
+        for form in ("json", "text"):
+            with bundle(shims.runc, edit, global_options=["--log", str(log), "--log-format", form]) as one:
+                done = one(verb, f"--bundle={one.directory}", one.id, check=False)
+                assert (done.returncode, done.stdout) == (1, "")
+                assert message in done.stderr and done.stderr.startswith("scmm-runc: ")
+                last = log.read_text().splitlines()[-1]
+                told = json.loads(last)["msg"] if form == "json" else last
+                assert message in told
+                assert one("list", "-q").stdout == ""
+    assert shims.kept() == []
+    # The control: with the same bundle and nothing asked, or what is there, it runs.
+    with bundle(shims.runc, asks(policy="files")) as one:
+        assert one.run(check=False).stdout.splitlines() == HELD
+
+
+def test_recording_that_cannot_be_stops_nothing(shims: Shims) -> None:
+    with bundle(shims.runc, asks(record="true")) as one:
+        assert one.run(check=False).stdout.splitlines() == FREE
+        assert f"container {one.id}: not recorded: " in shims.log()
+    with bundle(shims.runc, asks(record="true", policy="files")) as one:
+        assert one.run(check=False).stdout.splitlines() == HELD
+    assert shims.kept() == []
+
+
+def test_missing_and_broken_bundles_are_told_as_by_the_runtime(shims: Shims) -> None:
+    for text, same in ((None, True), ("{", False)):
+        outcomes = []
+        for runtime in ("runc", shims.runc):
+            with bundle(runtime) as one:
+                config = one.directory / "config.json"
+                config.unlink() if text is None else config.write_text(text)
+                done = one("create", f"--bundle={one.directory}", one.id, check=False)
+                outcomes.append((done.returncode, done.stdout))
+                assert done.stderr
+                assert ("config.json" in done.stderr) or runtime == "runc"
+        assert outcomes == [(1, ""), (1, "")], same
+
+
+def test_an_id_that_is_taken(shims: Shims) -> None:
+    with bundle(shims.runc, asks(policy="files"), text="exec sleep 1000") as one:
+        one.create()
+        (key,) = shims.kept()
+        before = {path.name: path.read_bytes() for path in (shims.bundles / key).iterdir()}
+        done = one.create(check=False)
+        assert done.returncode == 1 and "exists already" in one.log.read_text()
+        assert {path.name: path.read_bytes() for path in (shims.bundles / key).iterdir()} == before
+        one.start()
+        assert one.exec("sh", "-c", PROBE).stdout.split() == ["refused", "unset"]
+
+
+def test_a_plan_that_is_gone_lets_nobody_in(shims: Shims) -> None:
+    with bundle(shims.runc, asks(policy="files"), text="exec sleep 1000") as one:
+        one.create()
+        one.start()
+        (key,) = shims.kept()
+        (shims.bundles / key / "plan.json").rename(shims.base / "plan.json")
+        done = one.exec("echo", "in", check=False)
+        assert (done.returncode, done.stdout) == (1, "") and "not known any more" in done.stderr
+        (shims.bundles / key).rename(shims.base / "away")
+        done = one.exec("echo", "in", check=False)
+        assert (done.returncode, done.stdout) == (1, "") and "which is gone" in done.stderr
+        (shims.base / "away").rename(shims.bundles / key)
+        (shims.base / "plan.json").rename(shims.bundles / key / "plan.json")
+        assert one.exec("echo", "in").stdout == "in\n"  # the control
+
+
+def readonly(config: dict[str, Any]) -> None:
+    config["root"]["readonly"] = True
+
+
+def no_tmpfs(config: dict[str, Any]) -> None:
+    config["mounts"] = [each for each in config["mounts"] if each["destination"] == "/proc"]
+
+
+def user_namespace(config: dict[str, Any]) -> None:
+    config["linux"]["namespaces"].append({"type": "user"})
+    for key in ("uidMappings", "gidMappings"):
+        config["linux"][key] = [
+            {"containerID": 0, "hostID": 0, "size": 1},
+            {"containerID": 1, "hostID": 100001, "size": 65535},
+        ]
+
+
+def mapped(config: dict[str, Any]) -> None:
+    user_namespace(config)
+    for key in ("uidMappings", "gidMappings"):
+        config["linux"][key] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+
+
+def nobody(config: dict[str, Any]) -> None:
+    config["process"]["user"] = {"uid": 65534, "gid": 65534}
+
+
+def said(one: Bundle) -> list[str]:
+    """What the container's program wrote; the launcher tells on stderr what this kernel cannot hold."""
+    return [line for line in one.log.read_text().splitlines() if not line.startswith("scmm-enforce:")]
+
+
+@pytest.mark.parametrize("shape", [readonly, no_tmpfs, nobody, user_namespace, mapped], ids=lambda each: each.__name__)
+def test_containers_of_many_shapes(both: tuple[str, Path], shims: Shims, shape: Edit) -> None:
+    look = "cat /etc/passwd >/dev/null 2>&1 && echo read || echo refused; exec sleep 1000"
+    outcomes = []
+    for runtime in both:
+        with bundle(runtime, shape, asks(policy="files"), text=look) as one:
+            for path in (one.base, one.directory):
+                path.chmod(0o711)
+            one.create()
+            one.start()
+            first = wait_until(lambda one=one: said(one), deadline_s=30, what="output")
+            outcomes.append(first + one.exec("sh", "-c", PROBE).stdout.split())
+    assert outcomes == [["read", "read", "unset"], ["refused", "refused", "unset"]]
+
+
+def test_links_where_the_launcher_goes_are_refused(shims: Shims) -> None:
+    for place, shape in ((".scmm-enforce", no_tmpfs), ("dev", asks())):
+        with bundle(shims.runc, shape, asks(policy="files")) as one:
+            path = one.directory / "rootfs" / place
+            if path.is_dir():
+                shutil.rmtree(path)
+            path.symlink_to("/tmp")
+            done = one.run(check=False)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert "no regular file" in done.stderr or "is a symbolic link" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["absolute", "relative"])
+def test_a_terminal(both: tuple[str, Path], shims: Shims, form: str) -> None:
+    """The console's other end comes over the socket; without --bundle the working directory is the bundle."""
+
+    def terminal(config: dict[str, Any]) -> None:
+        config["process"]["terminal"] = True
+
+    text = "test -t 0 && echo on $(tty); cat /etc/passwd >/dev/null 2>&1 && echo read || echo refused; exec sleep 1000"
+    outcomes = []
+    for runtime in both:
+        with (
+            bundle(runtime, terminal, asks(policy="files"), text=text) as one,
+            socket.socket(socket.AF_UNIX) as console,
+        ):
+            one.save()
+            path = one.directory / "console"
+            console.bind(str(path))
+            console.listen()
+            console.settimeout(30)
+            where = str(path) if form == "absolute" else "console"
+            # Runtimes write to stderr of the caller's, so that must not be a pipe which the container keeps open.
+            one("create", "--console-socket", where, one.id, output=one.log)
+            with console.accept()[0] as peer:
+                _, (master,), _, _ = socket.recv_fds(peer, 4096, 1)
+            one.start()
+            told = b""
+            while told.count(b"\n") < 2 or not told.endswith((b"read\r\n", b"refused\r\n")):
+                assert select.select([master], [], [], 30)[0], told
+                told += os.read(master, 4096)
+            os.close(master)
+            outcomes.append([line for line in told.decode().split("\r\n") if not line.startswith("scmm-enforce:")])
+    assert outcomes == [["on /dev/pts/0", "read", ""], ["on /dev/pts/0", "refused", ""]]
+
+
+def test_descriptors_that_are_to_be_preserved(both: tuple[str, Path], shims: Shims) -> None:
+    text = "cat <&3; cat <&4; cat <&5 2>/dev/null || echo no 5"
+    for edits in ((), (asks(policy="files"),)):
+        outcomes = []
+        for runtime in both:
+            with bundle(runtime, *edits, text=text) as one, Streams("three", "four", "five") as streams:
+                one.save()
+                command = [str(runtime), f"--root={one.base / 'state'}", "run", f"--bundle={one.directory}"]
+                outcomes.append(streams.run([*command, "--preserve-fds=2", one.id]))
+                environment = {"LISTEN_FDS": "1", "LISTEN_PID": "own"}
+                outcomes.append(streams.run([*command, "--preserve-fds", "1", one.id], environment))
+        assert outcomes[:2] == outcomes[2:]
+        assert outcomes[0] == (0, "threefourno 5\n")
+
+
+def test_a_detached_run_and_its_pid_file(both: tuple[str, Path], shims: Shims) -> None:
+    for runtime in both:
+        with bundle(runtime, asks(policy="files"), text="echo $$; exec sleep 1000") as one:
+            one.save()
+            words = ["run", "--detach", "--pid-file", "../pid", "-b", str(one.directory), one.id]
+            one(*words, output=one.log)
+            assert Path(f"/proc/{one.pid()}").exists()
+            assert wait_until(lambda one=one: said(one), deadline_s=30, what="output") == ["1"]
+            assert one.state()["status"] == "running"
+
+
+def test_recording_and_enforcing_at_once(shims: Shims, hooks: Hooks, tmp_path: Path) -> None:
+    own = make_shims(tmp_path / "shims", hooks=hooks)
+    own.add("files", POLICY)
+    for name, edits, expected in (("plain", (), FREE), ("held", (asks(policy="files"),), HELD)):
+        with bundle(own.runc, asks(record="required", name=name), *edits) as one:
+            done = one.run(check=False)
+            assert (done.returncode, done.stdout.splitlines()) == (7, expected), done.stderr
+        names = [call["name"] for call in hooks.capture(name)["sessions"][0]["phases"]["app"]]
+        assert {"write", "exit_group"} <= {*names}
+    assert own.kept() == []
+
+
+def test_two_shims_at_once_on_one_id(shims: Shims) -> None:
+    """One container comes of it, enforced; the other is refused, by the shim or by the runtime."""
+    with bundle(shims.runc, asks(policy="files"), text="exec sleep 1000") as one:
+        one.save()
+        command = [str(shims.runc), f"--root={one.base / 'state'}", "create", f"--bundle={one.directory}", one.id]
+        outputs = [(one.base / f"output{number}").open("wb") for number in range(4)]
+        started = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file) for file in outputs]
+        codes = sorted(each.wait(timeout=60) for each in started)
+        for file in outputs:
+            file.close()
+        assert codes == [0, 1, 1, 1]
+        one.start()
+        assert one.exec("sh", "-c", PROBE).stdout.split() == ["refused", "unset"]
+    assert shims.kept() == []
