@@ -21,7 +21,7 @@ from rig.process import wait_until
 from scmm_oci.capture.model import Capture, Phase
 from scmm_oci.cli.main import main
 from scmm_oci.oci.seccomp import OciAction, Profile, Rule, to_json
-from scmm_oci.recorder.replay import bundle, lacks, runtimes
+from scmm_oci.recorder.replay import bundle, lacks, leftovers, runtimes
 from scmm_oci.recorder.replay.cells import Cell
 from scmm_oci.recorder.replay.ground import Ground
 from scmm_oci.recorder.replay.recording import Hooks
@@ -266,6 +266,36 @@ def test_who_is_stopped_leaves_nothing(
         os.kill(process.pid, number)
         assert process.wait(60) == 130
     assert left() == set()
+
+
+def test_what_a_killed_replay_leaves_is_removed_by_the_next(
+    inside: namespace.Entered, tmp_path: Path, app: set[str]
+) -> None:
+    """And that of one that lives is not."""
+    source = bundle_of(tmp_path, "exec sleep 1000")
+    (tmp_path / "p.json").write_bytes(to_json(allowing(needed(app))))
+    words = [sys.executable, "-c", "import sys; from scmm_oci.cli.main import main; sys.exit(main(sys.argv[1:]))"]
+    words += ["verify", str(tmp_path / "p.json"), "--replay", "--bundle", str(source), "--runtime", "runc"]
+    with subprocess.Popen([*words, "--seconds", "600"], stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        cgroups = Path("/sys/fs/cgroup")
+        wait_until(
+            lambda: [*cgroups.glob("scmm-replay*/cgroup.procs")] and populated(), deadline_s=60, what="a container"
+        )
+        leftovers.sweep(age=0)
+        living = left()
+        assert populated() and any(line.startswith("/run/") for line in living)
+        process.kill()
+        process.wait(60)
+    assert left() == living, "nobody was there to remove anything"
+    leftovers.sweep()
+    assert left() == living, "too young"
+    leftovers.sweep(age=0)
+    assert left() == set()
+
+
+def populated() -> bool:
+    """Whether a process is in a container of a replay."""
+    return any("populated 1" in path.read_text() for path in Path("/sys/fs/cgroup").glob("scmm-replay*/cgroup.events"))
 
 
 def test_tables_for_people(

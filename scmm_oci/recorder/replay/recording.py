@@ -13,8 +13,9 @@ from scmm_oci.capture import file as capture_file
 from scmm_oci.capture.model import Capture
 from scmm_oci.errors import Failure, ScmmError
 from scmm_oci.files import read_bounded
-from scmm_oci.recorder import installation, settings
+from scmm_oci.recorder import installation
 from scmm_oci.recorder.installation import Layout
+from scmm_oci.recorder.replay import leftovers
 from scmm_oci.recorder.replay.start import Recorder
 
 # How a recording that was begun and not ended says why, in lines of the hooks' log.
@@ -38,7 +39,7 @@ class Hooks:
             "run_dir": str(self._base / "run"),
             "log_file": str(self._base / "log" / "hook.log"),
             # Beside that of the host, and gone with the last recording.
-            "pin_dir": f"{os.path.dirname(settings.DEFAULTS['pin_dir'])}/{os.path.basename(directory)}",
+            "pin_dir": f"{leftovers.PINS}/{os.path.basename(directory)}",
             "deadline": 30,
         }
         config.write_text(json.dumps(values))  # JSON is YAML
