@@ -6,8 +6,10 @@ only (scmm-runc).
 
 from __future__ import annotations
 
+import os
+
 from scmm_oci.enforcer import bundle, runtime_root, shim_start, wishes
-from scmm_oci.enforcer.place import Lost
+from scmm_oci.enforcer.place import MAX_STATE, Lost
 from scmm_oci.enforcer.places import Places
 from scmm_oci.oci import config_json
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from scmm_oci.enforcer.shim_settings import Settings
     from scmm_oci.oci.runtime_argv import CommandLine
 
+# runc's, and crun's: see enforcer.place.
+STATES = ("state.json", "status")
 MAX_PROCESS = 1 << 20  # bytes
 
 
@@ -29,8 +33,11 @@ def words(settings: Settings, line: CommandLine) -> list[str]:
     given = list(line.words)
     if line.id is None:
         return given  # the runtime says what is missing
-    place = Places(settings.run_dir).find(runtime_root.of(line), line.id)
+    root = runtime_root.of(line)
+    place = Places(settings.run_dir).find(root, line.id)
     if place is None:
+        if _names(os.path.join(root, line.id), settings.run_dir):
+            raise Lost(f"the container was made from a bundle in {settings.run_dir}, and it is not known from which")
         return given
     with place:
         plan = _plan(place.plan())
@@ -49,6 +56,27 @@ def words(settings: Settings, line: CommandLine) -> list[str]:
     if not line.command:
         return given
     return line.with_command([*bundle.words(plan, preserve_fds=count), *line.command])
+
+
+def _names(directory: str, run: str) -> bool:
+    """Whether a runtime's state has a bundle of ours, whichever. Raises OSError where that cannot be told.
+
+    Asked again where no place was found: whatever failed on the way there lets nobody in.
+    """
+    for each in STATES:
+        try:
+            descriptor = os.open(os.path.join(directory, each), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            text = b""
+            while len(text) <= MAX_STATE and (more := os.read(descriptor, MAX_STATE)):
+                text += more
+        finally:
+            os.close(descriptor)
+        if len(text) > MAX_STATE or f"{run}/".encode() in text:
+            return True
+    return False
 
 
 def _plan(decided: dict[str, Any]) -> bundle.Plan | None:

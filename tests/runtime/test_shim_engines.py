@@ -1,0 +1,153 @@
+"""scmm-runc below podman and Docker: what they start and let in is enforced, and all else is as over runc."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from shims import Shims, make_shims
+from support import Hooks, need
+from test_shim_bundles import FREE, HELD, POLICY, PROBE, SCRIPT
+
+from rig import images, namespace
+from rig.docker import Dockerd
+from rig.engine import Engine
+from rig.mounts import private_dir
+from rig.podman import Podman
+from rig.process import Completed, wait_until
+
+
+@dataclass
+class Ground:
+    """An engine that knows the shim as a runtime, and an image."""
+
+    engine: Engine
+    image: str
+    shims: Shims
+
+    def options(self, *, over: str) -> list[str]:
+        """Options for a container over runc or over scmm, which ask for the policy in both."""
+        if isinstance(self.engine, Podman):
+            self.engine.runtime = over
+            return ["--annotation=scmm.policy=files"]
+        return [f"--runtime={over}", "--env=SCMM_POLICY=files"]
+
+
+@pytest.fixture(scope="module")
+def shims(inside: namespace.Entered, shared_hooks: Hooks) -> Iterator[Shims]:
+    need("KERNEL", images.busybox_unavailable())
+    with private_dir("shim") as base:
+        made = make_shims(base, hooks=shared_hooks)
+        made.add("files", POLICY)
+        yield made
+        assert made.kept() == []
+
+
+@pytest.fixture(scope="module", params=["podman", "docker"])
+def ground(request: pytest.FixtureRequest, shims: Shims) -> Iterator[Ground]:
+    engine: Engine
+    if request.param == "podman":
+        need("PODMAN", Podman.available("runc"))
+        engine = Podman(runtime="runc", runtimes={"scmm": shims.runc})
+    else:
+        need("DOCKER", Dockerd.available())
+        engine = Dockerd(runtimes={"scmm": shims.runc})
+    with engine:
+        yield Ground(engine, engine.import_image("busybox", images.busybox()), shims)
+
+
+def said(done: Completed) -> tuple[int, list[str], list[str]]:
+    """Exit code and what was written, but for what the launcher tells of this kernel."""
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("scmm-enforce:")]
+    return done.returncode, done.stdout.replace("\r", "").splitlines(), errors
+
+
+#: Docker without annotations takes the variable, which the shim alone removes.
+UNSET = SCRIPT.replace("${SCMM_POLICY-unset}", "unset")
+
+
+def test_run(ground: Ground) -> None:
+    outcomes = {}
+    for over in ("runc", "scmm"):
+        options = ground.options(over=over)
+        done = ground.engine.run(ground.image, "sh", "-c", UNSET, options=options, check=False)
+        lines = [line for line in said(done)[1] if not line.startswith("scmm-enforce:")]
+        outcomes[over] = done.returncode, lines
+    assert outcomes == {"runc": (7, FREE), "scmm": (7, HELD)}
+    assert ground.shims.kept() == []
+
+
+def test_exec_logs_restart_and_stop(ground: Ground) -> None:
+    outcomes = {}
+    text = "trap 'echo ended; exit 9' TERM; echo begun; while :; do sleep 0.1; done"
+    for over in ("runc", "scmm"):
+        name = ground.engine.run_detached(ground.image, "sh", "-c", text, options=ground.options(over=over))
+        wait_until(lambda name=name: "begun" in ground.engine.logs(name), deadline_s=30, what="begun")
+        words = ["sh", "-c", f"{PROBE.partition(';')[0]}; exit 5"]
+        found = [said(ground.engine.exec(name, *words, check=False))[:2]]
+        found.append(said(ground.engine.exec(name, *words, options=["-t"], check=False))[:2])
+        found.append(said(ground.engine.exec(name, "nosuch", check=False))[:1])
+        found.append((ground.engine.exec(name, "cat", input="text").stdout,))
+        ground.engine("restart", "--time=5", name)
+        found.append(said(ground.engine.exec(name, *words, check=False))[:2])
+        ground.engine("stop", "--time=5", name)
+        found.append([line for line in ground.engine.logs(name).splitlines() if not line.startswith("scmm-enforce:")])
+        found.append(ground.engine.inspect(name)["State"]["ExitCode"])
+        ground.engine.rm(name)
+        outcomes[over] = found
+    free, held = outcomes["runc"], outcomes["scmm"]
+    assert [free[0][1], held[0][1]] == [["read"], ["refused"]]
+    assert [free[4][1], held[4][1]] == [["read"], ["refused"]]
+    assert (free[1][1][-1], held[1][1][-1]) == ("read", "refused")
+    assert [free[0][0], free[1][0], held[0][0], held[1][0]] == [5] * 4
+    assert free[2][0] in (126, 127) and held[2][0] == 127
+    assert free[3] == held[3] == ("text",)
+    assert free[5:] == held[5:] == [["begun", "ended", "begun", "ended"], 9]
+    assert ground.shims.kept() == []
+
+
+def test_health_checks(ground: Ground) -> None:
+    outcomes = {}
+    health = ["--health-cmd=cat /etc/passwd", "--health-interval=1s", "--health-retries=1"]
+    for over in ("runc", "scmm"):
+        options = [*ground.options(over=over), *(health if ground.engine.kind == "docker" else health[:1])]
+        if ground.engine.kind == "podman":
+            options.append("--health-interval=disable")  # no systemd to make timers
+        name = ground.engine.run_detached(ground.image, "sleep", "1000", options=options)
+        if ground.engine.kind == "podman":
+            failed = ground.engine("healthcheck", "run", name, check=False).returncode
+            outcomes[over] = "unhealthy" if failed else "healthy"
+        else:
+            outcomes[over] = wait_until(
+                lambda name=name: health_of(ground.engine, name), deadline_s=40, what="a health check"
+            )
+        ground.engine.rm(name)
+    assert outcomes == {"runc": "healthy", "scmm": "unhealthy"}
+
+
+def health_of(engine: Engine, name: str) -> str | None:
+    status = str(engine.inspect(name)["State"]["Health"]["Status"])
+    return None if status == "starting" else status
+
+
+def test_recording_by_environment(ground: Ground, shared_hooks: Hooks) -> None:
+    name = f"shim-{ground.engine.kind}"
+    ground.options(over="scmm")
+    options = ["--env=SCMM_RECORD=required", f"--env=SCMM_NAME={name}"]
+    if ground.engine.kind == "docker":
+        options.append("--runtime=scmm")
+    done = ground.engine.run(ground.image, "sh", "-c", "mkdir /made; echo ${SCMM_RECORD-unset}", options=options)
+    assert done.stdout == "unset\n"
+    capture = wait_until(
+        lambda: shared_hooks.capture(name) if shared_hooks.path(name).exists() else None, deadline_s=30, what="capture"
+    )
+    assert "mkdir" in {call["name"] for call in capture["sessions"][0]["phases"]["app"]}
+
+
+def test_what_cannot_be_enforced_is_told(ground: Ground) -> None:
+    options = ground.options(over="scmm")
+    options[-1] += "x"
+    done = ground.engine.run(ground.image, "echo", "started", options=options, check=False)
+    assert done.returncode in (125, 126, 127, 1) and done.stdout == ""
+    assert "there is no policy filesx" in done.stderr
