@@ -89,16 +89,18 @@ def with_original_bundles(printed: bytes, bundles: Mapping[str, str]) -> bytes:
 
 
 def environment() -> dict[bytes, bytes]:
-    """The environment that this process was given, without what Python has put into it.
+    """The environment that this process was given, without what Python has changed in it.
 
-    In the locale C, Python sets LC_CTYPE for itself and for all that it starts (PEP 538).
+    In the locale C, Python sets LC_CTYPE for itself and for all that it starts (PEP 538), also over another value.
     """
-    found = {name: value for name, value in os.environb.items() if name}
     try:
         with open("/proc/self/environ", "rb", buffering=0) as file:
-            given = file.read(16 << 20).split(b"\0")
+            given = b"".join(iter(lambda: file.read(1 << 20), b""))
     except OSError:
-        return found
-    if not any(one.startswith(b"LC_CTYPE=") for one in given):
-        found.pop(b"LC_CTYPE", None)
+        return {name: value for name, value in os.environb.items() if name}
+    found: dict[bytes, bytes] = {}
+    for each in given.split(b"\0"):
+        name, equals, value = each.partition(b"=")
+        if name and equals:
+            found.setdefault(name, value)  # getenv(3) finds the first
     return found

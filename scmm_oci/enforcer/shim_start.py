@@ -50,17 +50,22 @@ def words(settings: Settings, called: str, line: CommandLine) -> list[str]:
         _note(settings, line, each)
     if wish.problems:
         raise ValueError("; ".join(wish.problems))
-    if wish.policy and line.verb == "restore":
-        raise ValueError(f"a restored process has no Landlock domain: policy {wish.policy} cannot be enforced")
-    if line.verb == "restore" or not (wish.policy or wish.record):
+    if line.verb == "restore" and (wish.policy or wish.required):
+        what = f"policy {wish.policy} cannot be enforced" if wish.policy else "it cannot be recorded"
+        raise ValueError(f"a restored process has no Landlock domain and no beginning: {what}")
+    if line.verb == "restore" and wish.record:
+        _note(settings, line, "not recorded: a restored process has no beginning")
         return given
-    if not wish.policy and not wish.required:
-        try:
-            return _changed(settings, called, line, config, wish)
-        except (OSError, ValueError) as error:
-            _note(settings, line, f"not recorded: {error}")
-            return given
-    return _changed(settings, called, line, config, wish)
+    if not (wish.policy or wish.record):
+        return given
+    if wish.policy or wish.required:
+        return _changed(settings, called, line, config, wish)
+    try:
+        return _changed(settings, called, line, config, wish)
+    except Exception as error:
+        # Whatever it is, a defect of ours among it: the container starts all the same.
+        _note(settings, line, f"not recorded: {type(error).__name__}: {error}")
+        return given
 
 
 def _changed(settings: Settings, called: str, line: CommandLine, config: dict[str, Any], wish: Wish) -> list[str]:

@@ -104,6 +104,18 @@ class Ground:
         wishes = {f"scmm.{key}": value for key, value in annotations.items()}
         (self.bundle / "config.json").write_text(json.dumps({**CONFIG, "annotations": wishes}))
 
+    def starter_over(self, runtime: Path) -> Path:
+        """The starter, for a runtime."""
+        text = self.shims.runc.read_text()
+        changed = self.base / "shims/libexec/scmm-other"
+        changed.write_text(
+            text.replace(f"runtime={self.shims.settings['runtimes']['default']}\n", f"runtime={runtime}\n")
+        )
+        changed.chmod(0o755)
+        settings = {**self.shims.settings, "runtimes": {"default": str(runtime), "other": str(runtime)}}
+        (self.base / "shims/libexec/shim.json").write_text(json.dumps(settings))
+        return changed
+
     def run(self, how: str, number: int, *words: str) -> tuple[int, str, dict[str, Any] | None]:
         """Exit code, the call that failed, and the document by which the runtime was called, if it was."""
         for name in ("words", "config"):
@@ -219,7 +231,7 @@ def test_a_runtime_that_is_missing_or_ours(ground: Ground) -> None:
     ground.ask(policy="files")
     for path, message in ((ground.base / "nosuch", "is not there"), (ground.shims.runc, "is scmm-runc itself")):
         text = ground.shims.runc.read_text()
-        for real in (ground.shims.settings["runtimes"]["default"], str(ground.script)):
+        for real in (ground.shims.settings["runtimes"]["default"], str(ground.base / "nosuch")):
             text = text.replace(f"runtime={real}\n", f"runtime={path}\n")
         ground.shims.runc.write_text(text)
         settings = {**ground.shims.settings, "runtimes": {"default": str(path)}}
@@ -253,9 +265,26 @@ def test_words_that_are_not_understood(ground: Ground) -> None:
 
 
 def test_a_restored_process_cannot_be_enforced(ground: Ground) -> None:
-    ground.ask(policy="files")
     words = ("restore", f"--bundle={ground.bundle}", "one")
-    assert ground.run("0", 0, *words)[::2] == (1, None)
-    assert "cannot be enforced" in ground.said
+    for wishes in ({"policy": "files"}, {"record": "required"}):
+        ground.ask(**wishes)
+        assert ground.run("0", 0, *words)[::2] == (1, None)
+        assert "cannot be enforced" in ground.said or "cannot be recorded" in ground.said
+    for wishes in ({}, {"record": "true"}):
+        ground.ask(**wishes)
+        assert ground.run("0", 0, *words)[0] == 3
+    assert ground.shims.log().count("not recorded: a restored process") == 1
+
+
+def test_the_environment_is_passed_on(ground: Ground) -> None:
+    """In the locale C, Python would add LC_CTYPE; sh adds PWD, where it is missing, and nothing else."""
     ground.ask()
-    assert ground.run("0", 0, *words)[0] == 3
+    ground.script.write_text("#!/bin/sh\nexec env -0\n")
+    words = ["state", "one"]
+    for given in (
+        {"PATH": "/usr/bin:/bin", "PWD": "/"},
+        {"PATH": "/usr/bin:/bin", "PWD": "/", "LC_CTYPE": "C", "X": "\n=y"},
+    ):
+        program = ground.starter_over(ground.script)
+        done = subprocess.run([program, *words], env=given, cwd="/", capture_output=True, timeout=60, check=False)
+        assert sorted(done.stdout.decode().split("\0")[:-1]) == sorted(f"{key}={value}" for key, value in given.items())
