@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from scmm_oci.enforcer.place import Place
     from scmm_oci.enforcer.shim_settings import Settings
     from scmm_oci.oci.runtime_argv import CommandLine
 
@@ -41,21 +42,39 @@ def words(settings: Settings, line: CommandLine) -> list[str]:
         return given
     with place:
         plan = _plan(place.plan())
-        if plan is None:
-            return given  # the container is only recorded
-        count = line.preserve_fds + shim_start.listening()
         named = line.options.get("process")
+        if plan is None:
+            return _only_stripped(line, place, named) if named else given
+        count = line.preserve_fds + shim_start.listening()
         if named:
-            try:
-                process = config_json.read(named, limit=MAX_PROCESS)
-            except ValueError as error:
-                raise ValueError(f"{named}: {error}") from None
+            process = _process(named)
             wishes.strip(process)
             bundle.exec_process(process, plan, preserve_fds=count)
             return line.with_option("process", place.write_process(config_json.dumps(process)))
     if not line.command:
         return given
     return line.with_command([*bundle.words(plan, preserve_fds=count), *line.command])
+
+
+def _process(path: str) -> dict[str, Any]:
+    try:
+        return config_json.read(path, limit=MAX_PROCESS)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _only_stripped(line: CommandLine, place: Place, named: str) -> list[str]:
+    """The words for a process in a container that is only recorded: it sees no variable that the first one did not.
+
+    Engines give it the container's environment, as it was before. Whatever goes wrong, it starts.
+    """
+    try:
+        process = _process(named)
+        if wishes.strip(process):
+            return line.with_option("process", place.write_process(config_json.dumps(process)))
+    except (OSError, ValueError):
+        pass  # the runtime has its own words for it
+    return list(line.words)
 
 
 def _names(directory: str, run: str) -> bool:

@@ -137,8 +137,13 @@ def test_recording_by_environment(ground: Ground, shared_hooks: Hooks) -> None:
     options = ["--env=SCMM_RECORD=required", f"--env=SCMM_NAME={name}"]
     if ground.engine.kind == "docker":
         options.append("--runtime=scmm")
-    done = ground.engine.run(ground.image, "sh", "-c", "mkdir /made; echo ${SCMM_RECORD-unset}", options=options)
-    assert done.stdout == "unset\n"
+    text = "mkdir /made; echo ${SCMM_RECORD-unset}; exec sleep 1000"
+    container = ground.engine.run_detached(ground.image, "sh", "-c", text, options=options)
+    wait_until(lambda: ground.engine.logs(container), deadline_s=30, what="output")
+    assert ground.engine.logs(container) == "unset\n"
+    # Engines give an exec the container's own environment.
+    assert ground.engine.exec(container, "sh", "-c", "echo ${SCMM_NAME-unset}").stdout == "unset\n"
+    ground.engine.rm(container)
     capture = wait_until(
         lambda: shared_hooks.capture(name) if shared_hooks.path(name).exists() else None, deadline_s=30, what="capture"
     )
