@@ -76,7 +76,10 @@ def text_of(error: Exception) -> str:
 
 def _words(settings: Settings, called: str, line: CommandLine) -> list[str]:
     """The words for the runtime."""
-    if line.ambiguous and any(word.strip() in STARTING for word in line.words):
+    starting = {word.strip() for word in line.words}.intersection(STARTING)
+    if line.ambiguous and starting:
+        if starting == {"exec"} and _is_empty(settings.run_dir):
+            return list(line.words)  # whatever container that is, it is none of ours
         # Who cannot tell which bundle or process that is about cannot say that it may start unenforced.
         raise ValueError(f"the command line is not understood: {line.ambiguous}")
     if line.verb in ("create", "run", "restore"):
@@ -88,6 +91,14 @@ def _words(settings: Settings, called: str, line: CommandLine) -> list[str]:
 
         return shim_exec.words(settings, line)
     return list(line.words)
+
+
+def _is_empty(directory: str) -> bool:
+    """Whether there is nothing in a directory, or no directory."""
+    try:
+        return not os.listdir(directory)
+    except FileNotFoundError:
+        return True
 
 
 def _told(settings: Settings, runtime: str, line: CommandLine) -> int:

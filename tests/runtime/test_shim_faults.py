@@ -256,7 +256,10 @@ def test_the_starter_without_its_package(ground: Ground) -> None:
 
 def test_words_that_are_not_understood(ground: Ground) -> None:
     ground.ask()
-    for words in (["--nosuch", "create", "one"], ["create", "--nosuch", "x", "one"], ["exec", "--nosuch", "one", "sh"]):
+    exec_words = ["exec", "--nosuch", "one", "sh"]
+    assert ground.run("0", 0, *exec_words)[0] == 3  # there is no container of ours
+    (ground.shims.bundles / "any").mkdir(parents=True)
+    for words in (["--nosuch", "create", "one"], ["create", "--nosuch", "x", "one"], exec_words):
         assert ground.run("0", 0, *words)[::2] == (1, None)
         assert "not understood" in ground.said
     for words in (["nosuch", "--option", "one"], ["--nosuch", "kill", "one"], ["create"], ["help"]):
