@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recording import as_from_a_shell
 from support import need
 
 from rig import images, namespace
@@ -261,7 +262,8 @@ def test_who_is_stopped_leaves_nothing(
     (tmp_path / "p.json").write_bytes(to_json(allowing(needed(app))))
     words = [sys.executable, "-c", "import sys; from scmm_oci.cli.main import main; sys.exit(main(sys.argv[1:]))"]
     words += ["verify", str(tmp_path / "p.json"), "--replay", "--bundle", str(source), "--runtime", "runc"]
-    with subprocess.Popen([*words, "--seconds", "600"], stderr=subprocess.DEVNULL, start_new_session=True) as process:
+    how: dict[str, Any] = {"stderr": subprocess.DEVNULL, "start_new_session": True, "preexec_fn": as_from_a_shell}
+    with subprocess.Popen([*words, "--seconds", "600"], **how) as process:
         wait_until(lambda: list(Path("/sys/fs/cgroup").glob("scmm-replay*")), deadline_s=60, what="a container")
         os.kill(process.pid, number)
         assert process.wait(60) == 130
@@ -276,7 +278,8 @@ def test_what_a_killed_replay_leaves_is_removed_by_the_next(
     (tmp_path / "p.json").write_bytes(to_json(allowing(needed(app))))
     words = [sys.executable, "-c", "import sys; from scmm_oci.cli.main import main; sys.exit(main(sys.argv[1:]))"]
     words += ["verify", str(tmp_path / "p.json"), "--replay", "--bundle", str(source), "--runtime", "runc"]
-    with subprocess.Popen([*words, "--seconds", "600"], stderr=subprocess.DEVNULL, start_new_session=True) as process:
+    how: dict[str, Any] = {"stderr": subprocess.DEVNULL, "start_new_session": True, "preexec_fn": as_from_a_shell}
+    with subprocess.Popen([*words, "--seconds", "600"], **how) as process:
         cgroups = Path("/sys/fs/cgroup")
         wait_until(
             lambda: [*cgroups.glob("scmm-replay*/cgroup.procs")] and populated(), deadline_s=60, what="a container"
