@@ -17,6 +17,7 @@ static const char USAGE[] =
 	"      --report FILE     with permissive: tell them there instead of on standard error; what was there is lost\n"
 	"      --status-fd N     write what is enforced as JSON to this descriptor\n"
 	"      --preserve-fds N  leave N descriptors from 3 on open; all others but stdio are closed\n"
+	"  -q, --quiet           do not say what is enforced, even if it is not all\n"
 	"  -v, --verbose         say what is enforced even if it is all\n"
 	"  -h, --help            print this\n\n"
 	"Ends with 125 if it fails itself, 126 if the program cannot be executed, 127 if it is not found.\n\n"
@@ -118,6 +119,8 @@ struct options read_options(char **argument)
 			options.check = 1;
 		else if (same(word, "--json"))
 			options.json = 1;
+		else if (same(word, "-q") || same(word, "--quiet"))
+			options.quiet = 1;
 		else if (same(word, "-v") || same(word, "--verbose"))
 			options.verbose = 1;
 		else if (!read_value(&argument, values))
@@ -147,6 +150,8 @@ struct options read_options(char **argument)
 		stop(EXIT_OURS, "no program was given", NULL, "scmm-enforce -p POLICY -- PROGRAM");
 	if (options.json && !options.check)
 		stop(EXIT_OURS, "--json goes with --check", NULL, "--status-fd has the same as JSON");
+	if (options.quiet && (options.verbose || options.check))
+		stop(EXIT_OURS, "--quiet goes with neither --verbose nor --check", NULL, NULL);
 	if (options.report && (options.check || options.mode != MODE_PERMISSIVE))
 		stop(EXIT_OURS, "--report goes with --mode permissive", NULL, "the other modes refuse, and the kernel's log has that");
 	return options;

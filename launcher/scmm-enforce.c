@@ -165,7 +165,7 @@ static void tell_status(const struct options *options, const struct status *stat
 {
 	long error;
 
-	if (options->verbose || (status_whole(status) != FULLY && status_whole(status) != NOT_ASKED))
+	if (options->verbose || (!options->quiet && status_whole(status) != FULLY && status_whole(status) != NOT_ASKED))
 		status_text(status, 2);
 	if (options->status_fd < 0)
 		return;

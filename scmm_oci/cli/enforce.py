@@ -81,6 +81,7 @@ not found. With --check: 0 all of the policy would be enforced here, 1 not all, 
     metavar="N",
     help="Leave N descriptors from 3 on open; all others but stdio are closed.",
 )
+@click.option("-q", "--quiet", is_flag=True, help="Do not say what is enforced, even if it is not all.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what is enforced even if it is all.")
 @click.option(
     "--default-action",
@@ -115,6 +116,7 @@ def enforce(
     report: str | None,
     status_fd: str | None,
     preserve_fds: str | None,
+    quiet: bool,
     verbose: bool,
     default_action: str | None,
     errno: str | None,
@@ -151,6 +153,8 @@ def enforce(
     )
     found = given_twice()
     found += _usage(program, path, given, mode=mode, check=check, as_json=as_json, arch=arch)
+    if quiet and (verbose or check):
+        found.append(Problem("--quiet", "goes with neither --verbose nor --check"))
     if report is not None and mode in _MODES and (check or mode != "permissive"):
         found.append(
             Problem(
@@ -174,7 +178,7 @@ def enforce(
         words.append(f"--policy={path}")
     for option, value in (("--report", report), ("--status-fd", status_fd), ("--preserve-fds", preserve_fds)):
         words += [f"{option}={value}"] if value is not None else []
-    flags = (("--check", check), ("--json", as_json), ("--verbose", verbose))
+    flags = (("--check", check), ("--json", as_json), ("--quiet", quiet), ("--verbose", verbose))
     words += [option for option, wanted in flags if wanted]
     binary = launcher.find(machine)
     tell(findings)

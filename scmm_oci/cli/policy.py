@@ -19,6 +19,7 @@ from scmm_oci.enforcer import store as policies
 from scmm_oci.enforcer.store import BadStore, Store
 from scmm_oci.errors import BadInput, Problem
 from scmm_oci.files import read_bounded
+from scmm_oci.kernel import landlock
 from scmm_oci.kernel.landlock import READ, REPLACE
 from scmm_oci.recorder import installation
 
@@ -80,10 +81,16 @@ def add(*, name: str, compiled: str, replace: bool, store: Path | None, config: 
         found_kind = kinds.kind_of(text)
         what = f"is {found_kind}, not {Kind.COMPILED}" if found_kind else f"is not {Kind.COMPILED}"
         raise BadInput([Problem(compiled, what, f"`scmm compile -i POLICY -o {name}{policies.SUFFIX}` makes one")])
-    polfile.read(text, source=compiled)
+    ruleset = polfile.read(text, source=compiled).ruleset
+    here = landlock.abi()
     with _told():
         digest = Store(directory).add(name, text, replace=replace)
     click.echo(f"{name}@sha256:{digest}")
+    if ruleset is not None and ruleset.abi > here:
+        # The launcher tells it too, but a container's output is the program's own: scmm-runc keeps it quiet.
+        has = f"has Landlock's ABI {here}" if here else "has no Landlock"
+        say(f"note: this kernel {has}, and the policy has rights of ABI {ruleset.abi}: those are not held here")
+        say(f"  `scmm enforce -p {plain(compiled)} --check` tells which; with scmm.mode=strict no container starts")
 
 
 @policy.command("list", context_settings=_HELP)

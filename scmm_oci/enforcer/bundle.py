@@ -155,7 +155,8 @@ def words(plan: Plan, *, preserve_fds: int | None = None) -> list[str]:
         raise ValueError("the plan has no launcher and policy in the container")
     count = plan.preserve_fds if preserve_fds is None else preserve_fds
     kept = ["--preserve-fds", str(count)] if count else []
-    return [plan.launcher, "-p", plan.policy, "-m", plan.mode, *kept, "--"]
+    # What this kernel lacks would stand in the container's own output, on every exec: `scmm policy add` tells it.
+    return [plan.launcher, "-q", "-p", plan.policy, "-m", plan.mode, *kept, "--"]
 
 
 def record(config: dict[str, Any], starter: str, wish: Wish) -> None:

@@ -274,6 +274,10 @@ def test_without_landlock(place: Path, errno: int, why: str) -> None:
     )
     assert done.status is not None
     assert (done.status["enforced"], done.status["landlock_abi"]) == ("not", 0)
+    for quiet in ("-q", "--quiet"):
+        silent = run(policy, "mkdir", place / "quiet", options=(quiet,), before=before)
+        assert (silent.lines, silent.errors, silent.status) == (["ok"], "", done.status)
+        (place / "quiet").rmdir()
     found = checked(policy, before=before)
     assert (found.code, found.status) == (1, done.status)
     assert found.lines == done.errors.splitlines()

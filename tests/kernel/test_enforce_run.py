@@ -171,6 +171,8 @@ def test_bad_command_lines_are_the_launchers_own_failures(policy: bytes) -> None
         (("-p", file, "--mode=", "true"), "unknown mode"),
         (("-p", file, "--nonsense", "true"), "unknown option --nonsense"),
         (("-p", file, "--json", "true"), "--json goes with --check"),
+        (("-p", file, "-q", "-v", "true"), "--quiet goes with neither --verbose nor --check"),
+        (("-p", file, "--quiet", "--check"), "--quiet goes with neither --verbose nor --check"),
         (("-p", file, "--status-fd", "x", "true"), "not a number for --status-fd: x"),
         (("-p", file, "--status-fd", "99999999999999999999", "true"), "not a number"),
         (("-p", file, "--preserve-fds", "-1", "true"), "not a number for --preserve-fds: -1"),

@@ -13,6 +13,7 @@ import pytest
 from support import ROOT
 
 from scmm_oci.cli.main import main
+from scmm_oci.kernel import landlock
 
 POLICY = """\
 version: "1.0"
@@ -60,6 +61,27 @@ def test_added_listed_and_removed(work, capsys):
     assert told(capsys) == ("", ["removed web", "removed api"])
     assert policy("list") == 0
     assert told(capsys) == ("", [f"there are no policies in {work}/store: `scmm policy add` puts one there"])
+
+
+@pytest.mark.parametrize(("here", "told_of"), [(0, "has no Landlock"), (3, "has Landlock's ABI 3"), (99, None)])
+def test_what_this_kernel_cannot_hold_is_told(work, capsys, monkeypatch, here, told_of):
+    monkeypatch.setattr(landlock, "abi", lambda: here)
+    rules = "filesystem: {rules: [{path: /srv, access: [read_file]}]}\n"
+    Path("files.scmm.yaml").write_text(POLICY + rules)
+    assert main(["compile", "-i", "files.scmm.yaml", "-o", "files.scmm-pol", "--no-validate"]) == 0
+    capsys.readouterr()
+    assert policy("add", "files", "files.scmm-pol") == 0
+    out, err = told(capsys)
+    assert out == f"files@{digest('files.scmm-pol')}\n"
+    assert [line.partition(":")[0] for line in err] == (
+        []
+        if told_of is None
+        else [
+            "note",
+            "  `scmm enforce -p files.scmm-pol --check` tells which; with scmm.mode=strict no container starts",
+        ]
+    )
+    assert told_of is None or f"this kernel {told_of}, and the policy has rights of ABI" in err[0]
 
 
 def test_list_tells_programs_all_and_ends_with_one_for_what_cannot_be_used(work, capsys):
