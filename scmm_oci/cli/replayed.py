@@ -121,7 +121,7 @@ def run(subject: Subject, asked: Asked, *, as_json: bool) -> bool:
         BadInput: there is no profile, no bundle or no runtime; with all that is wrong with it.
         Failure: containers cannot be started here.
     """
-    from scmm_oci.recorder.replay import bundle, runtimes, trial
+    from scmm_oci.recorder.replay import bundle, runtimes, start, trial
     from scmm_oci.recorder.replay.cells import Cell
 
     if asked.bundle is None:
@@ -133,7 +133,7 @@ def run(subject: Subject, asked: Asked, *, as_json: bool) -> bool:
     cells = tuple(Cell(*one) for one in product(chosen, _NNP[asked.nnp], verbs))
     tell(findings)
     say(f"containers are started as root on this host: {len(cells)} ways, {asked.times} times each")
-    wish = trial.Wish(source, cells, asked.times, asked.seconds, told=lambda line: say(plain(line)))
+    wish = trial.Wish(start.bundles(source), cells, asked.times, asked.seconds, told=lambda line: say(plain(line)))
     replayed = trial.replay(wish, profile)
     measured: list[Measured] = []
     more: list[Finding] = []

@@ -26,7 +26,8 @@ from scmm_oci.recorder.replay import bundle, lacks, leftovers, runtimes
 from scmm_oci.recorder.replay.cells import Cell
 from scmm_oci.recorder.replay.ground import Ground
 from scmm_oci.recorder.replay.recording import Hooks
-from scmm_oci.recorder.replay.start import start
+from scmm_oci.recorder.replay.start import Bundles
+from scmm_oci.recorder.replay.start import bundles as opener
 from scmm_oci.recorder.replay.trial import Wish, measure
 from scmm_oci.tables import measured
 from scmm_oci.tables.arch import from_machine
@@ -76,7 +77,7 @@ def recorded(source: Path) -> Capture:
         hooks = Hooks(ground.directory)
         recorder = hooks.recorder()
         cell = Cell(chosen, False, Verb.RUN)
-        ran = start(ground, bundle.read(str(source)), cell, seccomp=opened, seconds=20, recorder=recorder)
+        ran = Bundles(ground, bundle.read(str(source))).start(cell, seccomp=opened, seconds=20, recorder=recorder)
         assert ran.end == STATUS
         return hooks.capture(recorder)
 
@@ -243,15 +244,15 @@ def test_what_is_measured_is_enough_to_start(runtime: str, source: Path, app: se
     (here,) = runtimes.find([runtime])
     cell = Cell(here, False, Verb.EXEC)
     read = bundle.read(str(source))
-    (found,), findings = measure(Wish(read, (cell,), 3, 20))
+    (found,), findings = measure(Wish(opener(read), (cell,), 3, 20))
     assert findings == ()
     always = {"futex", "rt_sigreturn", "epoll_pwait", "nanosleep", "tgkill", "sched_yield", "getpid", "gettid"}
     with Ground() as ground:
         # A container has to be created first, which is another row's.
         names = app | found.floor().names | always | floor(None, None, False, verbs=frozenset({Verb.CREATE})).names
         whole, less = (json.loads(to_json(allowing(some))) for some in (names, app - {"close", "execve", "prctl"}))
-        assert start(ground, read, cell, seccomp=whole, seconds=20).end == STATUS
-        assert start(ground, read, cell, seccomp=less, seconds=20).end != STATUS
+        assert Bundles(ground, read).start(cell, seccomp=whole, seconds=20).end == STATUS
+        assert Bundles(ground, read).start(cell, seccomp=less, seconds=20).end != STATUS
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

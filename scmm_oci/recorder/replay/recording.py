@@ -16,7 +16,7 @@ from scmm_oci.files import read_bounded
 from scmm_oci.recorder import installation
 from scmm_oci.recorder.installation import Layout
 from scmm_oci.recorder.replay import leftovers
-from scmm_oci.recorder.replay.start import Recorder
+from scmm_oci.recorder.replay.starter import Recorder
 
 # How a recording that was begun and not ended says why, in lines of the hooks' log.
 _LAST_LINES = 3

@@ -1,4 +1,4 @@
-"""Start one container in one way, and say how it ended. Called by replay.trial.
+"""A starter of raw bundles: one container in one way, and how it ended.
 
 A runtime's error is told apart from the program's exit status by the runtime's own log, which is asked for as JSON:
 it has an error in the first case only.
@@ -12,7 +12,7 @@ import select
 import subprocess
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from scmm_oci.recorder.replay import reaping
 from scmm_oci.recorder.replay.bundle import Config, Source, configured
 from scmm_oci.recorder.replay.cells import RUNS, Cell, Ran
 from scmm_oci.recorder.replay.ground import Ground
+from scmm_oci.recorder.replay.starter import Opener, Recorder
 from scmm_oci.tables.floor import Verb
 
 # Seconds for a verb that does not wait for the program.
@@ -32,14 +33,6 @@ _MOST_LOG = 1 << 20
 _MOST_MESSAGE = 300
 
 
-@dataclass(frozen=True)
-class Recorder:
-    """The starter of a hook pair, and the name under which it records."""
-
-    hook: str
-    name: str
-
-
 class _GaveUp(Exception):
     """The runtime failed in a step."""
 
@@ -48,42 +41,42 @@ class _GaveUp(Exception):
         self.ran = Ran(None, step, message)
 
 
-def start(
-    ground: Ground,
-    source: Source,
-    cell: Cell,
-    *,
-    seccomp: Config | None,
-    seconds: float,
-    recorder: Recorder | None = None,
-) -> Ran:
-    """Start the bundle's program once.
+@dataclass(frozen=True)
+class Bundles:
+    """A starter.Starter: each start is of a fresh layer over the bundle's root, by the runtime itself.
 
     For `exec` a container is created, and not started: the program is executed in it beside its own. (runc 1.1.5 and
     crun 1.8.1 do this; what the container's own program needs is then asked of the two other verbs.)
-
-    Args:
-        seccomp: linux.seccomp; None for none.
-        seconds: a program that runs longer is well, and ended.
     """
-    with ground.layer(source.root) as (bundle, name):
-        config = configured(
-            source,
-            root=f"{bundle}/rootfs",
-            cgroup=f"/{name}",
-            no_new_privileges=cell.no_new_privileges,
-            seccomp=seccomp,
-            hook=recorder.hook if recorder is not None else None,
-            name=recorder.name if recorder is not None else "",
-        )
-        Path(bundle, "config.json").write_text(json.dumps(config))
-        one = _Container(ground, cell, bundle, name, seconds)
-        try:
-            return one.perform(config)
-        except _GaveUp as error:
-            return error.ran
-        finally:
-            one.delete()
+
+    ground: Ground
+    source: Source
+
+    def start(self, cell: Cell, *, seccomp: Config | None, seconds: float, recorder: Recorder | None = None) -> Ran:
+        """See starter.Starter.start."""
+        with self.ground.layer(self.source.root) as (bundle, name):
+            config = configured(
+                self.source,
+                root=f"{bundle}/rootfs",
+                cgroup=f"/{name}",
+                no_new_privileges=cell.no_new_privileges,
+                seccomp=seccomp,
+                hook=recorder.hook if recorder is not None else None,
+                name=recorder.name if recorder is not None else "",
+            )
+            Path(bundle, "config.json").write_text(json.dumps(config))
+            one = _Container(self.ground, cell, bundle, name, seconds)
+            try:
+                return one.perform(config)
+            except _GaveUp as error:
+                return error.ran
+            finally:
+                one.delete()
+
+
+def bundles(source: Source) -> Opener:
+    """What opens a starter of this bundle."""
+    return lambda ground: nullcontext(Bundles(ground, source))
 
 
 class _Container:

@@ -12,11 +12,11 @@ from scmm_oci.errors import Failure, Finding
 from scmm_oci.oci import seccomp
 from scmm_oci.oci.seccomp import Profile
 from scmm_oci.recorder.replay import lacks
-from scmm_oci.recorder.replay.bundle import Config, Source
+from scmm_oci.recorder.replay.bundle import Config
 from scmm_oci.recorder.replay.cells import Cell, Missing, Ran, Replay, Runtime, Tried
 from scmm_oci.recorder.replay.ground import Ground
 from scmm_oci.recorder.replay.recording import Hooks
-from scmm_oci.recorder.replay.start import start
+from scmm_oci.recorder.replay.starter import Opener, Starter
 from scmm_oci.tables.arch import from_machine
 from scmm_oci.tables.floor import Verb
 from scmm_oci.tables.measured import Measured, Row
@@ -33,11 +33,12 @@ class Wish:
     """What is to be tried.
 
     Attributes:
+        opener: makes what starts containers.
         seconds: after which a program that still runs is well.
         told: called with a line about each cell before it is tried.
     """
 
-    source: Source
+    opener: Opener
     cells: tuple[Cell, ...]
     times: int
     seconds: float
@@ -53,8 +54,8 @@ def replay(wish: Wish, profile: Profile) -> Replay:
     """
     lacks.check(profile)
     lacks.filter_of(profile, from_machine(platform.machine()))
-    with Ground() as ground:
-        trial = _Trial(ground, wish)
+    with Ground() as ground, wish.opener(ground) as starter:
+        trial = _Trial(ground, starter, wish)
         cells = tuple(trial.cell(cell, profile) for cell in wish.cells)
         return Replay(cells, tuple(dict.fromkeys(trial.findings)))
 
@@ -67,8 +68,8 @@ def measure(wish: Wish) -> tuple[tuple[Measured, ...], tuple[Finding, ...]]:
     """
     machine = platform.machine()
     rows: dict[Runtime, list[Row]] = {}
-    with Ground() as ground:
-        trial = _Trial(ground, wish)
+    with Ground() as ground, wish.opener(ground) as starter:
+        trial = _Trial(ground, starter, wish)
         for cell in wish.cells:
             rows.setdefault(cell.runtime, []).append(trial.row(cell))
         findings = tuple(dict.fromkeys(trial.findings))
@@ -77,8 +78,8 @@ def measure(wish: Wish) -> tuple[tuple[Measured, ...], tuple[Finding, ...]]:
 
 
 class _Trial:
-    def __init__(self, ground: Ground, wish: Wish) -> None:
-        self._ground, self._wish = ground, wish
+    def __init__(self, ground: Ground, starter: Starter, wish: Wish) -> None:
+        self._ground, self._starter, self._wish = ground, starter, wish
         self._machine = from_machine(platform.machine())
         self._hooks: Hooks | None = None
         self.findings: list[Finding] = []
@@ -148,15 +149,13 @@ class _Trial:
         return self._start(tried.cell, _document(profile)).end == tried.expected.end
 
     def _start(self, cell: Cell, document: Config | None) -> Ran:
-        return start(self._ground, self._wish.source, cell, seccomp=document, seconds=self._wish.seconds)
+        return self._starter.start(cell, seccomp=document, seconds=self._wish.seconds)
 
     def _record(self, cell: Cell, document: Config) -> tuple[Ran, Capture]:
         if self._hooks is None:
             self._hooks = Hooks(self._ground.directory)
         recorder = self._hooks.recorder()
-        ran = start(
-            self._ground, self._wish.source, cell, seccomp=document, seconds=self._wish.seconds, recorder=recorder
-        )
+        ran = self._starter.start(cell, seccomp=document, seconds=self._wish.seconds, recorder=recorder)
         try:
             return ran, self._hooks.capture(recorder)
         except Failure as error:
