@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 # could be moved away by the container's root, and another launcher be put in its place.
 LAUNCHER = ".scmm-enforce"
 POLICY = ".scmm-policy"
+REPORT = ".scmm-report"
 TMPFS = ("/dev", "/run", "/tmp")
 
 _BIND_OPTIONS = ("bind", "ro", "nosuid", "nodev")
+_REPORT_OPTIONS = ("bind", "rw", "nosuid", "nodev", "noexec")
 _HOOK_TIMEOUT = 10  # seconds, as in hooks/*.json
 _SECCOMP_BLOB = "run.oci.seccomp_bpf_data"
 
@@ -40,7 +42,8 @@ class Plan:
         mode: standard, strict, seccomp or permissive.
         preserve_fds: how many descriptors from 3 on the program inherits.
         parts: what the policy has (admits.parts).
-        launcher, policy: the absolute paths in the container; `enforce` chooses them.
+        report_source: with permissive, the file on the host that tells what would be refused; "" for standard error.
+        launcher, policy, report: the absolute paths in the container; `enforce` chooses them.
         in_rootfs: they are in the root file system, where the runtime makes empty files to mount over.
     """
 
@@ -53,6 +56,8 @@ class Plan:
         "policy",
         "policy_source",
         "preserve_fds",
+        "report",
+        "report_source",
     )
 
     def __init__(
@@ -63,6 +68,7 @@ class Plan:
         mode: str = "standard",
         preserve_fds: int = 0,
         parts: Iterable[str] = (),
+        report_source: str = "",
         launcher: str = "",
         policy: str = "",
         in_rootfs: bool = False,
@@ -75,6 +81,8 @@ class Plan:
         self.launcher = launcher
         self.policy = policy
         self.in_rootfs = in_rootfs
+        self.report_source = report_source
+        self.report = ""
 
 
 def absolute(config: dict[str, Any], bundle: str) -> None:
@@ -110,7 +118,7 @@ def enforce(config: dict[str, Any], plan: Plan) -> list[str]:
     process = _member(config, "process")
     if process is None:
         raise ValueError("config.json: .process: is missing, so there is nothing to enforce a policy on")
-    _arguments(process, ".process")
+    arguments = _arguments(process, ".process")
     mounts = _mounts(config)
     linux = _member(config, "linux") or {}
     directory = _tmpfs(mounts)
@@ -133,6 +141,18 @@ def enforce(config: dict[str, Any], plan: Plan) -> list[str]:
     for place, source in ((plan.launcher, plan.launcher_source), (plan.policy, plan.policy_source)):
         mounts.append({"destination": place, "type": "bind", "source": source, "options": list(_BIND_OPTIONS)})
     exec_process(process, plan)
+    if plan.report_source:
+        # The first process alone: the launcher empties its report, so that of an `exec` would lose this one's.
+        plan.report = f"{directory or ''}/{REPORT}"
+        mounts.append(
+            {
+                "destination": plan.report,
+                "type": "bind",
+                "source": plan.report_source,
+                "options": list(_REPORT_OPTIONS),
+            }
+        )
+        process["args"] = [*words(plan, report=plan.report), *arguments]
     return notes
 
 
@@ -149,14 +169,18 @@ def exec_process(process: dict[str, Any], plan: Plan, *, preserve_fds: int | Non
     process["noNewPrivileges"] = True
 
 
-def words(plan: Plan, *, preserve_fds: int | None = None) -> list[str]:
-    """The words that stand before a command in the container. Raises ValueError where the plan has no places yet."""
+def words(plan: Plan, *, preserve_fds: int | None = None, report: str = "") -> list[str]:
+    """The words that stand before a command in the container. Raises ValueError where the plan has no places yet.
+
+    report: where permissive mode tells, as the container sees it; "" for standard error.
+    """
     if not plan.launcher or not plan.policy:
         raise ValueError("the plan has no launcher and policy in the container")
     count = plan.preserve_fds if preserve_fds is None else preserve_fds
     kept = ["--preserve-fds", str(count)] if count else []
     # What this kernel lacks would stand in the container's own output, on every exec: `scmm policy add` tells it.
-    return [plan.launcher, "-q", "-p", plan.policy, "-m", plan.mode, *kept, "--"]
+    told = ["--report", report] if report else []
+    return [plan.launcher, "-q", "-p", plan.policy, "-m", plan.mode, *told, *kept, "--"]
 
 
 def record(config: dict[str, Any], starter: str, wish: Wish) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 DIRECTORY = "/var/lib/scmm/policies"
 SUFFIX = ".scmm-pol"
+# A file beside a policy that somebody reads while containers are under it in permissive mode (enforcer.trying).
+REPORT = ".report"
 
 # The frame of a compiled policy (docs/formats.md), by bytes; compiled.polfile.layout is too dear for the shim.
 MAGIC, VERSION, HEADER_SIZE, MAX_BYTES = b"SCMMPOL\0", 2, 64, 64 << 20
@@ -108,6 +110,33 @@ class Store:
             except OSError as error:
                 raise BadStore([f"{self._place(name)} cannot be removed: {_words(error)}"]) from None
 
+    def report(self, name: str, owner: tuple[int, int]) -> str | None:
+        """The path of the file for what permissive mode would refuse under a policy, or None: nobody asks for one.
+
+        owner: user and group, outside of the container, of its program: the launcher writes to nobody else's file.
+
+        Raises BadStore: what is there is no regular file with one name, or cannot be given away.
+        """
+        place = os.path.join(self.directory, name + REPORT)
+        with _Opened(self.directory) as directory:
+            flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            try:
+                descriptor = os.open(name + REPORT, flags, dir_fd=directory)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise BadStore([f"{place} cannot be a report: {_words(error)}"]) from None
+            try:
+                status = os.fstat(descriptor)
+                if status.st_mode & 0o170000 != 0o100000 or status.st_nlink != 1:
+                    raise BadStore([f"{place} cannot be a report: it is no regular file with one name"])
+                os.fchown(descriptor, *owner)
+            except OSError as error:
+                raise BadStore([f"{place} cannot be a report: {_words(error)}"]) from None
+            finally:
+                os.close(descriptor)
+        return place
+
     def names(self) -> list[str]:
         """The names that there are, sorted, whether or not they can be read; none where there is no store yet.
 
@@ -176,7 +205,7 @@ def _listed(directory: int) -> Iterator[tuple[str, bool]]:
         name = each.removesuffix(SUFFIX)
         if name != each and is_capture_name(name):
             yield name, True
-        elif not (each.startswith(".") and each.endswith(SUFFIX + private.TEMPORARY)):
+        elif not (each.startswith(".") and each.endswith(SUFFIX + private.TEMPORARY) or each.endswith(REPORT)):
             yield each, False
 
 
