@@ -205,7 +205,7 @@ def _listed(directory: int) -> Iterator[tuple[str, bool]]:
         name = each.removesuffix(SUFFIX)
         if name != each and is_capture_name(name):
             yield name, True
-        elif not (each.startswith(".") and each.endswith(SUFFIX + private.TEMPORARY) or each.endswith(REPORT)):
+        elif not ((each.startswith(".") and each.endswith(SUFFIX + private.TEMPORARY)) or each.endswith(REPORT)):
             yield each, False
 
 
