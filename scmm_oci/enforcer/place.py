@@ -120,8 +120,12 @@ class Place:
 
 def is_named(directory: str, key: str) -> bool | None:
     """Whether the runtime's state of a container names the bundle of that key; None: it has no state that we know."""
-    if not os.path.lexists(directory):
+    try:
+        os.lstat(directory)
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        raise Lost(f"whether the container is enforced cannot be told: {directory}: {error.strerror}") from None
     for each in _STATES:
         place = os.path.join(directory, each)
         try:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 
 from scmm_oci import quickjson
 from scmm_oci.enforcer import living, private
@@ -38,6 +39,10 @@ DIRECTORY = "/run/scmm/containers"
 # As many directories does one `sweep` look at, 50 µs each. It begins at another place for each id, so that several come
 # to all; there is little to do where the hook was not killed.
 SWEPT = 32
+
+# Seconds that `claim` waits for another shim, which has the lock for some 10 ms unless it was stopped; and between
+# looks.
+WAIT, _LOOK = 10.0, 0.005
 
 _KEY_LENGTH = 24
 
@@ -184,7 +189,8 @@ class Places:
         return os.path.join(self.directory, key)
 
     def _locked(self, run: int, key: str) -> int:
-        """The key's directory, made where it is missing, and locked. Waits for whoever has the lock."""
+        """The key's directory, made where it is missing, and locked. Raises Taken where another keeps the lock."""
+        end = time.monotonic() + WAIT
         while True:
             try:
                 os.mkdir(key, 0o700, dir_fd=run)
@@ -195,7 +201,12 @@ class Places:
             except FileNotFoundError:
                 continue  # removed since
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                while not _lock(descriptor):
+                    if time.monotonic() > end:
+                        raise Taken(
+                            f"another container of that id has been being made for {WAIT:.0f} s ({self._path(key)})"
+                        )
+                    time.sleep(_LOOK)
                 if _is_there(run, key, descriptor):
                     os.fchmod(descriptor, 0o700)
                     return descriptor
@@ -213,9 +224,7 @@ class Places:
         try:
             if ended is None and not is_over(owner_of(descriptor, self._path(key)), descriptor):
                 return False
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _lock(descriptor):
                 return False  # somebody is making a container there
             if not _is_there(run, key, descriptor):
                 return False
@@ -234,6 +243,15 @@ class Places:
 
 def _is_key(name: str) -> bool:
     return len(name) == _KEY_LENGTH and all(each in "0123456789abcdef" for each in name)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a directory; False where another has it locked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_there(run: int, key: str, descriptor: int) -> bool:

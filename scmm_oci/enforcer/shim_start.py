@@ -45,7 +45,7 @@ def words(settings: Settings, called: str, line: CommandLine) -> list[str]:
         return given  # the same
     except ValueError as error:
         raise ValueError(f"{line.config()}: {error}") from None
-    wish = wishes.read(config, settings)
+    wish = wishes.read(config, settings, container=line.id)
     for each in wish.notes:
         _note(settings, line, each)
     if wish.problems:
@@ -53,10 +53,11 @@ def words(settings: Settings, called: str, line: CommandLine) -> list[str]:
     if line.verb == "restore" and (wish.policy or wish.required):
         what = f"policy {wish.policy} cannot be enforced" if wish.policy else "it cannot be recorded"
         raise ValueError(f"a restored process has no Landlock domain and no beginning: {what}")
-    if line.verb == "restore" and wish.record:
-        _note(settings, line, "not recorded: a restored process has no beginning")
+    if line.verb == "restore":
+        if wish.record:
+            _note(settings, line, "not recorded: a restored process has no beginning")
         return given
-    if not (wish.policy or wish.record):
+    if not (wish.policy or wish.record or wish.stripped):
         return given
     if wish.policy or wish.required:
         return _changed(settings, called, line, config, wish)
@@ -64,7 +65,8 @@ def words(settings: Settings, called: str, line: CommandLine) -> list[str]:
         return _changed(settings, called, line, config, wish)
     except Exception as error:
         # Whatever it is, a defect of ours among it: the container starts all the same.
-        _note(settings, line, f"not recorded: {type(error).__name__}: {error}")
+        what = "not recorded" if wish.record else f"the program sees {', '.join(wish.stripped)}"
+        _note(settings, line, f"{what}: {type(error).__name__}: {error}")
         return given
 
 
@@ -107,7 +109,8 @@ def _enforced(
     from scmm_oci.enforcer.store import Store
 
     assert wish.policy is not None
-    policy = Store(settings.policy_dir).read(wish.policy, wish.digest)
+    store = Store(settings.policy_dir)
+    policy = store.read(wish.policy, wish.digest)
     if not os.access(settings.launcher, os.X_OK):
         raise ValueError(f"the launcher {settings.launcher} is not there or not executable; run scmm install again")
     plan = bundle.Plan(
@@ -116,6 +119,7 @@ def _enforced(
         mode=wish.mode,
         preserve_fds=line.preserve_fds + listening(),
         parts=admits.parts(policy),
+        report_source=(store.report(wish.policy, _writer(config)) or "") if wish.mode == "permissive" else "",
     )
     for each in bundle.enforce(config, plan):
         _note(settings, line, each)
@@ -140,7 +144,7 @@ def _refuse_links(config: Mapping[str, Any], plan: bundle.Plan) -> None:
     rootfs = root.get("path") if isinstance(root, dict) else None
     if not isinstance(rootfs, str):
         return
-    for path in (plan.launcher, plan.policy):
+    for path in filter(None, (plan.launcher, plan.policy, plan.report)):
         above = os.path.dirname(path)
         if above != "/":
             if os.path.islink(rootfs + above):
@@ -172,6 +176,23 @@ def _outside(config: Mapping[str, Any]) -> tuple[int, int] | None:
                 found.append(each.get("hostID", 0))
                 break
     return (found[0], found[1]) if len(found) == 2 else None
+
+
+def _writer(config: Mapping[str, Any]) -> tuple[int, int]:
+    """User and group outside of what the container's program begins as."""
+    process, linux = config.get("process"), config.get("linux")
+    user = process.get("user") if isinstance(process, dict) else None
+    found = []
+    for key, mappings in (("uid", "uidMappings"), ("gid", "gidMappings")):
+        number = user.get(key, 0) if isinstance(user, dict) else 0
+        number = number if isinstance(number, int) and not isinstance(number, bool) else 0
+        for each in (linux.get(mappings) or []) if isinstance(linux, dict) else []:
+            first = each.get("containerID", 0)
+            if first <= number < first + each.get("size", 0):
+                number += each.get("hostID", 0) - first
+                break
+        found.append(number)
+    return found[0], found[1]
 
 
 def listening() -> int:

@@ -37,6 +37,13 @@ IMAGE_ANNOTATIONS = (
     "org.opencontainers.image.ref.name",
 )
 
+# How the same engines tell a pod's sandbox (its pause container), and its id: where that is another's, these
+# annotations are not the engine's.
+_SANDBOX = (
+    ("io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"),
+    ("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"),
+)
+
 # An image may have chosen them: the log has it.
 _WEAK = {"seccomp": "of the policy, calls alone are held", "permissive": "nothing is refused, and calls are told"}
 
@@ -72,8 +79,12 @@ class Wish:
         self.stripped: list[str] = []
 
 
-def read(config: dict[str, Any], settings: Settings) -> Wish:
+def read(config: dict[str, Any], settings: Settings, *, container: str | None = None) -> Wish:
     """What the configuration of a container asks for; SCMM_ variables are taken out of its process, in place.
+
+    A pod's annotations come to its sandbox too, whose program is the engine's: it asks for nothing.
+
+    container: its id, which tells a sandbox.
 
     Raises:
         ValueError: annotations or environment are malformed.
@@ -83,6 +94,10 @@ def read(config: dict[str, Any], settings: Settings) -> Wish:
     process = config.get("process")
     environment = _environment(process, wish) if isinstance(process, dict) else {}
     wish.stripped = strip(process) if isinstance(process, dict) else []
+    if is_sandbox(annotations, container):
+        if any(key.startswith("scmm.") for key in annotations):
+            wish.notes.append("the pod's annotations are for its containers, and this is its sandbox")
+        return wish
     _unknown(annotations, "annotation", "scmm.", names.KNOWN, wish)
     _unknown(environment, "variable", _PREFIX, VARIABLES, wish)
     _choose(annotations, environment, settings.images, wish)
@@ -110,6 +125,13 @@ def strip(process: dict[str, Any]) -> list[str]:
     if gone:
         process["env"] = kept
     return sorted(gone)
+
+
+def is_sandbox(annotations: Mapping[str, str], container: str | None) -> bool:
+    """Whether a container of that id is a pod's sandbox, as containerd's CRI plugin and CRI-O tell it."""
+    return container is not None and any(
+        annotations.get(kind) == "sandbox" and annotations.get(sandbox) == container for kind, sandbox in _SANDBOX
+    )
 
 
 def image_of(annotations: Mapping[str, str]) -> str | None:

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -229,6 +229,12 @@ def locked(path):
         os.close(descriptor)
 
 
+def has_open(process, path) -> bool:
+    with suppress(FileNotFoundError):
+        return any(os.path.samefile(each, path) for each in Path(f"/proc/{process}/fd").iterdir())
+    return False  # one was closed meanwhile
+
+
 def test_who_waited_for_a_directory_that_is_removed_makes_it_anew(run, root):
     path = created(run, root)
     delete(root)
@@ -243,17 +249,24 @@ def test_who_waited_for_a_directory_that_is_removed_makes_it_anew(run, root):
                 code = 0
             finally:
                 os._exit(code)
-        # proc_locks(5): who waits has an arrow.
-        wait_until(
-            lambda: any("->" in line and f" {child} " in line for line in Path("/proc/locks").read_text().splitlines()),
-            deadline_s=30,
-            what="the other waits for the lock",
-        )
+        # Whoever has it open has it to lock it.
+        wait_until(lambda: has_open(child, path), deadline_s=30, what="the other waits for the lock")
         for each in path.iterdir():
             each.unlink()
         path.rmdir()
     assert os.waitpid(child, 0)[1] == 0
     assert sorted(os.listdir(path)) == ["config.json", "owner.json", "plan.json"]
+
+
+def test_a_lock_that_is_kept_is_waited_for_for_some_time(run, root, monkeypatch):
+    path = created(run, root)
+    delete(root)
+    monkeypatch.setattr(places, "WAIT", 0.05)
+    before = os.listdir(path)
+    with locked(path), pytest.raises(Taken, match="being made for"):
+        run.claim(str(root), ID)
+    assert os.listdir(path) == before
+    run.claim(str(root), ID).close()  # the control: it is free again
 
 
 # Sweeping

@@ -142,6 +142,31 @@ def test_where_engines_name_the_image(key):
     assert decided(read({key.upper(): "x"}, None, ("x", "web", None, "standard"))) == NOTHING
 
 
+@pytest.mark.parametrize(
+    ("kind", "sandbox"),
+    [
+        ("io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"),
+        ("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"),
+    ],
+)
+def test_a_pods_sandbox_asks_for_nothing(kind, sandbox):
+    asked = {names.POLICY: "web", names.RECORD: "required", names.MODE: "none"}
+    pod = {**asked, kind: "sandbox", sandbox: "abc"}
+    wish = wishes.read(config(pod, ["SCMM_POLICY=web"]), Settings(), container="abc")
+    assert (decided(wish), wish.record, wish.problems) == (NOTHING, False, [])
+    assert wish.notes == ["the pod's annotations are for its containers, and this is its sandbox"]
+    assert wishes.read(config({kind: "sandbox", sandbox: "abc"}), Settings(), container="abc").notes == []
+    # The twins: a container in there, and one whose image only says so.
+    for given_, container in (
+        ({**pod, kind: "container"}, "def"),
+        (pod, "def"),
+        (pod, None),
+        ({**asked, kind: "sandbox"}, "abc"),
+    ):
+        wish = wishes.read(config(given_), Settings(), container=container)
+        assert (wish.policy, wish.record, len(wish.problems)) == ("web", True, 1)
+
+
 def test_a_variable_twice():
     assert decided(read(env=["SCMM_POLICY=web", "SCMM_POLICY=web"]))[0] == "web"
     assert "is there twice" in read(env=["SCMM_POLICY=web", "SCMM_POLICY=lax"]).problems[0]
