@@ -6,142 +6,15 @@ The runtime is a script that keeps what it is called with, so that each step tak
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from shims import make_shims
+from shim_ground import Ground, is_enforced
 from support import ROOT, need
 
 from rig import namespace
 from rig.mounts import private_dir
-from scmm_oci.recorder import installation
-
-#: Keeps its words, and the config.json or process that it would go by.
-RUNTIME = r"""#!/bin/sh
-printf '%s\n' "$@" > WORDS
-for word; do
-	case $word in
-	--bundle=*) cat "${word#--bundle=}/config.json" > CONFIG ;;
-	--process=*) cat "${word#--process=}" > CONFIG ;;
-	esac
-done
-echo called
-exit 3
-"""
-#: Becomes the shim with one call of `os` failing, or the process killed there: the one with that number.
-DRIVER = r"""
-import os, signal, sys
-sys.path.append(sys.argv[1])
-how, number = sys.argv[2], int(sys.argv[3])
-del sys.argv[1:4]
-count = 0
-def faulty(name, call):
-    def instead(*args, **more):
-        global count
-        count += 1
-        if count == number:
-            os.write(3, name.encode())
-            if how == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if how == "unexpected":
-                raise RuntimeError("unexpected")
-            raise OSError(int(how), os.strerror(int(how)))
-        return call(*args, **more)
-    return instead
-import fcntl
-from scmm_oci.enforcer import shim, shim_exec, shim_start
-NAMES = "open read mkdir stat lstat fstat rename fchmod unlink listdir readlink access rmdir execve fchown close"
-for name in NAMES.split():
-    setattr(os, name, faulty(name, getattr(os, name)))
-def written(descriptor, data, call=os.write):
-    global count
-    if descriptor not in (2, 3):
-        count += 1
-        if count == number:
-            call(3, b"write")
-            if how == "kill":
-                call(descriptor, bytes(data)[: len(data) // 2])
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise OSError(28, "No space left on device")
-    return call(descriptor, data)
-os.write = written
-fcntl.flock = faulty("flock", fcntl.flock)
-code = shim.main(sys.argv[1:])
-sys.stderr.flush()
-os._exit(code)
-"""
-CONFIG: dict[str, Any] = {
-    "ociVersion": "1.0.2",
-    "process": {"args": ["sh"], "env": ["PATH=/bin"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
-    "root": {"path": "rootfs"},
-    "mounts": [{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid"]}],
-}
-POLICY = {"version": "1.0", "settings": {"default_action": "allow"}, "filesystem": {"rules": []}}
-
-
-class Ground:
-    """The shim over the script, and a bundle."""
-
-    def __init__(self, base: Path) -> None:
-        self.base = base
-        self.shims = make_shims(base / "shims")
-        self.script = base / "runtime"
-        text = RUNTIME.replace("WORDS", str(base / "words")).replace("CONFIG", str(base / "config"))
-        self.script.write_text(text)
-        self.script.chmod(0o755)
-        settings = {**self.shims.settings, "runtimes": {"default": str(self.script)}}
-        (base / "shims/libexec/shim.json").write_text(json.dumps(settings))
-        self.shims.add("files", POLICY)
-        self.root = base / "root"
-        self.bundle = base / "bundle"
-        self.bundle.mkdir()
-
-    def ask(self, **annotations: str) -> None:
-        wishes = {f"scmm.{key}": value for key, value in annotations.items()}
-        (self.bundle / "config.json").write_text(json.dumps({**CONFIG, "annotations": wishes}))
-
-    def starter_over(self, runtime: Path) -> Path:
-        """The starter, for a runtime."""
-        text = self.shims.runc.read_text()
-        changed = self.base / "shims/libexec/scmm-other"
-        changed.write_text(
-            text.replace(f"runtime={self.shims.settings['runtimes']['default']}\n", f"runtime={runtime}\n")
-        )
-        changed.chmod(0o755)
-        settings = {**self.shims.settings, "runtimes": {"default": str(runtime), "other": str(runtime)}}
-        (self.base / "shims/libexec/shim.json").write_text(json.dumps(settings))
-        return changed
-
-    def run(self, how: str, number: int, *words: str) -> tuple[int, str, dict[str, Any] | None]:
-        """Exit code, the call that failed, and the document by which the runtime was called, if it was."""
-        for name in ("words", "config"):
-            (self.base / name).unlink(missing_ok=True)
-        reading, writing = os.pipe()
-        settings = self.base / "shims/libexec/shim.json"
-        command = [installation._python(), "-I", "-S", "-c", DRIVER, ROOT, how, number, settings, self.shims.runc]
-        with open(reading, "rb") as told:
-            done = subprocess.run(
-                ["bash", "-c", f'exec "$@" 3>&{writing}', "sh", *map(str, command), *words],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=60,
-                pass_fds=[writing],
-                check=False,
-            )
-            os.close(writing)
-            failed = told.read().decode()
-        self.said = done.stderr.decode()
-        if not (self.base / "words").exists():
-            return done.returncode, failed, None
-        found = self.base / "config"
-        return done.returncode, failed, json.loads(found.read_text()) if found.exists() else {}
-
-    def create(self, how: str, number: int) -> tuple[int, str, dict[str, Any] | None]:
-        return self.run(how, number, f"--root={self.root}", "create", f"--bundle={self.bundle}", "one")
 
 
 @pytest.fixture
@@ -149,10 +22,6 @@ def ground(inside: namespace.Entered) -> Iterator[Ground]:
     need("KERNEL", None)
     with private_dir("faults") as base:
         yield Ground(base)
-
-
-def is_enforced(config: dict[str, Any] | None) -> bool:
-    return bool(config) and config.get("process", config)["args"][0] == "/dev/.scmm-enforce"
 
 
 def test_without_a_fault(ground: Ground) -> None:
@@ -187,8 +56,7 @@ def test_a_create_that_fails_anywhere_starts_nothing_unenforced(ground: Ground, 
 
 @pytest.mark.parametrize("how", ["28"])
 def test_a_recording_that_fails_stops_nothing(ground: Ground, how: str) -> None:
-    settings = {**ground.shims.settings, "runtimes": {"default": str(ground.script)}, "hook": str(ground.script)}
-    (ground.base / "shims/libexec/shim.json").write_text(json.dumps(settings))
+    ground.settings(hook=str(ground.script))
     ends = {}
     for wanted in ("false", "true"):
         ground.ask(record=wanted)

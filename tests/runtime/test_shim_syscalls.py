@@ -1,0 +1,223 @@
+"""The shim killed, or refused by the kernel, at each system call that changes something: at each call under SCMM_SOAK.
+
+What was to be enforced is enforced or not started, a recording stops nothing, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from shim_ground import Ground, is_enforced
+from shim_traced import Outcome, Step, Traced, contents, swept
+from support import ROOT, need
+
+from rig import namespace
+from rig.mounts import private_dir
+from rig.process import missing_programs
+
+SOAK = bool(os.environ.get("SCMM_SOAK"))
+KILL, FULL, BROKEN, NO_MEMORY = "signal=KILL", "error=ENOSPC", "error=EIO", "error=ENOMEM"
+
+
+@pytest.fixture
+def ground(inside: namespace.Entered) -> Iterator[Ground]:
+    need("KERNEL", missing_programs("strace"))
+    with private_dir("calls") as base:
+        yield Ground(base)
+
+
+def chosen(traced: Traced) -> list[Step]:
+    steps = traced.steps()
+    found = [step for step in steps if SOAK or step.changes]
+    assert len([step for step in found if step.changes]) >= 3
+    return found
+
+
+def create(ground: Ground) -> Traced:
+    """The container is made as after a boot."""
+    return Traced(
+        ground,
+        *(f"--root={ground.root}", "create", f"--bundle={ground.bundle}", "one"),
+        prepare=lambda: shutil.rmtree(ground.shims.bundles.parent, ignore_errors=True),
+    )
+
+
+class Around:
+    """What must be the same afterwards: all but our own directory, and what is mounted."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        self.before = self._look()
+
+    def check(self, step: Step, outcome: Outcome) -> None:
+        assert self._look() == self.before, (step, outcome)
+
+    def _look(self) -> object:
+        base = self.ground.base
+        ours = [base / each for each in ("words", "config", "trace", "shims/run", "shims/shim.log")]
+        return contents(base, but=ours), Path("/proc/self/mounts").read_text()
+
+
+def created(ground: Ground, fault: str) -> tuple[int, int]:
+    """Make an enforced container with each step failing in turn; how many were refused, and how many made."""
+    traced = create(ground)
+    steps = chosen(traced)
+    around = Around(ground)
+    refused = made = hits = 0
+    for step in steps:
+        outcome = traced.run(step, fault)
+        hits += outcome.hit
+        if outcome.config is None:
+            refused += 1
+            assert outcome.code, (step, outcome)
+            if fault != KILL and step.changes and step.name != "execve":
+                assert outcome.said.startswith("scmm-runc: "), (step, outcome)
+        else:
+            # What is not needed for it may fail, as the search for what others left.
+            made += 1
+            assert is_enforced(outcome.config), (step, outcome)
+        assert swept(ground) == [], (step, outcome)
+        around.check(step, outcome)
+    assert hits >= len(steps) - made
+    return refused, made
+
+
+@pytest.mark.parametrize("fault", [KILL, FULL, *([BROKEN, NO_MEMORY] if SOAK else [])])
+def test_a_create_starts_nothing_unenforced_and_leaves_nothing(ground: Ground, fault: str) -> None:
+    ground.ask(policy="files")
+    refused, made = created(ground, fault)
+    assert refused > 15
+    if fault == KILL:
+        assert made == 0
+
+
+BROKEN_SHIMS = {
+    "shim_start.py": (
+        "falls back to the caller's bundle",
+        ("if wish.policy or wish.required:", "if False:"),
+        "is_enforced",
+    ),
+    "private.py": (
+        "takes what was not written for what was",
+        ("            while view:\n                view = view[os.write(descriptor, view) :]\n", ""),
+        "is_enforced",
+    ),
+    "place.py": (
+        "lets nobody sweep what it has made",
+        ('return all(each.startswith(".") for each in os.listdir(descriptor))', "return False"),
+        "swept",
+    ),
+}
+
+
+@pytest.mark.parametrize("module", BROKEN_SHIMS)
+def test_a_broken_shim_is_found(ground: Ground, module: str) -> None:
+    """The control of all tests here."""
+    _, (old, new), told = BROKEN_SHIMS[module]
+    package = ground.base / "package"
+    for directory in ("scmm_oci", "scmm_oci/enforcer"):
+        (package / directory).mkdir(parents=True, exist_ok=True)
+        for path in (ROOT / directory).iterdir():
+            if path.name not in ("enforcer", "__pycache__", module):
+                (package / directory / path.name).symlink_to(path)
+    text = (ROOT / "scmm_oci/enforcer" / module).read_text()
+    assert text.count(old) == 1
+    (package / "scmm_oci/enforcer" / module).write_text(text.replace(old, new))
+    starter = ground.starter.read_text()
+    assert starter.count(f"package={ROOT}\n") == 1
+    ground.starter.write_text(starter.replace(f"package={ROOT}\n", f"package={package}\n"))
+    ground.ask(policy="files")
+    with pytest.raises(AssertionError, match=told):
+        created(ground, KILL if module == "place.py" else FULL)
+
+
+@pytest.mark.parametrize("fault", [FULL, *([BROKEN, NO_MEMORY] if SOAK else [])])
+def test_a_recording_stops_nothing(ground: Ground, fault: str) -> None:
+    """From the configuration on, in which that is asked for: before it nobody knows what is."""
+    ground.settings(hook=str(ground.script))
+    ground.ask(record="true")
+    traced = create(ground)
+    steps = chosen(traced)
+    every = traced.steps()
+    read = next(number for number, step in enumerate(every) if f"{ground.bundle}/config.json" in step.made)
+    after = {(step.name, step.number) for step in every[read + 1 :] if step.name != "execve"}
+    around = Around(ground)
+    hooked = plain = 0
+    for step in steps:
+        outcome = traced.run(step, fault)
+        if outcome.config is not None:
+            hooked += "hooks" in outcome.config
+            plain += "hooks" not in outcome.config
+            assert outcome.config["process"]["args"] == ["sh"]
+        elif (step.name, step.number) in after and step.name not in ("read", "fstat", "lseek", "close", "newfstatat"):
+            raise AssertionError(f"stopped: {step}: {outcome}")
+        assert swept(ground) == [], (step, outcome)
+        around.check(step, outcome)
+    assert plain > 5 and hooked >= 0
+    ground.forget()
+    assert (
+        "hooks" in traced.run(Step("getpid", 10_000, ""), fault).config
+    )  # the control: without a fault it is recorded
+
+
+def enforced(ground: Ground) -> Path:
+    """A container that runs, as the runtime would have made it; its directory."""
+    ground.ask(policy="files")
+    done = create(ground)
+    done.steps()
+    (key,) = ground.shims.kept()
+    path = ground.shims.bundles / key
+    (ground.root / "one").mkdir(parents=True)
+    (ground.root / "one/state.json").write_text(json.dumps({"bundle": str(path)}))
+    return path
+
+
+@pytest.mark.parametrize("fault", [KILL, FULL, *([BROKEN, NO_MEMORY] if SOAK else [])])
+def test_an_exec_lets_nobody_in(ground: Ground, fault: str) -> None:
+    path = enforced(ground)
+    process = ground.base / "process.json"
+    process.write_text(json.dumps({"args": ["sh"], "cwd": "/"}))
+    traced = Traced(ground, f"--root={ground.root}", "exec", f"--process={process}", "one")
+    steps = chosen(traced)
+    around = Around(ground)
+    kept = {name: found for name, found in contents(path).items() if "exec-" not in name}
+    refused = 0
+    for step in steps:
+        outcome = traced.run(step, fault)
+        if outcome.config is None:
+            refused += 1
+            assert outcome.code, (step, outcome)
+        else:
+            assert is_enforced(outcome.config), (step, outcome)
+        assert {name: found for name, found in contents(path).items() if "exec-" not in name} == kept, (step, outcome)
+        around.check(step, outcome)
+    assert refused >= 3
+    traced.steps()
+    assert len([each for each in path.iterdir() if "exec-" in each.name]) == 1  # what those left is gone
+    assert is_enforced(ground.given())
+
+
+@pytest.mark.parametrize("fault", [KILL, BROKEN])
+def test_our_hook_leaves_nothing_for_long(ground: Ground, fault: str) -> None:
+    ground.ask(policy="files")
+    creating = create(ground)
+
+    def create_again() -> None:
+        creating.steps()
+        (key,) = ground.shims.kept()
+        owner = json.loads((ground.shims.bundles / key / "owner.json").read_text())
+        ending.words = ("--scmm-ended", key, owner["generation"])
+
+    ending = Traced(ground, "--scmm-ended", prepare=create_again)
+    steps = chosen(ending)
+    assert ground.shims.kept() == []
+    for step in steps:
+        outcome = ending.run(step, fault)
+        assert outcome.config is None
+        assert swept(ground) == [], (step, outcome)
+    assert len(steps) >= 6
