@@ -45,7 +45,7 @@ def words(settings: Settings, called: str, line: CommandLine) -> list[str]:
         return given  # the same
     except ValueError as error:
         raise ValueError(f"{line.config()}: {error}") from None
-    wish = wishes.read(config, settings, container=line.id)
+    wish = wishes.read(config, settings, container=line.id, named=lambda: _image(line, config))
     for each in wish.notes:
         _note(settings, line, each)
     if wish.problems:
@@ -68,6 +68,17 @@ def words(settings: Settings, called: str, line: CommandLine) -> list[str]:
         what = "not recorded" if wish.record else f"the program sees {', '.join(wish.stripped)}"
         _note(settings, line, f"{what}: {type(error).__name__}: {error}")
         return given
+
+
+def _image(line: CommandLine, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The image's names as the engine has them."""
+    from scmm_oci.enforcer import images
+
+    assert line.id is not None
+    place = os.path.realpath(line.options.get("bundle") or ".")
+    root = config.get("root")
+    path = root.get("path") if isinstance(root, dict) else None
+    return images.names(place, os.path.join(place, path if isinstance(path, str) else ""), line.id)
 
 
 def _changed(settings: Settings, called: str, line: CommandLine, config: dict[str, Any], wish: Wish) -> list[str]:

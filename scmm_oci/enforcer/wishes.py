@@ -13,7 +13,7 @@ from scmm_oci.oci.state import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from scmm_oci.enforcer.shim_settings import Image, Settings
@@ -29,7 +29,7 @@ _PREFIX = "SCMM_"
 _RECORD_WORDS = {"1": "true", "0": "false", "true": "true", "false": "false", "required": "required"}
 
 # Where engines say which image a container is of: containerd's CRI plugin (pkg/cri/annotations), CRI-O (its annotations
-# package), image-spec. Docker, `ctr` and podman 4.3 say it nowhere in config.json.
+# package), image-spec. Docker and podman 4.3 say it elsewhere (enforcer.images), and `ctr` nowhere.
 IMAGE_ANNOTATIONS = (
     "io.kubernetes.cri.image-name",
     "io.kubernetes.cri-o.ImageName",
@@ -79,12 +79,19 @@ class Wish:
         self.stripped: list[str] = []
 
 
-def read(config: dict[str, Any], settings: Settings, *, container: str | None = None) -> Wish:
+def read(
+    config: dict[str, Any],
+    settings: Settings,
+    *,
+    container: str | None = None,
+    named: Callable[[], tuple[str, ...]] = tuple,
+) -> Wish:
     """What the configuration of a container asks for; SCMM_ variables are taken out of its process, in place.
 
     A pod's annotations come to its sandbox too, whose program is the engine's: it asks for nothing.
 
-    container: its id, which tells a sandbox.
+    container: its id, which tells a sandbox. named: what its engine calls the image (enforcer.images.names), which is
+    asked for only where that decides; what it raises is a problem of the wish.
 
     Raises:
         ValueError: annotations or environment are malformed.
@@ -100,7 +107,7 @@ def read(config: dict[str, Any], settings: Settings, *, container: str | None = 
         return wish
     _unknown(annotations, "annotation", "scmm.", names.KNOWN, wish)
     _unknown(environment, "variable", _PREFIX, VARIABLES, wish)
-    _choose(annotations, environment, settings.images, wish)
+    _choose(annotations, environment, settings.images, named, wish)
     _recording(annotations, environment, wish)
     return wish
 
@@ -189,13 +196,33 @@ def _unknown(given: Iterable[str], what: str, prefix: str, known: Iterable[str],
         (wish.problems if meant in (names.POLICY, names.MODE) else wish.notes).append(message)
 
 
+def _rule(
+    annotations: Mapping[str, str], images: Sequence[Image], named: Callable[[], tuple[str, ...]], wish: Wish
+) -> Image | None:
+    """What the configuration has for the container's image, by whichever of its names; the first that fits."""
+    if not images:
+        return None
+    try:
+        known = named()
+    except (OSError, ValueError) as error:
+        wish.problems.append(f"which image it is of cannot be told, and there are policies for images: {error}")
+        return None
+    told = image_of(annotations)
+    # Annotations may be the image's own: what the engine itself has comes first.
+    known = known or (() if told is None else (told,))
+    return next((one for one in images if any(matches(one.image, each) for each in known)), None)
+
+
 def _choose(
-    annotations: Mapping[str, str], environment: Mapping[str, str], images: Iterable[Image], wish: Wish
+    annotations: Mapping[str, str],
+    environment: Mapping[str, str],
+    images: Sequence[Image],
+    named: Callable[[], tuple[str, ...]],
+    wish: Wish,
 ) -> None:
     policy, mode = annotations.get(names.POLICY), annotations.get(names.MODE)
     asked, asked_mode = environment.get("SCMM_POLICY"), environment.get("SCMM_MODE")
-    image = image_of(annotations)
-    rule = next((one for one in images if image is not None and matches(one.image, image)), None)
+    rule = _rule(annotations, images, named, wish) if policy is None else None
     by = ""
     if policy is not None:
         wish.source, by = ANNOTATION, f"the annotation {names.POLICY}={shown(policy)}"
