@@ -188,6 +188,23 @@ bundle.record(config, "/hook", wish)
 process = {"args": ["true"]}
 bundle.exec_process(process, plan)
 assert wishes.strip(process) == []
+import os
+from scmm_oci.enforcer import images, passing, places, runtime_root, shim, shim_end, shim_exec, shim_settings, shim_start
+from scmm_oci.enforcer import store
+from scmm_oci.oci import config_json, runtime_argv
+line = runtime_argv.parse(["--root", "/none", "run", "--bundle", "/none", "x"])
+assert (line.verb, runtime_root.of(line), line.config()) == ("run", "/none", "/none/config.json")
+settings = shim_settings.check({"runtimes": {"default": "/bin/true"}, "policy_dir": "/none", "run_dir": "/none"})
+assert places.Places("/none").find("/none", "x") is None and places.Places("/none").bundles() == {}
+assert config_json.loads(config_json.dumps(config)) == config
+assert images.names("/none", "/none", "x") == ()
+assert shim_start.words(settings, "scmm-runc", line) == list(line.words)
+assert shim_exec.words(settings, runtime_argv.parse(["exec", "x", "true"])) == ["exec", "x", "true"]
+try:
+    store.Store("/none").read("web")
+except ValueError:
+    pass
+assert passing.environment() == {}
 """
 
 
