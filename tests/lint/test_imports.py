@@ -189,8 +189,8 @@ process = {"args": ["true"]}
 bundle.exec_process(process, plan)
 assert wishes.strip(process) == []
 import os
-from scmm_oci.enforcer import images, passing, places, runtime_root, shim, shim_end, shim_exec, shim_settings, shim_start
-from scmm_oci.enforcer import store
+from scmm_oci.enforcer import images, passing, places, runtime_root, shim, shim_end, shim_exec, shim_settings
+from scmm_oci.enforcer import shim_start, store
 from scmm_oci.oci import config_json, runtime_argv
 line = runtime_argv.parse(["--root", "/none", "run", "--bundle", "/none", "x"])
 assert (line.verb, runtime_root.of(line), line.config()) == ("run", "/none", "/none/config.json")
