@@ -11,9 +11,8 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-import signal
+import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,23 +21,28 @@ from typing import Self
 
 from scmm_oci.errors import Failure
 from scmm_oci.recorder.replay import leftovers
+from scmm_oci.recorder.replay.stopping import Stop
 
 _MNT_DETACH = 2
 _NODEV, _NOSUID = 4, 2
+# Of the machine's memory, what a container can fill.
+_SIZE = "size=25%"
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Ground:
-    """The place of one replay; a context manager.
+    """The place of one replay; a context manager. While it lasts, signals that ask to end are kept (replay.stopping).
 
     Attributes:
         directory: its scratch directory, a tmpfs below /run.
         state: the runtimes' private ``--root``.
+        stop: what signals are kept in.
     """
 
     def __init__(self) -> None:
         self.directory = ""
+        self.stop = Stop()
         self._stack = ExitStack()
         self._count = 0
 
@@ -49,29 +53,26 @@ class Ground:
     def __enter__(self) -> Self:
         if os.geteuid() != 0:
             raise Failure("containers are started as root, with raw bundles", "run this as root")
+        # The first that begins and the last that ends.
+        self._stack.enter_context(self.stop)
         try:
             self._open()
         except BaseException:
-            self._stack.close()
-            raise
+            if not self._stack.__exit__(*sys.exc_info()):
+                raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        self._stack.__exit__(kind, value, trace)
 
     def _open(self) -> None:
         leftovers.sweep()
         self.directory = tempfile.mkdtemp(prefix=leftovers.PREFIX, dir=leftovers.PLACE)
         self._stack.callback(os.close, leftovers.lock(self.directory))
         self._stack.callback(leftovers.remove, self.directory)
-        # Who is asked to end takes away what there is, as after Ctrl-C.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(number) is signal.SIG_DFL:
-                    self._stack.callback(signal.signal, number, signal.signal(number, signal.default_int_handler))
-        _mount("tmpfs", self.directory, "tmpfs", _NODEV | _NOSUID, "mode=0755")
+        _memory(self.directory, "mode=0755")
         self._stack.callback(os.close, leftovers.lock(self.directory))
         os.mkdir(self.state, 0o700)
         # What `create` leaves behind becomes our child, so that its exit status can be had.
@@ -84,28 +85,37 @@ class Ground:
     def layer(self, lower: str) -> Iterator[tuple[str, str]]:
         """(bundle directory, container id) with ``rootfs``, a fresh writable layer over ``lower``; removed at the end.
 
+        The layer is in memory of its own: who fills it leaves the others theirs.
+
         Raises:
             Failure: the layer cannot be mounted.
         """
         self._count += 1
         name = f"{os.path.basename(self.directory)}-{self._count}"
         base = Path(self.directory, str(self._count))
-        for part in ("upper", "work", "bundle", "bundle/rootfs"):
-            (base / part).mkdir(parents=True)
-        status = os.stat(lower)
-        # The upper directory is the root's owner and mode as the container sees it.
-        os.chown(base / "upper", status.st_uid, status.st_gid)
-        (base / "upper").chmod(status.st_mode & 0o7777)
-        try:
-            options = f"lowerdir={lower},upperdir={base}/upper,workdir={base}/work"
-            _mount("overlay", f"{base}/bundle/rootfs", "overlay", 0, options)
-            try:
-                yield f"{base}/bundle", name
-            finally:
-                leftovers.empty(name)
-                _unmount(f"{base}/bundle/rootfs")
-        finally:
-            shutil.rmtree(base, ignore_errors=True)
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, base, ignore_errors=True)
+            (base / "layer").mkdir(parents=True)
+            (base / "bundle" / "rootfs").mkdir(parents=True)
+            _memory(f"{base}/layer", _SIZE)
+            stack.callback(_unmount, f"{base}/layer")
+            upper, work = base / "layer" / "upper", base / "layer" / "work"
+            upper.mkdir()
+            work.mkdir()
+            status = os.stat(lower)
+            # The upper directory is the root's owner and mode as the container sees it.
+            os.chown(upper, status.st_uid, status.st_gid)
+            upper.chmod(status.st_mode & 0o7777)
+            _mount(
+                "overlay", f"{base}/bundle/rootfs", "overlay", 0, f"lowerdir={lower},upperdir={upper},workdir={work}"
+            )
+            stack.callback(_unmount, f"{base}/bundle/rootfs")
+            stack.callback(leftovers.empty, name)
+            yield f"{base}/bundle", name
+
+
+def _memory(target: str, options: str) -> None:
+    _mount("tmpfs", target, "tmpfs", _NODEV | _NOSUID, options)
 
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str) -> None:

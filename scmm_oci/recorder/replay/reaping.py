@@ -1,7 +1,8 @@
 """Processes that containers leave to us: they become our children, as we are a subreaper, and have to be waited for.
 
 The end of a PID namespace's first process waits until all others of the namespace are gone, zombies too
-(pid_namespaces(7)); those that came by `exec` are zombies of ours once their runtime has ended.
+(pid_namespaces(7)); those that came by `exec` are zombies of ours once their runtime has ended. What has left its
+container's cgroup, or was never in it, as hooks are not, is found here all the same.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import os
 import signal
 import time
 from contextlib import suppress
+
+from scmm_oci.errors import Failure
 
 _PATIENCE = 20.0  # seconds
 _PAUSE = 0.005
@@ -30,27 +33,23 @@ def children() -> frozenset[int]:
     return frozenset(found)
 
 
-def end(process: int, *, known: frozenset[int]) -> None:
-    """Kill a child, and wait for it and for all that it waits for.
+def finish(*, known: frozenset[int]) -> None:
+    """Kill our children, and what becomes our child by that, and wait for all of them.
 
     Args:
-        known: children that somebody else waits for.
+        known: children that are none of ours to end.
+
+    Raises:
+        Failure: some do not go away.
     """
     last = time.monotonic() + _PATIENCE
-    with suppress(ProcessLookupError):
-        os.kill(process, signal.SIGKILL)
-    while time.monotonic() < last:
-        try:
-            if os.waitpid(process, os.WNOHANG)[0]:
-                return
-        except ChildProcessError:
-            return
-        collect(known=known | {process})
+    while found := children() - known:
+        for one in found:
+            # Nobody else waits for it, so the number is not another's.
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(one, os.WNOHANG)
+        if time.monotonic() > last:
+            raise Failure(f"processes of a container were killed, and are still there: {sorted(found)}")
         time.sleep(_PAUSE)
-
-
-def collect(*, known: frozenset[int]) -> None:
-    """Wait for those of our children that have ended and that nobody knows."""
-    for one in children() - known:
-        with suppress(ChildProcessError):
-            os.waitpid(one, os.WNOHANG)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import select
-import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from scmm_oci.recorder.replay.bundle import Config, Source, configured
 from scmm_oci.recorder.replay.cells import RUNS, Cell, Ran
 from scmm_oci.recorder.replay.ground import Ground
 from scmm_oci.recorder.replay.starter import Opener, Recorder
+from scmm_oci.recorder.replay.waiting import Output, ended, run, started
 from scmm_oci.tables.floor import Verb
 
 # Seconds for a verb that does not wait for the program.
@@ -54,7 +53,7 @@ class Bundles:
 
     def start(self, cell: Cell, *, seccomp: Config | None, seconds: float, recorder: Recorder | None = None) -> Ran:
         """See starter.Starter.start."""
-        with self.ground.layer(self.source.root) as (bundle, name):
+        with self.ground.layer(self.source.root) as (bundle, name), Output() as output:
             config = configured(
                 self.source,
                 root=f"{bundle}/rootfs",
@@ -65,7 +64,7 @@ class Bundles:
                 name=recorder.name if recorder is not None else "",
             )
             Path(bundle, "config.json").write_text(json.dumps(config))
-            one = _Container(self.ground, cell, bundle, name, seconds)
+            one = _Container(self.ground, cell, bundle, name, seconds, output)
             try:
                 return one.perform(config)
             except _GaveUp as error:
@@ -80,133 +79,98 @@ def bundles(source: Source) -> Opener:
 
 
 class _Container:
-    def __init__(self, ground: Ground, cell: Cell, bundle: str, name: str, seconds: float) -> None:
+    def __init__(self, ground: Ground, cell: Cell, bundle: str, name: str, seconds: float, output: Output) -> None:
         self._ground, self._bundle, self._name, self._seconds = ground, bundle, name, seconds
+        self._output, self._stop = output, ground.stop
         self._runtime = cell.runtime.path
         self._verb = cell.verb
         self._log = f"{bundle}/log"
         self._pid = f"{bundle}/pid"
-        self._child = 0
         self._known = reaping.children()
-        self._busy: subprocess.Popen[bytes] | None = None
 
     def perform(self, config: dict[str, Any]) -> Ran:
         where = f"--bundle={self._bundle}", f"--pid-file={self._pid}"
         if self._verb is Verb.RUN:
             return self._foreground("run", [*where, self._name], self._pid)
         self._brief("create", [*where, self._name])
-        self._child = self._read(self._pid)
         if self._verb is Verb.CREATE:
+            child = self._read(self._pid)
             self._brief("start", [self._name])
-            return self._ended()
+            return self._ended(child)
         process, pid = f"{self._bundle}/process.json", f"{self._bundle}/pid-exec"
         Path(process).write_text(json.dumps(config["process"]))
         return self._foreground("exec", [f"--process={process}", f"--pid-file={pid}", self._name], pid)
 
     def delete(self) -> None:
         """Remove the container, whatever its state. Its poststop hooks run here, if not before."""
-        busy = frozenset({self._busy.pid}) if self._busy is not None else frozenset()
-        if self._child:
-            # Whoever is a zombie of ours would keep the runtime waiting.
-            reaping.end(self._child, known=self._known | busy)
-            self._child = 0
+        # Whoever is a zombie of ours would keep the runtime waiting.
+        reaping.finish(known=self._known)
         if os.path.isdir(os.path.join(self._ground.state, self._name)):
-            with suppress(subprocess.TimeoutExpired):
-                self._call(self._words("delete", ["--force", self._name]), timeout=_PATIENCE)
-        reaping.collect(known=self._known | busy)
+            words = self._words("delete", ["--force", self._name])
+            with suppress(OSError):
+                run(words, cwd=self._bundle, output=self._output, seconds=_PATIENCE, stop=None)
+        reaping.finish(known=self._known)
 
     def _words(self, verb: str, rest: Sequence[str]) -> list[str]:
         head = [self._runtime, f"--root={self._ground.state}", f"--log={self._log}", "--log-format=json"]
         return [*head, verb, *rest]
 
-    def _call(self, words: Sequence[str], *, timeout: float) -> int:
-        with open(f"{self._bundle}/output", "ab") as output:
-            done = subprocess.run(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self._bundle,
-                timeout=timeout,
-                check=False,
-                start_new_session=True,
-            )
-        return done.returncode
-
     def _brief(self, verb: str, rest: Sequence[str]) -> None:
+        """A verb that does not wait for the program."""
+        words = self._words(verb, rest)
         try:
-            status = self._call(self._words(verb, rest), timeout=_PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise _GaveUp(verb, f"did not end within {_PATIENCE:.0f} s") from None
+            status = run(words, cwd=self._bundle, output=self._output, seconds=_PATIENCE, stop=self._stop)
+        except OSError as error:
+            raise _GaveUp(verb, f"cannot be executed: {error.strerror}") from None
+        if status is None:
+            raise _GaveUp(verb, f"did not end within {_PATIENCE:.0f} s")
         if status:
             raise _GaveUp(verb, self._error() or f"ended with status {status}")
 
     def _foreground(self, verb: str, rest: Sequence[str], pid: str) -> Ran:
         """A verb that ends with the program."""
-        with open(f"{self._bundle}/output", "ab") as output:
-            process = subprocess.Popen(
-                self._words(verb, rest),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self._bundle,
-                start_new_session=True,
-            )
-            self._busy = process
-            try:
-                status = self._status(verb, process, pid)
-            finally:
-                if process.returncode is None:
-                    self.delete()
-                    process.kill()
-                    process.wait()
-                self._busy = None
-        if isinstance(status, str):
-            return Ran(status)
+        try:
+            with started(self._words(verb, rest), cwd=self._bundle, output=self._output) as (process, handle):
+                program = self._until(verb, handle, lambda: self._program(self._read(pid)))
+                if program:
+                    return Ran(program)
+                status = process.wait()
+        except OSError as error:
+            raise _GaveUp(verb, f"cannot be executed: {error.strerror}") from None
         message = self._error()
         if message and status:
             raise _GaveUp(verb, message)
         return Ran(status if status >= 0 else 128 - status)
 
-    def _status(self, verb: str, process: subprocess.Popen[bytes], pid: str) -> int | str:
-        """The exit status, or that the program runs."""
-        clock = _Clock(self._seconds)
-        while True:
-            try:
-                return process.wait(clock.left)
-            except subprocess.TimeoutExpired:
-                program = self._program(self._read(pid))
-                if program:
-                    return f"{RUNS} {program}"
-            self._more(verb, clock)
-
-    def _ended(self) -> Ran:
+    def _ended(self, child: int) -> Ran:
         """The end of a created container's first process, which has become our child."""
-        clock = _Clock(self._seconds)
         try:
-            handle = os.pidfd_open(self._child)
-        except ProcessLookupError:
+            handle = os.pidfd_open(child)
+        except (OSError, ValueError):
             raise _GaveUp("start", "the container's process is gone") from None
         try:
-            while not (found := os.waitpid(self._child, os.WNOHANG))[0]:
-                if clock.left and not _over(handle, clock.left):
-                    continue
-                program = self._program(self._child)
-                if program and not _over(handle, 0):
-                    return Ran(f"{RUNS} {program}")
-                self._more("start", clock)
+            program = self._until("start", handle, lambda: self._program(child))
+            if program:
+                return Ran(program)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         except ChildProcessError:
             raise _GaveUp("start", "the container's process is no child of ours") from None
         finally:
             os.close(handle)
-        self._child = 0
-        code = os.waitstatus_to_exitcode(found[1])
         return Ran(code if code >= 0 else 128 - code)
 
-    def _more(self, step: str, clock: _Clock) -> None:
-        """Some more time for a runtime that has not executed the program when its time is over."""
-        if not clock.extend():
-            raise _GaveUp(step, "the runtime has not executed the program in time")
+    def _until(self, step: str, handle: int, program: Callable[[], str]) -> str:
+        """Wait for a process: "" if it has ended, or how it runs if it does not in the time it is given."""
+        seconds, last = self._seconds, time.monotonic() + self._seconds + _GRACE
+        while not ended(handle, seconds, output=self._output, stop=self._stop):
+            found = program()
+            if found and not ended(handle, 0, output=self._output, stop=self._stop):
+                return f"{RUNS} {found}"
+            # A busy machine's runtime may not have executed the program yet.
+            if time.monotonic() > last:
+                raise _GaveUp(step, "the runtime has not executed the program in time")
+            seconds = _SLICE
+        return ""
 
     def _program(self, pid: int) -> str:
         """What a process executes, as its container sees it; "" if that is the runtime still."""
@@ -234,28 +198,3 @@ class _Container:
                     if isinstance(entry, dict) and entry.get("level") in ("error", "fatal"):
                         found = str(entry.get("msg", ""))
         return printable(found.strip())[:_MOST_MESSAGE]
-
-
-class _Clock:
-    """The seconds that a program is given, and then slices of the time that a slow runtime may take beyond."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-        self._last = self._end + _GRACE
-
-    @property
-    def left(self) -> float:
-        return max(0.0, self._end - time.monotonic())
-
-    def extend(self) -> bool:
-        """Another slice; False if all are used."""
-        now = time.monotonic()
-        self._end = now + _SLICE
-        return now < self._last
-
-
-def _over(handle: int, seconds: float) -> bool:
-    """Whether a process ends in so many seconds."""
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))

@@ -149,12 +149,14 @@ class _Trial:
         return self._start(tried.cell, _document(profile)).end == tried.expected.end
 
     def _start(self, cell: Cell, document: Config | None) -> Ran:
+        self._ground.stop.check()
         return self._starter.start(cell, seccomp=document, seconds=self._wish.seconds)
 
     def _record(self, cell: Cell, document: Config) -> tuple[Ran, Capture]:
         if self._hooks is None:
             self._hooks = Hooks(self._ground.directory)
         recorder = self._hooks.recorder()
+        self._ground.stop.check()
         ran = self._starter.start(cell, seccomp=document, seconds=self._wish.seconds, recorder=recorder)
         try:
             return ran, self._hooks.capture(recorder)
