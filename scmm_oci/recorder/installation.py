@@ -33,6 +33,12 @@ SETTINGS = "hook.json"
 SHIM = "shim"
 SHIM_SETTINGS = "shim.json"
 NOT_INSTALLED = "hooks-not-installed"  # a finding's code
+# What the starter of the hook pair says and does where the package is gone: containers start, unless that is required.
+_RECORDS = {
+    "hook": "scmm_oci/recorder/hook.py",
+    "says": "scmm-hook: not recorded",
+    "needed": '"scmm.record":"required"',
+}
 # Of Python 3: where the search for the system's interpreter begins.
 _NEWEST_MINOR = 19
 
@@ -89,6 +95,22 @@ def _document(config: Path) -> object:
     return {} if document is None else document
 
 
+def starter(settings: Path, *, hook: str, says: str, needed: str) -> bytes:
+    """The text of a hook's starter.
+
+    Args:
+        settings: the file that the hook is given, which has to be beside the starter.
+        hook: the hook's module, as a file of the package.
+        says: what the starter's errors begin with.
+        needed: where the package is gone, the container does not start if this is in what the hook was given.
+    """
+    text = (_templates() / "scmm-hook.in").read_text()
+    values = {"PYTHON": _python(), "PACKAGE": _package(), "SETTINGS": settings}
+    for name, value in {**values, "HOOK": hook, "SAYS": says, "NEEDED": needed}.items():
+        text = text.replace(f"@{name}@", shlex.quote(str(value)))
+    return text.encode()
+
+
 def starter_files(layout: Layout) -> dict[Path, tuple[bytes, int]]:
     """The hooks' starter and its settings, which scmm-runc calls without descriptors: path → (content, mode).
 
@@ -97,22 +119,28 @@ def starter_files(layout: Layout) -> dict[Path, tuple[bytes, int]]:
     settings = configured(layout.config)
     return {
         layout.libexec_dir / SETTINGS: (_json(settings.as_dict()), 0o644),
-        layout.libexec_dir / STARTER: (_starter(_templates(), layout.libexec_dir / SETTINGS), 0o755),
+        layout.libexec_dir / STARTER: (starter(layout.libexec_dir / SETTINGS, **_RECORDS), 0o755),
     }
 
 
 def files(layout: Layout) -> dict[Path, tuple[bytes, int]]:
     """What an installation consists of: path → (content, mode). Raises BadInput for a bad configuration."""
     settings = configured(layout.config)
-    templates = _templates()
-    starter = layout.libexec_dir / STARTER
     result = starter_files(layout)
     for name in DESCRIPTORS:
-        descriptor = json.loads((templates / name).read_text())
-        descriptor["hook"]["path"] = str(starter)
-        descriptor["hook"]["timeout"] = settings.deadline + 2  # the hook gives up by itself first
-        result[layout.hooks_dir / name] = (_json(descriptor), 0o644)
+        # The hook gives up by itself first.
+        content = descriptor(name, layout.libexec_dir / STARTER, timeout=settings.deadline + 2)
+        result[layout.hooks_dir / name] = (content, 0o644)
     return result
+
+
+def descriptor(name: str, program: Path, *, timeout: int | None = None) -> bytes:
+    """A descriptor of ours for hooks.d that calls this program. timeout: in seconds, else the descriptor's own."""
+    document = json.loads((_templates() / name).read_text())
+    document["hook"]["path"] = str(program)
+    if timeout is not None:
+        document["hook"]["timeout"] = timeout
+    return _json(document)
 
 
 def install(layout: Layout) -> list[Path]:
@@ -182,9 +210,9 @@ def findings(layout: Layout) -> list[Finding]:
             result.append(Finding("hook-file-missing", f"{path} is missing", again))
         elif path.read_bytes() != content:
             result.append(Finding("hook-file-stale", f"{path} is not what this version and {layout.config} say", again))
-    starter = layout.libexec_dir / STARTER
-    if starter.exists() and not os.access(starter, os.X_OK):
-        result.append(Finding("hook-not-executable", f"{starter} cannot be executed", again))
+    program = layout.libexec_dir / STARTER
+    if program.exists() and not os.access(program, os.X_OK):
+        result.append(Finding("hook-not-executable", f"{program} cannot be executed", again))
     result += [Finding("hook-unsafe", each, "install where only root can write") for each in unsafe_places(layout)]
     return result
 
@@ -241,13 +269,6 @@ def _python() -> Path:
 
 def _package() -> Path:
     return Path(__file__).resolve().parent.parent.parent
-
-
-def _starter(templates: Path, settings: Path) -> bytes:
-    text = (templates / "scmm-hook.in").read_text()
-    for name, value in (("@PYTHON@", _python()), ("@PACKAGE@", _package()), ("@SETTINGS@", settings)):
-        text = text.replace(name, shlex.quote(str(value)))
-    return text.encode()
 
 
 def _json(value: object) -> bytes:
