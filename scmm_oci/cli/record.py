@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,6 +20,7 @@ Example:
   scmm-record -o nginx.scmm-cap -- nginx -g 'daemon off;'
   scmm-record -o web.scmm-cap --container web --duration 60
   scmm-record -o worker.scmm-cap -p 4711
+  scmm-record run -- docker run --rm nginx     (see scmm-record run --help)
 
 \b
   scmm record --list
@@ -26,7 +28,7 @@ Example:
   scmm record --recover
 
 \b
-Containers are recorded from their start by annotation, see `scmm hooks --help`:
+Containers are recorded from their start by `scmm-record run`, or by annotation, see `scmm hooks --help`:
   podman run --annotation scmm.record=true …"""
 
 _DEFAULT_OUTPUT = "capture.scmm-cap"
@@ -50,8 +52,33 @@ def _pid(ctx: click.Context, param: click.Parameter, value: str | None) -> int |
     return int(value)
 
 
+class _WithRun(click.Command):
+    """`run` as the first word is another form, with options of its own: cli.record_run."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """As click's."""
+        if args[:1] == ["run"]:
+            from scmm_oci.cli.record_run import record_run
+
+            return record_run.make_context(f"{info_name} run", args[1:], parent, **extra)
+        given = list(args)
+        context = super().make_context(info_name, args, parent, **extra)
+        command = context.params["command"]
+        if command[:1] == ("run",) and given[-len(command) - 1 : -len(command)] != ["--"]:
+            raise click.UsageError("`run` comes first: scmm-record run [OPTIONS] -- docker run …", context)
+        return context
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's, of whichever form it is."""
+        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+
+
 @click.command(
-    epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"], "allow_interspersed_args": False}
+    cls=_WithRun,
+    epilog=_EXAMPLE,
+    context_settings={"help_option_names": ["-h", "--help"], "allow_interspersed_args": False},
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND…]")
 @click.option("-o", "--output", metavar="FILE", help=f"Write the capture here.  [default: {_DEFAULT_OUTPUT}]")

@@ -26,8 +26,8 @@ from scmm_oci.recorder.users import User
 from scmm_oci.tables.categories import Category
 
 # What ends a recording of something that is not ours; a command gets it passed on, and decides itself.
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_WAITED = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+WAITED = (*ENDING, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP)
 _LONGEST_PAUSE_S = 3600.0
 
 
@@ -71,7 +71,7 @@ def run(settings: Settings, what: Target, wish: Wish, *, as_json: bool) -> int:
             _write(wish, document)
             report(document, wish.output, status=None, as_json=as_json, quiet=wish.quiet)
             return 0
-        with Signals(_WAITED) as signals:
+        with Signals(WAITED) as signals:
             return _record(settings, what, wish, signals, name=name, user=user, as_json=as_json)
     except session.Unsaved as error:
         raise Failure(error.strerror or str(error)) from None
@@ -169,7 +169,7 @@ def _wait(running: Recording, pidfd: int, child: Child | None, wish: Wish, signa
             pause = min(each for each in (left, view.interval_s, _LONGEST_PAUSE_S) if each is not None)
             ready = {descriptor for descriptor, _ in poll.poll(max(1, int(pause * 1000)))}
             heard = signals.read() if signals.descriptor in ready else []
-            ends = [_heard(each, signals, child, view) for each in heard]
+            ends = [pass_on(each, signals, child, view) for each in heard]
             if pidfd in ready or any(ends):
                 return
             try:
@@ -178,7 +178,7 @@ def _wait(running: Recording, pidfd: int, child: Child | None, wish: Wish, signa
                 view = live.NoView()  # the terminal is gone, or the recording; the end will tell
 
 
-def _heard(heard: Heard, signals: Signals, child: Child | None, view: live.NoView) -> bool:
+def pass_on(heard: Heard, signals: Signals, child: Child | None, view: live.NoView) -> bool:
     """Deal with a signal; whether the recording is to end.
 
     What is sent to us alone is passed on to the command, which decides itself; what a terminal sends (Ctrl-C) the
@@ -195,7 +195,7 @@ def _heard(heard: Heard, signals: Signals, child: Child | None, view: live.NoVie
         if child is not None and passed_on:
             child.send(signal.SIGCONT)
         return False
-    return child is None and heard.number in _ENDING
+    return child is None and heard.number in ENDING
 
 
 def _write(wish: Wish, document: dict[str, object]) -> str:

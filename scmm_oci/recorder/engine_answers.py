@@ -1,0 +1,73 @@
+"""What the clients of Docker and podman say when they are asked: runtimes that there are, where hooks are looked for.
+
+They are asked with the global options of the command that is to be run, so that it is the same engine that answers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scmm_oci.errors import Failure, printable, short
+
+_PATIENCE_S = 30.0
+# pflag's help for an option that is a list of strings: `--hooks-dir strings   TEXT (default [A,B])`.
+_HOOKS_DIR = re.compile(r"^ +--hooks-dir strings?\b.*?(?:\(default \[([^\]\n]*)\]\))?$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Runtimes:
+    """What Docker can start containers with: names → programs ("" where there is none), and the default's name."""
+
+    paths: dict[str, str]
+    default: str
+
+
+def docker_runtimes(client: Sequence[str]) -> Runtimes:
+    """The runtimes of the daemon that `client` talks to. Raises Failure where it does not answer."""
+    said = asked([*client, "info", "--format", '{"runtimes":{{json .Runtimes}},"default":{{json .DefaultRuntime}}}'])
+    try:
+        found = json.loads(said)
+        paths = {str(name): str(one.get("path") or "") for name, one in (found["runtimes"] or {}).items()}
+        return Runtimes(paths, str(found["default"]))
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise Failure(f"docker info gives an answer that is not understood: {short(said)}") from None
+
+
+def podman_runtime(client: Sequence[str]) -> str:
+    """The path of the runtime that podman would start containers with. Raises Failure where it does not answer."""
+    found = asked([*client, "info", "--format", "{{.Host.OCIRuntime.Path}}"]).strip()
+    if not found.startswith("/"):
+        raise Failure(f"podman info names no runtime: {short(found)}")
+    return found
+
+
+def podman_hooks_dirs(client: Sequence[str]) -> list[str]:
+    """Where podman looks for hooks where the command line does not say. Raises Failure where that cannot be told.
+
+    Its help has what containers.conf says, in all of its places, as the option's default (cmd/podman/root.go).
+    """
+    found = _HOOKS_DIR.search(asked([*client[:1], "--help"]))
+    if found is None:
+        raise Failure("podman does not tell where it looks for hooks", "scmm hooks install puts them in its own place")
+    return [one for one in (found[1] or "").split(",") if one]
+
+
+def asked(words: Sequence[str]) -> str:
+    """What a command prints. Raises Failure: it is not there, fails, or takes too long; with its last line."""
+    name = words[0].rpartition("/")[2]
+    try:
+        done = subprocess.run(
+            list(words), capture_output=True, timeout=_PATIENCE_S, check=False, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{name} does not answer within {_PATIENCE_S:.0f} seconds") from None
+    except OSError as error:
+        raise Failure(f"{short(words[0])} cannot be executed: {error.strerror}") from None
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"status {done.returncode}"]
+        raise Failure(f"{name}: {printable(lines[-1][:300])}")
+    return done.stdout.decode(errors="replace")

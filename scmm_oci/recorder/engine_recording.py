@@ -1,0 +1,259 @@
+"""How a container that `docker run` or `podman run` starts comes to be recorded, and where its capture is afterwards.
+
+podman's hooks are those that are installed; where there are none, a pair of our own beside the captures, which only
+commands that name it see. Docker has no hooks directory, so it needs scmm-runc. Called by cli.record_run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from scmm_oci import quickjson
+from scmm_oci.errors import BadInput, Failure, Problem, printable, short
+from scmm_oci.files import atomic_write
+from scmm_oci.oci import annotations as names
+from scmm_oci.recorder import engine_answers, installation, recover, session, store
+from scmm_oci.recorder import settings as settings_module
+from scmm_oci.recorder.engine_command import PLACE, EngineCommand
+from scmm_oci.recorder.engines import Engine
+from scmm_oci.recorder.hook import default_name
+from scmm_oci.recorder.installation import Layout
+from scmm_oci.recorder.ledger import Ledger, private_directory
+from scmm_oci.recorder.settings import Settings
+
+HOOKS = ".hooks"  # beside the captures: where no hooks are installed
+_MOST_NAME = 100  # leaves room for what tells two recordings apart
+_MOST_LOG = 64 << 10  # bytes of the hook's log that are looked through
+_MOST_DESCRIPTOR = 64 << 10
+_REMOTE = ("remote", "url", "connection", "ssh")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command itself says of the recording.
+
+    Attributes:
+        name: the capture's; None where it says nothing.
+        asks: it asks for a recording by itself, and `required` is not to be weakened.
+    """
+
+    name: str | None
+    asks: bool
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The words that start the container and have it recorded; settings: of the hooks that will do it."""
+
+    words: list[str]
+    settings: Settings
+
+
+def wanted(command: EngineCommand, environ: Mapping[str, str]) -> Wanted:
+    """What the command says of recording.
+
+    Raises:
+        BadInput: it says that there is to be none, or cannot be recorded here; with all of that.
+    """
+    given = command.pairs("annotation")
+    variables = command.pairs("env", environ) if command.engine is Engine.DOCKER else {}
+    problems = [
+        Problem(PLACE, f"--{option} is for an engine on another machine", "what is recorded runs on this one")
+        for option in _REMOTE
+        if command.last(option) not in (None, "false")
+    ]
+    if command.engine is Engine.PODMAN and environ.get("CONTAINER_HOST"):
+        problems.append(Problem("CONTAINER_HOST", "is set: podman would start the container elsewhere", "unset it"))
+    record = given.get(names.RECORD, variables.get("SCMM_RECORD"))
+    if record not in (None, "true", "1", "required"):
+        what = names.RECORD if names.RECORD in given else "SCMM_RECORD"
+        problems.append(Problem(PLACE, f"{what}={short(record)} says that it is not recorded", "leave it out"))
+    name = given.get(names.NAME, variables.get("SCMM_NAME"))
+    if name is not None and not names.is_capture_name(name):
+        rule = f"1 to {names.MAX_NAME} letters, digits, '_', '.', '-', beginning with a letter, a digit or '_'"
+        problems.append(Problem(PLACE, f"{short(name)} is not a capture's name", rule))
+    if problems:
+        raise BadInput(problems)
+    return Wanted(name, record is not None)
+
+
+def usual_name(command: EngineCommand) -> str:
+    """What a capture is called where nobody says: after the container, else after the image without its tag."""
+    image = command.image.partition("@")[0].rstrip("/").rpartition("/")[2].partition(":")[0]
+    return default_name(command.last("name") or image or "container")[:_MOST_NAME]
+
+
+def by_podman(command: EngineCommand, wish: Wanted, name: str, *, settings: Settings, config: Path) -> Planned:
+    """How to start the container by podman.
+
+    Args:
+        name: the capture's; it is used where the command has none.
+        settings, config: those of hooks of our own, and where they are written.
+
+    Raises:
+        Failure: there are no hooks, and none can be made.
+    """
+    asks = [] if wish.asks else [f"--annotation={names.RECORD}=true"]
+    asks += [] if wish.name is not None else [f"--annotation={names.NAME}={name}"]
+    given = command.parts("hooks-dir")
+    places = given or engine_answers.podman_hooks_dirs(command.client)
+    for place in places:
+        used = _descriptor(Path(place))
+        if used is not None:
+            return Planned(command.with_options(asks), used)
+    ours = _own_hooks(settings, config)
+    # One that is given stands in the place of all that are configured.
+    more = [f"--hooks-dir={each}" for each in ([] if given else places)]
+    return Planned(command.with_options(asks, globals=[*more, f"--hooks-dir={ours}"]), settings)
+
+
+def by_docker(command: EngineCommand, wish: Wanted, name: str, *, runtime: Sequence[str], hook: str) -> Planned:
+    """How to start the container by Docker.
+
+    Args:
+        name: as above.
+        runtime: the options that say scmm-runc, if the command does not.
+        hook: the starter of the hooks that it is set to.
+
+    Raises:
+        Failure: the hooks are not there.
+    """
+    asks = [] if wish.asks else ["--env=SCMM_RECORD=1"]
+    asks += [] if wish.name is not None else [f"--env=SCMM_NAME={name}"]
+    again = "run scmm install docker again"
+    if not os.access(hook, os.X_OK):
+        raise Failure(f"{hook}, which records, is not there or not executable", again)
+    try:
+        used = settings_module.read(os.path.join(os.path.dirname(hook), installation.SETTINGS))
+    except (OSError, ValueError) as error:
+        raise Failure(f"what {hook} is set to cannot be read: {_reason(error)}", again) from None
+    return Planned(command.with_options([*runtime, *asks]), used)
+
+
+def _descriptor(directory: Path) -> Settings | None:
+    """The settings of our hooks, if a directory has them and they can be run. podman leaves out what it cannot run."""
+    try:
+        with (directory / installation.DESCRIPTORS[0]).open("rb") as file:
+            found: Any = json.loads(file.read(_MOST_DESCRIPTOR))
+        starter = Path(str(found["hook"]["path"]))
+        if not os.access(starter, os.X_OK) or not (directory / installation.DESCRIPTORS[1]).exists():
+            return None
+        return settings_module.read(str(starter.parent / installation.SETTINGS))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _own_hooks(settings: Settings, config: Path) -> Path:
+    """A hook pair beside the captures; the directory for podman. It stays, as containers may outlive who made it."""
+    base = Path(settings.capture_dir) / HOOKS
+    try:
+        private_directory(str(base))
+        refuses = bool(os.statvfs(base).f_flag & os.ST_NOEXEC)
+    except OSError as error:
+        raise Failure(f"no hooks are installed, and none can be put beside the captures: {error.strerror}") from None
+    if refuses:
+        raise Failure(f"no hooks are installed, and {base} is mounted noexec", "scmm hooks install")
+    layout = Layout(hooks_dir=base / "hooks.d", libexec_dir=base / "libexec", config=config)
+    wished = installation.files(layout)
+    if any(not path.exists() or path.read_bytes() != content for path, (content, _) in wished.items()):
+        installation.install(layout)
+    return layout.hooks_dir
+
+
+class State(Enum):
+    """How a recording stands."""
+
+    RECORDING = "recording"
+    ENDING = "ending"
+    SAVED = "saved"
+    NONE = "none"
+
+
+def state(settings: Settings, name: str, *, earlier: Stamp | None) -> State:
+    """How the recording of that name stands, of which there is one. earlier: the capture that was there before it."""
+    if os.path.isdir(settings.run_dir):
+        with Ledger(settings.run_dir) as ledger:
+            mine = [each for each in ledger.entries() if each.get("name") == name]
+        if mine:
+            return State.ENDING if session.is_gone(mine[0]) else State.RECORDING
+    return State.SAVED if stamp(settings, name) not in (None, earlier) else State.NONE
+
+
+# What tells one capture of a name from the next: its inode, and when it was written, in nanoseconds.
+Stamp = tuple[int, int]
+
+
+def stamp(settings: Settings, name: str) -> Stamp | None:
+    """The stamp of the capture of that name, if there is one."""
+    try:
+        status = os.stat(path_of(settings, name))
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def end(settings: Settings, name: str, *, now: float) -> None:
+    """End a recording whose container is gone, and whose poststop hook nobody calls: a container that could not be
+    created may be one. Raises OSError: the capture could not be saved."""
+    with Ledger(settings.run_dir) as ledger:
+        for entry in ledger.entries():
+            if entry.get("name") == name and session.is_gone(entry):
+                session.finish(ledger, settings, entry, now=now, cut_short=recover.CUT_SHORT)
+
+
+def path_of(settings: Settings, name: str) -> str:
+    """Where the capture of that name is put."""
+    return os.path.join(settings.capture_dir, name + store.SUFFIX)
+
+
+def taken(
+    settings: Settings, recorded: str, name: str, output: str | None, owner: tuple[int, int] | None
+) -> tuple[str, dict[str, Any]] | None:
+    """Give a capture its name and place: its path, and the capture. None: the program never began, and it goes.
+
+    Args:
+        recorded: the name that it was recorded under, which is given up.
+        output: the file that it becomes; None: the capture directory, where an older one of the name is kept.
+
+    Raises:
+        Failure: it cannot be written; then it is where it was, and the message says where.
+    """
+    path = path_of(settings, recorded)
+    try:
+        document: dict[str, Any] = {**quickjson.loads(Path(path).read_bytes()), "name": name}
+        if any(each["kind"] == "never-started" for each in document["losses"]):
+            os.unlink(path)
+            return None
+        if output is not None:
+            atomic_write(output, store.encode(document), 0o600, owner=owner)
+            new = output
+        elif recorded != name:
+            new = store.store(settings.capture_dir, document)
+        else:
+            return path, document
+        os.unlink(path)
+    except (OSError, ValueError, KeyError, TypeError, Failure) as error:
+        raise Failure(f"the capture stays where it is, {path}: {_reason(error)}") from None
+    return new, document
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def logged(settings: Settings, since: Callable[[str], bool]) -> str | None:
+    """The last line of the hook's log for which `since` holds, without its time."""
+    try:
+        with open(settings.log_file, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _MOST_LOG))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((printable(line.partition(" ")[2]) for line in reversed(lines) if since(line)), None)
