@@ -8,12 +8,14 @@ from pathlib import Path
 
 import click
 
+from scmm_oci.cli import hooks_enforcing
 from scmm_oci.cli.hooks import layout_options
+from scmm_oci.cli.hooks_enforcing import Enforcing
 from scmm_oci.cli.installing import stale
 from scmm_oci.cli.output import console, data, plain
 from scmm_oci.enforcer.registration.engines import ENGINES, Kind
 from scmm_oci.enforcer.registration.standing import SHIM, standings
-from scmm_oci.errors import Problem
+from scmm_oci.errors import BadInput, Failure, Problem
 from scmm_oci.recorder import doctor as checks
 from scmm_oci.recorder.doctor import Check, Verdict
 from scmm_oci.recorder.installation import Layout
@@ -35,7 +37,9 @@ def doctor(*, hooks_dir: Path, libexec_dir: Path, config: Path, as_json: bool) -
     Exits with 1 if something that is needed is missing.
     """
     layout = Layout(hooks_dir=hooks_dir, libexec_dir=libexec_dir, config=config)
-    report = [*checks.examine(layout), *registered(layout, {kind: engine.config for kind, engine in ENGINES.items()})]
+    shim = list(registered(layout, {kind: engine.config for kind, engine in ENGINES.items()}))
+    over = any(each.name == Kind.PODMAN and each.verdict is Verdict.OK for each in shim)
+    report = [*checks.examine(layout), *enforcing(Enforcing(layout), shim=over), *shim]
     if as_json:
         data([dataclasses.asdict(each) for each in report])
     else:
@@ -71,3 +75,32 @@ def registered(layout: Layout, configs: Mapping[Kind, Path]) -> Iterator[Check]:
             yield Check(standing.name, Verdict.OK, standing.detail)
     for problem in old:
         yield Check(SHIM, Verdict.FAILED, str(Problem(problem.place, problem.message)), problem.hint)
+
+
+def enforcing(place: Enforcing, *, shim: bool) -> Iterator[Check]:
+    """The hook that enforces podman's containers, and what it leaves out. shim: whether podman knows scmm-runc."""
+    name = "precreate hook"
+    if not place.is_there:
+        detail = "not installed; podman enforces no policy without --runtime: scmm hooks install --enforce"
+        yield Check(name, Verdict.OK, detail)
+        return
+    try:
+        found = hooks_enforcing.findings(place)
+    except (BadInput, Failure) as error:
+        yield Check(name, Verdict.FAILED, str(error))
+        return
+    except PermissionError as error:
+        yield Check(name, Verdict.WARNING, f"{error.filename} cannot be looked into without root", "run as root")
+        return
+    for finding in found:
+        yield Check(name, Verdict.FAILED, finding.message, finding.hint)
+    if found:
+        return
+    detail = (
+        f"installed in {place.hooks_dir}; without --runtime scmm, `podman exec` and health checks run without the "
+        "policy, and no descriptors are handed on"
+    )
+    if shim:
+        yield Check(name, Verdict.OK, detail)
+    else:
+        yield Check(name, Verdict.WARNING, detail, "scmm install podman, and podman --runtime scmm")

@@ -24,6 +24,8 @@ from scmm_oci.recorder.installation import Layout
 from scmm_oci.recorder.runtimes import parse_version
 from scmm_oci.recorder.settings import Settings
 
+_ETC = Path("/etc/containers")
+
 
 class Verdict(StrEnum):
     OK = "ok"
@@ -182,20 +184,29 @@ def hook_checks(layout: Layout) -> Iterator[Check]:
                 yield Check("hooks.d", Verdict.FAILED, f"{path}: {problem}", "correct or remove it")
 
 
-def hooks_directories() -> list[Path] | None:
-    """`hooks_dir` as containers.conf(5) sets it, or None where no file does and the default holds."""
+def hooks_directories(etc: Path = _ETC, *, without: Path | None = None) -> list[Path] | None:
+    """`hooks_dir` as containers.conf(5) sets it, or None where no file does and the default holds.
+
+    Args:
+        etc: the directory of containers.conf and containers.conf.d; CONTAINERS_CONF stands for the usual one.
+        without: a file that is passed over.
+    """
     result = None
-    names = [Path("/usr/share/containers/containers.conf"), Path("/etc/containers/containers.conf")]
-    names += sorted(Path("/etc/containers/containers.conf.d").glob("*.conf"))
-    if os.environ.get("CONTAINERS_CONF"):
+    names = [Path("/usr/share/containers/containers.conf"), etc / "containers.conf"]
+    names += sorted((etc / "containers.conf.d").glob("*.conf"))
+    if os.environ.get("CONTAINERS_CONF") and etc == _ETC and without is None:
         names = [Path(os.environ["CONTAINERS_CONF"])]
     for path in names:
         try:
-            engine = tomllib.loads(path.read_text()).get("engine", {})
+            engine = {} if path == without else tomllib.loads(path.read_text()).get("engine", {})
         except (OSError, ValueError):
             continue
-        if isinstance(engine.get("hooks_dir"), list):
-            result = [Path(str(each)) for each in engine["hooks_dir"]]
+        found = engine.get("hooks_dir") if isinstance(engine, dict) else None
+        if isinstance(found, list):
+            # Newer versions take {append = true} for going on with what earlier files say.
+            more = any(isinstance(each, dict) and each.get("append") is True for each in found)
+            before = (installation.HOOKS_DIR,) if result is None else result
+            result = [*(before if more else ()), *(Path(each) for each in found if isinstance(each, str))]
     return result
 
 
