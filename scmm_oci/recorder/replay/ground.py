@@ -69,7 +69,7 @@ class Ground:
 
     def _open(self) -> None:
         leftovers.sweep()
-        self.directory = tempfile.mkdtemp(prefix=leftovers.PREFIX, dir=leftovers.PLACE)
+        self.directory = tempfile.mkdtemp(prefix=f"{leftovers.PREFIX}{os.getpid()}-", dir=leftovers.PLACE)
         self._stack.callback(os.close, leftovers.lock(self.directory))
         self._stack.callback(leftovers.remove, self.directory)
         _memory(self.directory, "mode=0755")

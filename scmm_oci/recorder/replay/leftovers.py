@@ -21,6 +21,7 @@ from scmm_oci.kernel import cgroup
 from scmm_oci.recorder import settings
 
 PLACE = "/run"
+# Then comes the process that replays.
 PREFIX = "scmm-replay-"
 # The file system of pins, beside those of the host's recorder.
 PINS = os.path.dirname(settings.DEFAULTS["pin_dir"])
@@ -30,6 +31,7 @@ _PATIENCE = 10.0  # seconds until a killed container has to be gone
 _PAUSE = 0.01
 # Seconds that a replay has between making its directory and locking it.
 _NEW = 60.0
+_RELEASES = (("cgroup.kill", "1"), ("freezer.state", "THAWED"))
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -87,6 +89,7 @@ def empty(name: str) -> None:
     end = time.monotonic() + _PATIENCE
     for directory in [os.path.join(point, name) for point in _roots()]:
         while os.path.isdir(directory):
+            _release(directory)
             for process in _processes(directory):
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
@@ -102,6 +105,15 @@ def empty(name: str) -> None:
                 if time.monotonic() > end:
                     raise Failure(f"{directory} cannot be removed: processes are left in it") from None
                 time.sleep(_PAUSE)
+
+
+def _release(directory: str) -> None:
+    """Kill a tree of cgroups at once, before it can fork (v2), and let those die who are frozen (v1): cgroups(7)."""
+    for parent, _, names in os.walk(directory):
+        for name, word in _RELEASES:
+            if name in names:
+                with suppress(OSError):
+                    Path(parent, name).write_text(word)
 
 
 def _roots() -> Iterator[str]:
