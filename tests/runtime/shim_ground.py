@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from shims import make_shims
 from support import ROOT
 
+from scmm_oci.enforcer.places import Places
 from scmm_oci.recorder import installation
 
 #: Keeps its words, and the config.json or process that it would go by.
@@ -29,7 +31,7 @@ done
 echo called
 exit 3
 """
-#: Becomes the shim with one call of `os` failing, or the process killed there: the one with that number.
+#: Becomes the shim; at the call of `os` with that number it fails, is killed, or has a command run first.
 DRIVER = r"""
 import os, signal, sys
 sys.path.append(sys.argv[1])
@@ -42,6 +44,9 @@ def faulty(name, call):
         count += 1
         if count == number:
             os.write(3, name.encode())
+            if how.startswith("do:"):
+                os.system(how[3:])
+                return call(*args, **more)
             if how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             if how == "unexpected":
@@ -60,6 +65,9 @@ def written(descriptor, data, call=os.write):
         count += 1
         if count == number:
             call(3, b"write")
+            if how.startswith("do:"):
+                os.system(how[3:])
+                return call(descriptor, data)
             if how == "kill":
                 call(descriptor, bytes(data)[: len(data) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -157,9 +165,44 @@ class Ground:
         self.said = done.stderr.decode()
         return done.returncode, failed, self.given()
 
+    def running(self) -> Path:
+        """A container that is enforced and runs, as the runtime would have made it; our directory of it."""
+        self.ask(policy="files")
+        assert is_enforced(self.create("0", 0)[2])
+        (key,) = self.shims.kept()
+        path = self.shims.bundles / key
+        (self.root / "one").mkdir(parents=True)
+        (self.root / "one/state.json").write_text(json.dumps({"bundle": str(path)}))
+        return path
+
     def create(self, how: str, number: int) -> tuple[int, str, dict[str, Any] | None]:
         return self.run(how, number, f"--root={self.root}", "create", f"--bundle={self.bundle}", "one")
 
 
 def is_enforced(config: dict[str, Any] | None) -> bool:
     return bool(config) and config.get("process", config)["args"][0] == "/dev/.scmm-enforce"
+
+
+def contents(directory: Path, *, but: Sequence[Path] = ()) -> dict[str, tuple[int, bytes]]:
+    """Modes and contents of all below a directory, but for some files and what is below some directories."""
+    return dict(_contents(directory, frozenset(map(str, but))))
+
+
+def _contents(directory: Path, but: frozenset[str]) -> Iterator[tuple[str, tuple[int, bytes]]]:
+    for entry in os.scandir(directory):
+        if entry.path in but:
+            continue
+        status = entry.stat(follow_symlinks=False)
+        if entry.is_dir(follow_symlinks=False):
+            yield entry.path, (status.st_mode, b"")
+            yield from _contents(Path(entry.path), but)
+        elif entry.is_symlink():
+            yield entry.path, (status.st_mode, os.fsencode(os.readlink(entry.path)))
+        else:
+            yield entry.path, (status.st_mode, Path(entry.path).read_bytes())
+
+
+def swept(ground: Ground) -> list[str]:
+    """What is left of containers after the next one has been made."""
+    Places(str(ground.shims.bundles)).sweep()
+    return ground.shims.kept()

@@ -6,17 +6,13 @@ error there is not made. What the script in the runtime's place does comes after
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from shim_ground import Ground
-
-from scmm_oci.enforcer.places import Places
 
 #: As shim_ground.RUNTIME, without a process of its own, in which strace would count anew.
 RUNTIME = r"""#!/bin/sh
@@ -112,28 +108,3 @@ class Traced:
             timeout=60,
             check=False,
         )
-
-
-def contents(directory: Path, *, but: Sequence[Path] = ()) -> dict[str, tuple[int, bytes]]:
-    """Modes and contents of all below a directory, but for some files and what is below some directories."""
-    return dict(_contents(directory, frozenset(map(str, but))))
-
-
-def _contents(directory: Path, but: frozenset[str]) -> Iterator[tuple[str, tuple[int, bytes]]]:
-    for entry in os.scandir(directory):
-        if entry.path in but:
-            continue
-        status = entry.stat(follow_symlinks=False)
-        if entry.is_dir(follow_symlinks=False):
-            yield entry.path, (status.st_mode, b"")
-            yield from _contents(Path(entry.path), but)
-        elif entry.is_symlink():
-            yield entry.path, (status.st_mode, os.fsencode(os.readlink(entry.path)))
-        else:
-            yield entry.path, (status.st_mode, Path(entry.path).read_bytes())
-
-
-def swept(ground: Ground) -> list[str]:
-    """What is left of containers after the next one has been made."""
-    Places(str(ground.shims.bundles)).sweep()
-    return ground.shims.kept()

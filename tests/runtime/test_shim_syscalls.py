@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shim_ground import Ground, is_enforced
-from shim_traced import Outcome, Step, Traced, contents, swept
+from shim_ground import Ground, contents, is_enforced, swept
+from shim_traced import Outcome, Step, Traced
 from support import ROOT, need
 
 from rig import namespace
@@ -171,21 +171,9 @@ def test_a_recording_stops_nothing(ground: Ground, fault: str) -> None:
     )  # the control: without a fault it is recorded
 
 
-def enforced(ground: Ground) -> Path:
-    """A container that runs, as the runtime would have made it; its directory."""
-    ground.ask(policy="files")
-    done = create(ground)
-    done.steps()
-    (key,) = ground.shims.kept()
-    path = ground.shims.bundles / key
-    (ground.root / "one").mkdir(parents=True)
-    (ground.root / "one/state.json").write_text(json.dumps({"bundle": str(path)}))
-    return path
-
-
 @pytest.mark.parametrize("fault", [KILL, FULL, *([BROKEN, NO_MEMORY] if SOAK else [])])
 def test_an_exec_lets_nobody_in(ground: Ground, fault: str) -> None:
-    path = enforced(ground)
+    path = ground.running()
     process = ground.base / "process.json"
     process.write_text(json.dumps({"args": ["sh"], "cwd": "/"}))
     traced = Traced(ground, f"--root={ground.root}", "exec", f"--process={process}", "one")
