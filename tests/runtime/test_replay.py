@@ -67,8 +67,7 @@ def recorded(source: Path) -> Capture:
 
 
 def needed(app: set[str]) -> set[str]:
-    # umask: crun 1.8.1 calls it where it is told the process by --process.
-    return app | floor(None, None, None).names | {"umask"}
+    return app | floor(None, None, None).names
 
 
 def replayed(
@@ -212,6 +211,23 @@ def test_the_floor_of_the_runtime_is_measured_and_kept(
     status, _ = replayed(allowing(needed(app)), source, runtime, tmp_path, capsys, *words)
     second = measured.read(here.digest, directory=str(kept))
     assert second is not None and second.rows[0].starts == 4 and second.rows[0].names >= row.names
+
+
+def test_an_exec_whose_process_is_told_by_a_file_is_in_the_table(runtime: str, tmp_path: Path) -> None:
+    """crun sets the umask then, as engines' exec sees it; runc gives the program's user its stdio, as in a start."""
+    source = bundle_of(tmp_path, "exit 3")
+    config = json.loads((source / "config.json").read_text())
+    config["process"]["user"] = {"uid": 1000, "gid": 1000}
+    (source / "config.json").write_text(json.dumps(config))
+    (here,) = runtimes.find([runtime])
+    cells = tuple(Cell(here, nnp, Verb.EXEC) for nnp in (False, True))
+    (found,), _ = measure(Wish(opener(bundle.read(str(source))), cells, 1, 20))
+    seen = [row.names for row in found.rows]
+    assert [("umask" in names, "fchown" in names) for names in seen] == (
+        [(True, True), (True, False)] if runtime == "crun" else [(False, True), (False, False)]
+    )
+    for nnp, names in zip((False, True), seen, strict=True):
+        assert names <= floor(runtime, here.version, nnp, verbs=frozenset({Verb.EXEC})).names
 
 
 def test_what_is_measured_is_enough_to_start(runtime: str, source: Path, app: set[str], tmp_path: Path) -> None:
