@@ -12,6 +12,7 @@ the seccomp profile too, even one given with --security-opt, so the rig edits th
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
 import sys
@@ -65,6 +66,12 @@ class Podman(Engine):
             or (None if mounted_type(CGROUP_DIR) == "cgroup2" else f"{CGROUP_DIR} is not cgroup2")
         )
 
+    def over(self, runtime: str) -> Podman:
+        """The same podman, whose new containers run over another runtime; it is this one that has to be closed."""
+        other = copy.copy(self)
+        other.runtime = runtime
+        return other
+
     def command(self) -> tuple[str, ...]:
         """podman with its private directories."""
         words = [f"--{part}={self.base / part}" for part in ("root", "runroot", "tmpdir")]
@@ -77,7 +84,7 @@ class Podman(Engine):
         self.storage_driver = "overlay" if overlay_works(self.base) else "vfs"
         for part in ("root", "runroot", "tmpdir", "hooks", "cni", "volumes"):
             (self.base / part).mkdir(mode=0o700)
-        if self.runtime == "crun" and crun_needs_help():
+        if any("crun" in name for name in (self.runtime, *self.runtimes)) and crun_needs_help():
             self._write_devices_hook()
         config, storage = self.base / "containers.conf", self.base / "storage.conf"
         config.write_text(self._config())
@@ -106,6 +113,8 @@ class Podman(Engine):
                 "[engine]",
                 'cgroup_manager = "cgroupfs"',
                 'events_logger = "none"',
+                # Of others, podman shows errors as they are; the list replaces its own.
+                f"runtime_supports_json = {json.dumps(['crun', 'runc', *sorted(self.runtimes)])}",
                 f"runtime = {json.dumps(self.runtime)}",
                 f"hooks_dir = {json.dumps(hooks)}",
                 f"volume_path = {json.dumps(str(self.base / 'volumes'))}",
