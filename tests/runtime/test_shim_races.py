@@ -25,7 +25,7 @@ from scmm_oci.enforcer import private
 from scmm_oci.enforcer.store import BadStore
 
 SOAK = bool(os.environ.get("SCMM_SOAK"))
-STRIDE = 1 if SOAK else 9
+STRIDE = 1 if SOAK else 23
 OTHER = {**POLICY, "filesystem": {"rules": [{"path": "/", "access": ["read_file", "write_file", "execute"]}]}}
 _SWEEP = (
     "import sys; sys.path.append(sys.argv[1]); from scmm_oci.enforcer.places import Places; Places(sys.argv[2]).sweep()"

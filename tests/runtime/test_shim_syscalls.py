@@ -199,10 +199,9 @@ def test_an_exec_lets_nobody_in(ground: Ground, fault: str) -> None:
 @pytest.mark.parametrize("fault", [KILL, BROKEN])
 def test_our_hook_leaves_nothing_for_long(ground: Ground, fault: str) -> None:
     ground.ask(policy="files")
-    creating = create(ground)
 
     def create_again() -> None:
-        creating.steps()
+        ground.create("0", 0)
         (key,) = ground.shims.kept()
         owner = json.loads((ground.shims.bundles / key / "owner.json").read_text())
         ending.words = ("--scmm-ended", key, owner["generation"])
