@@ -44,19 +44,19 @@ def container_of(config: Mapping[str, Any]) -> str:
     podman 4.3.1: linux.cgroupsPath ends in libpod-ID (cgroupfs) or libpod:ID (systemd), and mounts such as that of
     /run/.containerenv have sources in .../ID/userdata.
     """
-    linux, mounts = config.get("linux"), config.get("mounts")
-    places = [linux.get("cgroupsPath") if isinstance(linux, dict) else None]
-    places += [each.get("source") for each in (mounts if isinstance(mounts, list) else []) if isinstance(each, dict)]
-    for number, place in enumerate(places):
-        if not isinstance(place, str):
-            continue
-        parts = place.split("/")
-        found = parts[-1].rpartition("libpod")[2][1:] if number == 0 else ""
-        if parts[-2:-1] == ["userdata"]:
-            found = parts[-3] if len(parts) > 2 else ""
-        if len(found) == _ID_LENGTH and _HEXADECIMAL.issuperset(found):
-            return found
-    return ""
+    linux = config.get("linux")
+    group = linux.get("cgroupsPath") if isinstance(linux, dict) else None
+    found = [group.rpartition("/")[2].rpartition("libpod")[2][1:]] if isinstance(group, str) else []
+    found += [os.path.basename(os.path.dirname(each)) for each in userdata_of(config)]
+    return next((each for each in found if _is_id(each)), "")
+
+
+def userdata_of(config: Mapping[str, Any]) -> list[str]:
+    """podman's own directories of the container, .../ID/userdata, as far as something of them is mounted."""
+    mounts = config.get("mounts")
+    sources = [each.get("source") for each in (mounts if isinstance(mounts, list) else []) if isinstance(each, dict)]
+    places = [os.path.dirname(each) for each in sources if isinstance(each, str)]
+    return [each for each in dict.fromkeys(places) if os.path.basename(each) == "userdata"]
 
 
 def claim(path: str, container: str) -> Place:
@@ -131,7 +131,11 @@ def _is_copy(name: str) -> bool:
     parts = name.split(".")
     if len(parts) != 3 or not all(each.count("-") == 2 and _DIGITS.issuperset(each) for each in parts[:2]):
         return False
-    return parts[2] == _UNKNOWN or (len(parts[2]) == _ID_LENGTH and _HEXADECIMAL.issuperset(parts[2]))
+    return parts[2] == _UNKNOWN or _is_id(parts[2])
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == _ID_LENGTH and _HEXADECIMAL.issuperset(text)
 
 
 def _generation_of(pid: int, mine: str) -> str:

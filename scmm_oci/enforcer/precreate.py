@@ -93,7 +93,7 @@ def answer(data: bytes, settings: Settings, starter: str) -> bytes:
 
 def _enforced(data: bytes, config: dict[str, Any], settings: Settings, starter: str, container: str) -> bytes:
     """The configuration under the policy that it asks for; `data` where it asks for none."""
-    wish = wishes.read(config, settings, container=container or None)
+    wish = wishes.read(config, settings, container=container or None, named=lambda: _image(config, container))
     _recording(config, wish)
     for each in wish.notes:
         _note(settings, container, each)
@@ -114,6 +114,22 @@ def _enforced(data: bytes, config: dict[str, Any], settings: Settings, starter: 
         copy.write(config=result, plan=decided, policy=policy, owner=mapped, reachable=mapped is not None)
         copies.keep(copy)
         return result
+
+
+def _image(config: dict[str, Any], container: str) -> tuple[str, ...]:
+    """The image's names as podman has them, where it says where that is."""
+    from scmm_oci.enforcer import images
+
+    problem = None
+    for place in copies.userdata_of(config):
+        try:
+            if found := images.names(place, place, container):
+                return found
+        except ValueError as error:
+            problem = error  # one is below --runroot, and podman's records are below --root
+    if problem is not None:
+        raise problem
+    return ()
 
 
 def _recording(config: dict[str, Any], wish: Wish) -> None:

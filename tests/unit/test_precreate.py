@@ -106,6 +106,32 @@ def test_the_environment_is_asked_as_the_shim_asks_it(settings: Settings) -> Non
     assert answer(config, settings)["process"]["args"][0] == "/dev/.scmm-enforce"
 
 
+@pytest.mark.parametrize(("glob", "enforced"), [("*/web:*", True), ("*/other:*", False)])
+def test_a_mode_alone_is_for_the_policy_of_the_image(
+    glob: str, enforced: bool, settings: Settings, tmp_path: Path
+) -> None:
+    userdata = tmp_path / "overlay-containers" / ID / "userdata"
+    below_runroot = tmp_path / "run/overlay-containers" / ID / "userdata"
+    userdata.mkdir(parents=True)
+    record = [{"id": ID, "metadata": json.dumps({"image-name": "localhost/web:latest"})}]
+    (userdata.parent.parent / "containers.json").write_text(json.dumps(record))
+    settings.images = [shim_settings.Image(image=glob, policy="files", digest=None, mode="standard")]
+    config = asking(mode="seccomp")
+    config["process"]["env"] = []
+    config["mounts"] += [
+        {"destination": "/etc/hosts", "type": "bind", "source": f"{below_runroot}/hosts"},
+        {"destination": "/dev/shm", "type": "bind", "source": f"{userdata}/shm"},
+    ]
+    words = answer(config, settings)["process"]["args"]
+    if enforced:
+        assert words[0] == "/dev/.scmm-enforce" and words[words.index("-m") + 1] == "seccomp"
+    else:
+        assert "no policy is named" in words[0]
+    (userdata.parent.parent / "containers.json").unlink()
+    (word,) = answer(config, settings)["process"]["args"]
+    assert "which image it is of cannot be told" in word
+
+
 def without(name: str) -> Any:
     def change(config: dict[str, Any], settings: Settings) -> None:
         setattr(settings, name, f"/missing/{name}")
