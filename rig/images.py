@@ -1,7 +1,7 @@
 """Root file systems made from Debian packages, built once and kept in a cache.
 
 There is no registry to pull from on the machines this runs on, so `busybox` is the static busybox of the
-package busybox-static and `services` is mmdebstrap's essential Debian with nginx and redis. The cache is
+package busybox-static and `services` is mmdebstrap's essential Debian with nginx, redis and Python. The cache is
 `.cache/rig/` of the checkout or $SCMM_RIG_CACHE; a file's name holds the hash of its recipe.
 
 Facts relied on: mmdebstrap(1) (MIRROR `-` reads sources.list from stdin), apt-get(8) indextargets,
@@ -27,7 +27,7 @@ from pathlib import Path
 from rig.process import RigError, clean_environ, find_program, missing_programs, run
 
 SUITE = "bookworm"
-SERVICES = ("nginx-light", "redis-server")
+SERVICES = ("nginx-light", "redis-server", "python3-minimal")
 _LEFT_OUT = tuple(f"path-exclude=/usr/share/{part}/*" for part in ("doc", "info", "locale", "man"))
 _PASSWD = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
 _GROUP = "root:x:0:\nnogroup:x:65534:\n"
@@ -72,7 +72,7 @@ def busybox() -> Path:
 
 
 def services() -> Path:
-    """The tar of a Debian root with nginx and redis, from this machine's apt sources (15 to 30 s, once)."""
+    """The tar of a Debian root with nginx, redis and Python, from this machine's apt sources (15 to 30 s, once)."""
     reason = services_unavailable()
     if reason:
         raise RigError(reason)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scmm_oci.cli import replayed_engine
 from scmm_oci.cli.filters import Subject
 from scmm_oci.cli.output import console, data, plain, say, tell
 from scmm_oci.errors import BadInput, Failure, Finding, Problem
@@ -32,6 +33,7 @@ class Asked:
     """The options of a replay, as they were given."""
 
     bundle: str | None
+    engine: replayed_engine.Asked | None
     runtimes: tuple[str, ...]
     verbs: tuple[str, ...]
     nnp: str
@@ -48,6 +50,10 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
         *,
         replay: bool,
         bundle: str | None,
+        engine: str | None,
+        image: str | None,
+        engine_option: tuple[str, ...],
+        probe: str | None,
         runtime: tuple[str, ...],
         way: tuple[str, ...],
         nnp: str | None,
@@ -59,6 +65,10 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         given = {
             "--bundle": bundle,
+            "--engine": engine,
+            "--image": image,
+            "--engine-option": engine_option,
+            "--probe": probe,
             "--runtime": runtime,
             "--way": way,
             "--nnp": nnp,
@@ -72,6 +82,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError(f"{stray}: only with --replay.")
         asked = Asked(
             bundle,
+            replayed_engine.asked(given, rest["more"]),
             runtime,
             way,
             nnp or "both",
@@ -93,6 +104,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     click.option("--replay", is_flag=True, help="Start containers under the profile instead. As root, on this host."),
     click.option("--bundle", metavar="DIR", help="The OCI bundle that is started: config.json and its rootfs."),
+    *replayed_engine.OPTIONS,
     click.option(
         "--runtime", multiple=True, metavar="NAME|PATH", help="A runtime to start it with; by default runc and crun."
     ),
@@ -124,16 +136,19 @@ def run(subject: Subject, asked: Asked, *, as_json: bool) -> bool:
     from scmm_oci.recorder.replay import bundle, runtimes, start, trial
     from scmm_oci.recorder.replay.cells import Cell
 
-    if asked.bundle is None:
-        raise click.UsageError("--replay needs --bundle: an OCI bundle to start.")
+    if asked.bundle is None and asked.engine is None:
+        raise click.UsageError("--replay needs --bundle, an OCI bundle to start, or --engine and --image.")
     profile, findings = _profile(subject)
-    source = bundle.read(asked.bundle)
-    chosen = runtimes.find(asked.runtimes)
+    if asked.engine is not None:
+        opener, chosen = replayed_engine.prepare(asked.engine, asked.runtimes)
+    else:
+        assert asked.bundle is not None
+        opener, chosen = start.bundles(bundle.read(asked.bundle)), runtimes.find(asked.runtimes)
     verbs = [Verb(word) for word in dict.fromkeys(asked.verbs)] or list(Verb)
     cells = tuple(Cell(*one) for one in product(chosen, _NNP[asked.nnp], verbs))
     tell(findings)
     say(f"containers are started as root on this host: {len(cells)} ways, {asked.times} times each")
-    wish = trial.Wish(start.bundles(source), cells, asked.times, asked.seconds, told=lambda line: say(plain(line)))
+    wish = trial.Wish(opener, cells, asked.times, asked.seconds, told=lambda line: say(plain(line)))
     replayed = trial.replay(wish, profile)
     measured: list[Measured] = []
     more: list[Finding] = []

@@ -27,7 +27,8 @@ _EXAMPLE = """\b
 Examples:
   scmm-verify nginx.scmm.yaml --against nginx.scmm-cap
   scmm-verify nginx.scmm-pol --against monday.scmm-cap tuesday.scmm-cap
-  scmm-verify seccomp.json --replay --bundle nginx/"""
+  scmm-verify seccomp.json --replay --bundle nginx/
+  scmm-verify seccomp.json --replay --engine podman --image alpine -- sh -c 'ls /'"""
 
 # Rows of a table, and names in a line; --json has all.
 _ROWS = 12
@@ -37,7 +38,7 @@ _NAMES = 12
 
 @click.command(epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("path", metavar="POLICY")
-@click.argument("more", nargs=-1, metavar="[CAPTURE]...")
+@click.argument("more", nargs=-1, metavar="[CAPTURE]... | -- [ARG]...")
 @click.option("--against", multiple=True, metavar="CAPTURE...", help="Captures, or sets of them.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON on stdout.")
 @replayed.options
@@ -57,9 +58,11 @@ def verify(
     and exec. The exit code is 0 if it always ends as it does without a profile, and 1 if not; what lacks is named, with
     who calls it. Containers are started AS ROOT ON THIS HOST, with the mounts, hooks and namespaces that the bundle
     says, a root of the runtime's and cgroups of their own, and a layer over the bundle's files that is thrown away.
+    With --engine and --image podman or Docker starts them, with its own configuration, and the program's arguments
+    stand behind --.
     """
     if asked is not None:
-        if against or more:
+        if against or (more and asked.engine is None):
             raise click.UsageError("--replay and captures are two questions: ask one at a time.")
         # Not confined: whoever starts containers needs what containers need.
         if not replayed.run(read_subject(path), asked, as_json=as_json):
