@@ -9,18 +9,17 @@ from typing import Any
 
 import click
 
-from scmm_oci.cli.filters import Subject, rule_places
+from scmm_oci.cli.advice_shown import advice_as_json, print_advice
+from scmm_oci.cli.filters import Subject
 from scmm_oci.cli.logs_words import as_json, moment, outcome, pids, program, stamp, what
 from scmm_oci.cli.output import console, data, plain, say, tell
 from scmm_oci.enforcer.logs.decode import Denial
 from scmm_oci.enforcer.logs.reading import Reading
 from scmm_oci.enforcer.logs.sources import audit_enabled
-from scmm_oci.enforcer.logs.suggest import Advice, Line, advise
+from scmm_oci.enforcer.logs.suggest import Advice, advise
 from scmm_oci.enforcer.logs.summary import Summary
 from scmm_oci.enforcer.logs.whose import Asked
-from scmm_oci.errors import Finding, Problem
-from scmm_oci.policy.yaml.source import load
-from scmm_oci.schema import Found, Steps
+from scmm_oci.errors import Finding
 
 _ACTIONS_LOGGED = Path("/proc/sys/kernel/seccomp/actions_logged")
 _LOGGED = ("kill_process", "kill_thread", "trap", "errno", "user_notif", "trace", "log")
@@ -58,8 +57,8 @@ class Shown:
             self._json(summary, reading, advice, findings, follow=follow)
             return
         self._table(summary)
-        if advice:
-            self._advice(advice)
+        if advice and self._subject is not None:
+            print_advice(self._subject, advice)
         elif summary.total and self._subject is None:
             say("-p POLICY tells the lines of a policy that would allow these")
         if reading.others:
@@ -69,7 +68,6 @@ class Shown:
     def _json(
         self, summary: Summary, reading: Reading, advice: Sequence[Advice], findings: Sequence[Finding], *, follow: bool
     ) -> None:
-        places = self._places(advice)
         value: dict[str, Any] = {
             "denials": [
                 {
@@ -94,21 +92,7 @@ class Shown:
                 del row[key]
             row["process"].pop("pid")
         if self._subject is not None:
-            value["advice"] = [
-                {
-                    "what": one.what,
-                    "notes": list(one.notes),
-                    "lines": [
-                        {
-                            "section": line.section,
-                            "text": line.text,
-                            "instead_of": [places[line.section, index] for index in line.replaces],
-                        }
-                        for line in one.lines
-                    ],
-                }
-                for one in advice
-            ]
+            value["advice"] = advice_as_json(self._subject, advice)
         if follow:
             click.echo(json.dumps({"summary": value}, sort_keys=True))
         else:
@@ -143,38 +127,6 @@ class Shown:
             out.print(Text(f"… and {len(rows) - self._limit} more (--limit 0 shows all)"))
         if summary.beyond:
             out.print(Text(f"… and {summary.beyond} of more kinds than are kept"))
-
-    def _advice(self, advice: Sequence[Advice]) -> None:
-        assert self._subject is not None
-        places = self._places(advice)
-        click.echo(f"\nwhat would allow them in {plain(self._subject.path)}:")
-        for one in advice:
-            click.echo(f"  {plain(one.what)}")
-            for line in one.lines:
-                old = " and ".join(places[line.section, index] for index in line.replaces)
-                click.echo(f"    {line.section}: " + (f"instead of {plain(old)}" if old else "add"))
-                click.echo(f"      {plain(line.text)}")
-            for note in one.notes:
-                click.echo(f"    note: {plain(note)}")
-
-    def _places(self, advice: Sequence[Advice]) -> dict[tuple[str, int], str]:
-        """Section and index of a rule that would be replaced → where it stands."""
-        assert self._subject is not None or not advice
-        lines: list[Line] = [line for one in advice for line in one.lines if line.replaces]
-        found: dict[tuple[str, int], str] = {}
-        if self._subject is None or not lines:
-            return found
-        calls = rule_places(self._subject)
-        source = load(self._subject.data.decode("utf-8"), source=self._subject.path)
-        for line in lines:
-            for index in line.replaces:
-                if line.section == "syscalls":
-                    found[line.section, index] = calls[index]
-                else:
-                    steps: Steps = (*line.section.split("."), index)
-                    (problem,) = source.problems([Found(steps, Problem("", ""))])
-                    found[line.section, index] = problem.place
-        return found
 
     def _settings(self) -> list[Finding]:
         """What the logs cannot have, by this host's settings and by the policy."""

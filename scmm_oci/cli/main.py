@@ -7,6 +7,7 @@ libraries.
 from __future__ import annotations
 
 import importlib
+import keyword
 from collections.abc import Sequence
 
 import click
@@ -33,11 +34,18 @@ VERBS = {
     "lint": ("scmm_oci.cli.lint", "Find what is dangerous, useless or impossible in policies."),
     "compile": ("scmm_oci.cli.compile", "Make of a policy what runtimes, engines, systemd and launchers take."),
     "enforce": ("scmm_oci.cli.enforce", "Apply a policy, and become the program."),
+    "try": ("scmm_oci.cli.try_policy", "Run a container under a policy: what would be refused, and does it serve?"),
     "explain": ("scmm_oci.cli.explain", "Tell what would happen to a system call, and which rule says so."),
     "disasm": ("scmm_oci.cli.disasm", "Print the instructions of filters, with names."),
     "verify": ("scmm_oci.cli.verify", "Prove a policy against captures: what it refuses, what is left over, the cost."),
     "logs": ("scmm_oci.cli.logs", "Tell what was refused to a program or container, and what would allow it."),
 }
+
+
+def function_of(verb: str) -> str:
+    """The name of the function that is a verb's command."""
+    name = verb.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 class _Verbs(click.Group):
@@ -50,7 +58,7 @@ class _Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(VERBS[cmd_name][0])
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        command: click.Command = getattr(module, function_of(cmd_name))
         command.context_class = Telling
         return command
 

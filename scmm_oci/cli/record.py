@@ -34,7 +34,7 @@ Containers are recorded from their start by `scmm-record run`, or by annotation,
 _DEFAULT_OUTPUT = "capture.scmm-cap"
 
 
-def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     try:
         number = float(value) if value is not None else None
     except ValueError:
@@ -89,7 +89,7 @@ class _WithRun(click.Command):
 @click.option("--user", metavar="U[:G]", help="Run the command as this user.  [default: who called sudo]")
 @click.option("-f/ ", "--follow/--no-follow", default=True, help="Record child processes too, or not.  [default: too]")
 @click.option(
-    "--duration", callback=_seconds, metavar="SECONDS", help="End the recording after this time; a command goes on."
+    "--duration", callback=seconds, metavar="SECONDS", help="End the recording after this time; a command goes on."
 )
 @click.option(
     "--files", "categories", flag_value="files", multiple=True, help="Only file operations (and others given)."

@@ -1,4 +1,4 @@
-"""What the clients of Docker and podman say when they are asked: runtimes that there are, where hooks are looked for.
+"""What Docker's and podman's clients say when they are asked: runtimes, where hooks are looked for, containers.
 
 They are asked with the global options of the command that is to be run, so that it is the same engine that answers.
 """
@@ -54,6 +54,11 @@ def podman_hooks_dirs(client: Sequence[str]) -> list[str]:
     if found is None:
         raise Failure("podman does not tell where it looks for hooks", "scmm hooks install puts them in its own place")
     return [one for one in (found[1] or "").split(",") if one]
+
+
+def labelled(client: Sequence[str], label: str) -> list[str]:
+    """The ids of all containers with a label KEY=VALUE, running or not. Raises Failure."""
+    return asked([*client, "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={label}"]).split()
 
 
 def asked(words: Sequence[str]) -> str:

@@ -50,6 +50,7 @@ class EngineCommand:
         client: the same with those that stand behind `run`; what other verbs are put behind.
         verb: the words that say `run`.
         rest: what follows `run`, options and all.
+        cut: how many words of `rest` are options.
         options: the options of both places, in their order.
         image: the image, or what stands in its place.
     """
@@ -60,6 +61,7 @@ class EngineCommand:
     client: tuple[str, ...]
     verb: tuple[str, ...]
     rest: tuple[str, ...]
+    cut: int
     options: tuple[Option, ...]
     image: str
 
@@ -98,6 +100,10 @@ class EngineCommand:
         """The words with these options right behind `run`, and these before it. Those given come later, and count."""
         return [*self.before, *globals, *self.verb, *options, *self.rest]
 
+    def with_last_options(self, options: Sequence[str]) -> list[str]:
+        """The words with these options behind all that are given, so that of two these count."""
+        return [*self.before, *self.verb, *self.rest[: self.cut], *options, *self.rest[self.cut :]]
+
 
 def parse(words: Sequence[str]) -> EngineCommand:
     """What a command line is.
@@ -114,7 +120,7 @@ def parse(words: Sequence[str]) -> EngineCommand:
     engine = Engine(name)
     problems: list[Problem] = []
     options: list[Option] = []
-    at = 1 + _options(words[1:], _GLOBAL[engine], options, problems, verb=engine)
+    at = 1 + _options(words[1:], _GLOBAL[engine], options, problems, verb=engine)[1]
     before = tuple(words[:at])
     verb = tuple(words[at : at + 2]) if words[at : at + 1] == ["container"] else tuple(words[at : at + 1])
     if problems:
@@ -124,7 +130,7 @@ def parse(words: Sequence[str]) -> EngineCommand:
         raise BadInput([Problem(PLACE, f"{short(what)} runs no container", f"`{engine} run` does")])
     rest = tuple(words[at + len(verb) :])
     inner: list[Option] = []
-    count = _options(rest, _RUN[engine], inner, problems, verb=f"{engine} run")
+    cut, count = _options(rest, _RUN[engine], inner, problems, verb=f"{engine} run")
     options += inner
     if problems:
         raise BadInput(problems)
@@ -135,18 +141,20 @@ def parse(words: Sequence[str]) -> EngineCommand:
         raise BadInput([Problem(PLACE, "no image is given", f"{engine} run [OPTIONS] IMAGE [COMMAND…]")])
     moved = [f"--{one.name}={one.value}" for one in inner if one.name in _GLOBAL_ONLY[engine]]
     client = (*before, *moved)
-    return EngineCommand(engine, tuple(words), before, client, verb, rest, tuple(options), rest[count])
+    return EngineCommand(engine, tuple(words), before, client, verb, rest, cut, tuple(options), rest[count])
 
 
-def _options(words: Sequence[str], known: Options, found: list[Option], problems: list[Problem], *, verb: str) -> int:
-    """Read options; how many words they are (`--` among them)."""
+def _options(
+    words: Sequence[str], known: Options, found: list[Option], problems: list[Problem], *, verb: str
+) -> tuple[int, int]:
+    """Read options; how many words they are, without and with the `--` that ends them."""
     at = 0
     while at < len(words):
         word = words[at]
         if word == "--":
-            return at + 1
+            return at, at + 1
         if not word.startswith("-") or word == "-":
-            return at
+            return at, at
         at += 1
         if word.startswith("--"):
             lacks = _long(word, known, found, problems, verb=verb)
@@ -159,7 +167,7 @@ def _options(words: Sequence[str], known: Options, found: list[Option], problems
             break
         found.append(Option(lacks, words[at]))
         at += 1
-    return at
+    return at, at
 
 
 def _long(word: str, known: Options, found: list[Option], problems: list[Problem], *, verb: str) -> str | None:

@@ -55,6 +55,18 @@ class Planned:
     settings: Settings
 
 
+def elsewhere(command: EngineCommand, environ: Mapping[str, str]) -> list[Problem]:
+    """What says that the container would run on another machine than this one."""
+    problems = [
+        Problem(PLACE, f"--{option} is for an engine on another machine", "only this one's containers are in reach")
+        for option in _REMOTE
+        if command.last(option) not in (None, "false")
+    ]
+    if command.engine is Engine.PODMAN and environ.get("CONTAINER_HOST"):
+        problems.append(Problem("CONTAINER_HOST", "is set: podman would start the container elsewhere", "unset it"))
+    return problems
+
+
 def wanted(command: EngineCommand, environ: Mapping[str, str]) -> Wanted:
     """What the command says of recording.
 
@@ -63,13 +75,7 @@ def wanted(command: EngineCommand, environ: Mapping[str, str]) -> Wanted:
     """
     given = command.pairs("annotation")
     variables = command.pairs("env", environ) if command.engine is Engine.DOCKER else {}
-    problems = [
-        Problem(PLACE, f"--{option} is for an engine on another machine", "what is recorded runs on this one")
-        for option in _REMOTE
-        if command.last(option) not in (None, "false")
-    ]
-    if command.engine is Engine.PODMAN and environ.get("CONTAINER_HOST"):
-        problems.append(Problem("CONTAINER_HOST", "is set: podman would start the container elsewhere", "unset it"))
+    problems = elsewhere(command, environ)
     record = given.get(names.RECORD, variables.get("SCMM_RECORD"))
     if record not in (None, "true", "1", "required"):
         what = names.RECORD if names.RECORD in given else "SCMM_RECORD"
