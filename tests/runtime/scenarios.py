@@ -20,7 +20,11 @@ from rig.engine import Engine
 from rig.process import Completed, find_program, wait_until
 
 #: A process that ends by itself when it is asked to, and says so.
-LOOP = "trap 'echo ended; exit 9' TERM; trap 'echo told' USR1; echo begun; while :; do sleep 0.1; done"
+FOREVER = "while :; do sleep 0.1; done"
+LOOP = f"trap 'echo ended; exit 9' TERM; trap 'echo told' USR1; echo begun; {FOREVER}"
+#: In a terminal of the size that `Way.terminal` has.
+_SIZED = "until [ \"$(stty size 2>/dev/null)\" = '33 101' ]; do sleep 0.1; done; tty; stty size; "
+AT_TERMINAL = _SIZED + "read line; echo got $line; exit 6"
 _WAIT_S = 60.0
 
 
@@ -152,7 +156,7 @@ RUNS: dict[str, tuple[list[str], str]] = {
             "--device=/dev/null:/dev/mine",
         ],
         "echo err >&2; id; pwd; env | sort; grep -E 'Cap|Sig[BIC]|Groups' /proc/self/status; ulimit -n; touch /x;"
-        "tr '\\0' ' ' </proc/1/cmdline; cat /proc/1/comm; ls /proc/self/fd | wc -l; ls -l /dev/mine | cut -c1-10; exit 7",
+        "tr '\\0' ' ' </proc/1/cmdline; cat /proc/1/comm; ls /proc/self/fd | wc -l; ls /dev/mine; exit 7",
     ),
     "oom-score": (["--oom-score-adj=500"], "cat /proc/self/oom_score_adj"),
     "sysctl": (["--sysctl=net.ipv4.ip_forward=1"], "cat /proc/sys/net/ipv4/ip_forward"),
@@ -204,10 +208,7 @@ def standard_input(way: Way) -> object:
 @scenario(short=True)
 def a_terminal(way: Way) -> object:
     """With a size, input, and a key that interrupts."""
-    script = (
-        "until [ \"$(stty size 2>/dev/null)\" = '33 101' ]; do sleep 0.1; done; trap 'echo interrupted; exit 4' INT;"
-        "tty; stty size; echo $TERM; read line; echo got $line; while :; do sleep 0.1; done"
-    )
+    script = f"{_SIZED} echo $TERM; trap 'echo interrupted; exit 4' INT; read line; echo got $line; {FOREVER}"
     words = ["run", "-it", "--rm", "--pull=never", "--network=none", *way.engine._placement(), *way.options]
     with way.terminal(*words, way.image, "sh", "-c", script) as terminal:
         terminal.await_screen(lambda text: "33 101" in text, "its size")
@@ -255,8 +256,7 @@ def execs_with_streams(way: Way) -> object:
         wait_until(
             lambda: way.exec(name, "cat", "/tmp/detached")[1] == ["here"], deadline_s=_WAIT_S, what="a detached exec"
         )
-        script = "until [ \"$(stty size 2>/dev/null)\" = '33 101' ]; do sleep 0.1; done; tty; stty size; read line; echo got $line; exit 6"
-        with way.terminal("exec", "-it", name, "sh", "-c", script) as terminal:
+        with way.terminal("exec", "-it", name, "sh", "-c", AT_TERMINAL) as terminal:
             terminal.await_screen(lambda text: "33 101" in text, "its size")
             terminal.type(b"words\n")
             found["terminal with input"] = terminal.end(), terminal.lines()
@@ -288,13 +288,13 @@ def a_life(way: Way) -> object:
 
 @scenario()
 def who_does_not_listen(way: Way) -> object:
-    with way.started("sh", "-c", "trap '' TERM; echo begun; while :; do sleep 0.1; done") as name:
+    with way.started("sh", "-c", f"trap '' TERM; echo begun; {FOREVER}") as name:
         return way("stop", "--time=1", name, name=name), way.state(name)["ExitCode"]
 
 
 @scenario()
 def another_signal(way: Way) -> object:
-    script = "trap 'exit 11' USR2; echo begun; while :; do sleep 0.1; done"
+    script = f"trap 'exit 11' USR2; echo begun; {FOREVER}"
     with way.started("sh", "-c", script, options=["--stop-signal=USR2"]) as name:
         return way("stop", "--time=30", name, name=name), way.state(name)["ExitCode"]
 
