@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import click
 
-from scmm_oci.cli import compile_told, kinds
+from scmm_oci.cli import compile_told, floors, kinds
 from scmm_oci.cli.compile_targets import RICH, Container, Source, make
 from scmm_oci.cli.confine import confine
 from scmm_oci.cli.kinds import Kind
-from scmm_oci.cli.options import ARCHES, check_outputs, floor_options
+from scmm_oci.cli.options import ARCHES, check_outputs
 from scmm_oci.cli.output import data, say, tell
 from scmm_oci.collection import uncollected
 from scmm_oci.compiled.limits import CANNOT_HOLD
@@ -22,7 +22,6 @@ from scmm_oci.files import atomic_write_all, read_bounded
 from scmm_oci.policy import document
 from scmm_oci.policy.lint import lint
 from scmm_oci.tables.arch import Arch, from_machine
-from scmm_oci.tables.floor import floor
 from scmm_oci.tables.vocabulary import CAPABILITIES, capability
 
 _EXAMPLE = """\b
@@ -66,7 +65,7 @@ _OF_RUNTIME = frozenset({"oci", "docker", "podman", "spo", "crun-bpf"})
     metavar="X.Y",
     help="The kernel's version. By default rules for a least kernel are taken.",
 )
-@floor_options
+@floors.floor_options
 @click.option("--no-validate", is_flag=True, help="Do not judge the policy as `scmm lint` does. Nothing else changes.")
 @click.option("--strict", is_flag=True, help="Fail, and write nothing, if a target cannot hold all of the policy.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
@@ -87,6 +86,7 @@ def compile(
     kernel: str | None,
     runtime: str | None,
     no_new_privileges: bool,
+    measured_floor: str | None,
     no_validate: bool,
     strict: bool,
     as_json: bool,
@@ -118,13 +118,14 @@ def compile(
     container = _container(cap_add, cap_drop, kernel, wanted)
     if _COMPARED & wanted.keys() and libseccomp.unavailable() is None:
         libseccomp.version()  # other programs are asked where the library is, which a confined process cannot do
-    confine([source], given.values())
+    confine([source], given.values(), also=floors.reads(measured_floor))
     text = read_bounded(source, document.MAX_BYTES)
     try:
         policy = document.parse(text)
     except BadInput as error:
         raise BadInput(kinds.problems(error, source, text, wanted=Kind.POLICY)) from error
-    needs = floor(None if runtime in (None, "all") else runtime, None, no_new_privileges)
+    wanted_runtime = None if runtime == "all" else runtime
+    needs = floors.needs(wanted_runtime, None, no_new_privileges, directory=measured_floor)
     made, findings = make(
         Source(policy, source, hashlib.sha256(text).hexdigest()),
         wanted,

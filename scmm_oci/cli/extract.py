@@ -11,11 +11,12 @@ from typing import Any
 import click
 
 from scmm_oci.capture.model import Capture
+from scmm_oci.cli import floors
 from scmm_oci.cli.confine import confine
 from scmm_oci.cli.decided import choices_of, command_line, flags_of
 from scmm_oci.cli.decision_options import decision_options
 from scmm_oci.cli.made import in_short, made, patterns_in_short
-from scmm_oci.cli.options import check_outputs, floor_options
+from scmm_oci.cli.options import check_outputs
 from scmm_oci.cli.output import data, plain, say, tell
 from scmm_oci.cli.recordings import read_captures
 from scmm_oci.cli.sections import Command, option
@@ -30,7 +31,7 @@ from scmm_oci.policy.infer import Inference, infer, runtime_names, see
 from scmm_oci.policy.infer.silence import silence
 from scmm_oci.policy.model import Policy
 from scmm_oci.policy.render import dump, to_document
-from scmm_oci.tables.floor import Floor, floor
+from scmm_oci.tables.floor import Floor
 
 _EXAMPLE = """\b
 Examples:
@@ -57,6 +58,7 @@ class _Run:
     update: str | None
     runtime: str | None
     no_new_privileges: bool
+    measured: str | None
     session: str
     resume: bool
 
@@ -98,7 +100,7 @@ class _Run:
     metavar="FILE",
     help="Where the interview keeps its answers; by default the output's name and .interview.",
 )
-@floor_options
+@floors.floor_options
 @decision_options
 def extract(**values: Any) -> None:
     """Make a policy, and a seccomp profile that starts and runs the container, from captures.
@@ -115,7 +117,8 @@ def extract(**values: Any) -> None:
         # Its libraries load others of the system.
         from scmm_oci.cli.interview import terminal  # noqa: F401
     reads = [*run.inputs, *filter(None, [run.update]), *([run.session] if run.resume else [])]
-    confine(reads, [] if values["stats_only"] else [run.output, run.oci, *([run.session] if interactive else [])])
+    writes = [] if values["stats_only"] else [run.output, run.oci, *([run.session] if interactive else [])]
+    confine(reads, writes, also=floors.reads(run.measured))
     with uncollected():
         _extract(run, choices, values, interactive=interactive)
 
@@ -130,7 +133,7 @@ def _extract(run: _Run, choices: Choices, values: Mapping[str, Any], *, interact
     before = None if run.update is None else read_bounded(run.update, document.MAX_BYTES)
     if before is not None:
         document.parse(before, source=run.update or "")  # before anything is asked
-    needs, about_profile = _floor(captures, runtime=run.runtime, no_new_privileges=run.no_new_privileges)
+    needs, about_profile = _floor(captures, run)
     findings: list[Finding] = []
     if interactive:
         choices = _interview(captures, choices, needs, run)
@@ -169,6 +172,7 @@ def _run_of(values: Mapping[str, Any]) -> _Run:
         update=values["update"],
         runtime=values["runtime"],
         no_new_privileges=values["no_new_privileges"],
+        measured=values["measured_floor"],
         session=session,
         resume=values["resume"],
     )
@@ -188,7 +192,8 @@ def _words(run: _Run) -> list[str]:
     words += [f"--output={run.output}"] if run.output is not None and run.output != run.update else []
     words += [f"--oci={run.oci}"] if run.oci is not None else []
     words += [f"--runtime={run.runtime}"] if run.runtime is not None else []
-    return [*words, *(["--no-new-privileges"] if run.no_new_privileges else [])]
+    words += ["--no-new-privileges"] if run.no_new_privileges else []
+    return [*words, *([f"--measured-floor={run.measured}"] if run.measured is not None else [])]
 
 
 def _interview(captures: Sequence[Capture], choices: Choices, needs: Floor, run: _Run) -> Choices:
@@ -245,32 +250,27 @@ def _policy(policy: Policy, before: bytes | None, run: _Run) -> bytes:
     return edit.update(before, to_document(policy), source=run.update or "")
 
 
-def _floor(captures: Sequence[Capture], *, runtime: str | None, no_new_privileges: bool) -> tuple[Floor, list[Finding]]:
-    """What the runtime needs, from the table and from these recordings of it."""
+def _floor(captures: Sequence[Capture], run: _Run) -> tuple[Floor, list[Finding]]:
+    """What the runtime needs, from the table or what was measured, and from these recordings of it."""
     recorded = {(capture.runtime.name, capture.runtime.version) for capture in captures}
     names = {one for one, _ in recorded}
     findings = []
-    wanted = None if runtime == "all" else runtime
+    wanted = None if run.runtime == "all" else run.runtime
     version = None
-    if runtime is None and len(names) == 1:
+    if run.runtime is None and len(names) == 1:
         wanted = next(iter(names))
         version = next(iter(recorded))[1] if len(recorded) == 1 else None
-    if runtime is None and wanted is None:
+    if run.runtime is None and wanted is None:
         message = "it is not known which one runtime was recorded: the profile covers all that we know"
         findings.append(Finding("runtimes", message, "--runtime names the one to use"))
-    base = floor(wanted, version, no_new_privileges)
+    base = floors.needs(wanted, version, run.no_new_privileges, directory=run.measured)
     # A recording without no-new-privileges saw the runtime call more than it needs with it.
-    fits = not no_new_privileges or all(capture.container.no_new_privileges for capture in captures)
+    fits = not run.no_new_privileges or all(capture.container.no_new_privileges for capture in captures)
     alike = wanted is None or names == {wanted}
     if not (alike and fits):
         return base, findings
     more = runtime_names(captures)
-    if more - base.names:
-        message = (
-            f"the runtime was seen to call {', '.join(sorted(more - base.names))}, which our table of its needs lacks"
-        )
-        findings.append(Finding("recorded-floor", f"{message}: allowed too", "is that what a runtime does?"))
-    return base.with_recorded(more), findings
+    return base.with_recorded(more), [*findings, *floors.beyond(more, base)]
 
 
 def _report(

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
 from scmm_oci.errors import BadInput, Problem
 from scmm_oci.tables.arch import Arch, from_machine
-from scmm_oci.tables.floor import runtimes
 
 # What --arch takes, for help texts; uname's names for these are taken too.
 ARCHES = ", ".join(Arch)
@@ -18,20 +15,6 @@ ARCHES = ", ".join(Arch)
 def arch_of(word: str | None) -> Arch | None:
     """What --arch says, if it is there. Raises BadInput if it is no architecture of ours."""
     return from_machine(word, place="--arch") if word is not None else None
-
-
-def floor_options(command: click.decorators.FC) -> click.decorators.FC:
-    """``--runtime`` and ``--no-new-privileges``: what the profile has to allow for the runtime's sake."""
-    command = click.option(
-        "--no-new-privileges",
-        is_flag=True,
-        help="The container runs with no-new-privileges; its runtime then needs less. Such a profile fails without it.",
-    )(command)
-    return click.option(
-        "--runtime",
-        type=click.Choice([*runtimes(), "all"]),
-        help="Whose needs the profile covers: every version of one, or all; by default the recorded one, else all.",
-    )(command)
 
 
 def check_outputs(inputs: Sequence[str], outputs: Sequence[str | None]) -> list[str]:

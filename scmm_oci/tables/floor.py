@@ -87,6 +87,12 @@ def runtimes() -> tuple[str, ...]:
     return tuple(sorted({entry.runtime for entry in entries() if entry.runtime is not None}))
 
 
+def any_program() -> Floor:
+    """What is needed whatever the runtime is."""
+    used = [entry for entry in entries() if entry.runtime is None]
+    return Floor(frozenset().union(*(entry.names for entry in used)), tuple(entry.id for entry in used))
+
+
 def floor(
     runtime: str | None,
     version: str | None,

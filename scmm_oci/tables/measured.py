@@ -7,22 +7,25 @@ was built otherwise, or is newer than our table.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scmm_oci.errors import BadInput, Problem, short
+from scmm_oci.errors import BadInput, Finding, Problem, short
 from scmm_oci.files import read_bounded
 from scmm_oci.schema import load_json
-from scmm_oci.tables.floor import Floor, Verb
+from scmm_oci.tables.floor import Floor, Verb, any_program, floor, runtimes
 
 DIRECTORY = "/var/lib/scmm/floor"
 FORMAT = "scmm-floor"
 _VERSION = 1
 _MAX_BYTES = 1 << 20
 _DIGEST = re.compile("[0-9a-f]{64}")
+_FILE = re.compile(r"[0-9a-f]{64}\.json")
+_MEASURE = "`scmm verify --replay --measure-floor` measures"
 _NAME = re.compile("[a-z0-9_]{1,64}")
 
 
@@ -86,6 +89,69 @@ def read(digest: str, *, directory: str = DIRECTORY) -> Measured | None:
     return found
 
 
+def read_all(directory: str = DIRECTORY) -> tuple[Measured, ...]:
+    """All that was measured, by the digest; files with other names than ours are passed over.
+
+    Raises:
+        BadInput: the directory cannot be read, or there is nothing of ours in it, or some of it is none of ours.
+    """
+    try:
+        names = sorted(name for name in os.listdir(directory) if _FILE.fullmatch(name))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput([Problem("", f"cannot be read: {reason}", _MEASURE)], source=directory) from None
+    if not names:
+        raise BadInput([Problem("", "nothing is there that was measured", _MEASURE)], source=directory)
+    found: list[Measured] = []
+    problems: list[Problem] = []
+    for name in names:
+        path = str(Path(directory, name))
+        try:
+            one = parse(read_bounded(path, _MAX_BYTES), source=path)
+        except BadInput as error:
+            problems += [Problem(f"{name}{each.place}", each.message, each.hint) for each in error.problems]
+            continue
+        if f"{one.digest}.json" != name:
+            problems.append(Problem(f"{name}.sha256", f"is {one.digest}, which is not the file's name"))
+        found.append(one)
+    if problems:
+        raise BadInput(problems, source=directory)
+    return tuple(found)
+
+
+def of_runtime(found: Iterable[Measured], runtime: str | None, *, directory: str = DIRECTORY) -> tuple[Measured, ...]:
+    """Those of one runtime; None: of all. Raises BadInput if there are none."""
+    known = tuple(found)
+    chosen = tuple(one for one in known if runtime in (None, one.runtime))
+    if not chosen:
+        names = ", ".join(sorted({short(one.runtime) for one in known}))
+        problem = Problem("", f"nothing was measured of {short(runtime)}", f"measured: {names}; {_MEASURE}")
+        raise BadInput([problem], source=directory)
+    return chosen
+
+
+def together(found: Iterable[Measured], no_new_privileges: bool) -> Floor:
+    """What these need: what the table knows of their versions, and what was measured.
+
+    Of a runtime that the table does not know just what was measured is taken, where that is all ways in. Where it is
+    not, the table's rows for all runtimes are, and that is a finding.
+    """
+    names: frozenset[str] = frozenset()
+    used: dict[str, None] = {}
+    findings: list[Finding] = []
+    for one in found:
+        rows = one.floor(True if no_new_privileges else None)
+        lacks = [verb for verb in Verb if not one.floor(no_new_privileges, verbs=frozenset({verb})).entries_used]
+        known = one.runtime in runtimes()
+        base = any_program() if not known and not lacks else floor(one.runtime, one.version, no_new_privileges)
+        if lacks:
+            message = f"{one.runtime} was not measured in {' and '.join(lacks)}: what is known of runtimes is allowed"
+            findings.append(Finding("measured-partly", message, _MEASURE))
+        names |= base.names | rows.names
+        used |= dict.fromkeys((*base.entries_used, *rows.entries_used))
+    return Floor(names, tuple(used), tuple(findings))
+
+
 def parse(data: bytes, *, source: str = "") -> Measured:
     """The measurement in a JSON text. Raises BadInput with all that is wrong with it."""
     document = load_json(data, source=source)
@@ -146,8 +212,14 @@ def _problems(document: Any) -> Iterable[Problem]:
     if not isinstance(rows, list):
         yield Problem(".rows", "a list expected")
         return
+    seen: set[tuple[object, object]] = set()
     for index, row in enumerate(rows):
-        yield from _row_problems(f".rows[{index}]", row)
+        found = list(_row_problems(f".rows[{index}]", row))
+        yield from found
+        if not found and (way := (row["verb"], row["no_new_privileges"])) in seen:
+            yield Problem(f".rows[{index}]", "is of a way in that another row is of")
+        elif not found:
+            seen.add(way)
 
 
 def _row_problems(place: str, row: Any) -> Iterable[Problem]:

@@ -258,6 +258,7 @@ def spoilt(**values: object) -> bytes:
             spoilt(rows=[{"verb": "walk", "no_new_privileges": 1, "starts": 0, "names": ["no name"]}]),
             [".rows[0].verb", ".rows[0].no_new_privileges", ".rows[0].starts", ".rows[0].names"],
         ),
+        (spoilt(rows=[{"verb": "run", "no_new_privileges": True, "starts": 1, "names": []}] * 2), [".rows[1]"]),
     ],
 )
 def test_bad_floors_are_refused_with_all_that_is_wrong(data, places):
