@@ -381,7 +381,7 @@ def test_the_starter_enforces_and_its_poststop_hook_removes(starter: Path) -> No
     assert list(run.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [(), ("poststop",), ("prestart",), ("precreate", "x")])
+@pytest.mark.parametrize("words", [(), ("poststop",), ("other",), ("precreate", "x")])
 def test_other_words_are_told(starter: Path, words: tuple[str, ...]) -> None:
     done = call(starter, *words, config=asking(policy="files"))
     assert (done.returncode, done.stdout) == (2, "")
