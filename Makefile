@@ -40,13 +40,17 @@ bench: setup  ## what recording costs and filters take, side by side with what t
 	$(BIN)/python -m benchmarks.filters
 	$(BIN)/python -m benchmarks.launch
 
-soak: setup fuzz  ## the long proofs
+soak: setup fuzz conformance  ## the long proofs
 	SCMM_SOAK=1 $(BIN)/python -m pytest
 
 fuzz: setup  ## the readers, the launcher's too, and the filter compiler against mutated input, for FUZZ_SECONDS
 	tools/setup-debian fuzz
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	$(BIN)/python tests/fuzz/run.py all $(FUZZ_SECONDS)
+
+conformance: setup  ## runc's own integration cases under scmm-runc, compared with runc itself
+	tools/setup-debian conformance
+	$(BIN)/python -m tools.conformance
 
 tables: setup  ## regenerate scmm_oci/tables/data from the pinned source
 	$(BIN)/python tools/make_tables.py
@@ -58,4 +62,4 @@ clean:  ## remove what was built, not what was recorded
 	rm -rf $(VENV) build dist out .cache scmm_oci/data/*.bpf.o scmm_oci/data/scmm-enforce.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test lint bench soak fuzz tables clean
+.PHONY: help setup demo test lint bench soak fuzz conformance tables clean
