@@ -21,6 +21,8 @@ from scmm_oci.errors import BadInput, Failure
 from scmm_oci.recorder.engines import Engine
 from scmm_oci.recorder.replay import engine, engine_probe, engine_process
 from scmm_oci.recorder.replay.cells import Runtime
+from scmm_oci.recorder.replay.engine_recording import recorded
+from scmm_oci.recorder.replay.starter import Recorder
 from scmm_oci.tables.arch import Arch, from_machine
 
 
@@ -170,6 +172,20 @@ def test_states_of_containers(tmp_path: Path) -> None:
     assert state(running.replace("running", "exited")) == engine.State(True, False, 7, 0)
     with pytest.raises(Failure, match="without a State"):
         state("7")
+
+
+def test_an_engine_whose_cgroups_systemd_makes_is_not_recorded(tmp_path: Path) -> None:
+    client = engine.Client(Engine.DOCKER, str(tmp_path / "docker"))
+    stand_in(tmp_path, "docker", "[ $2 = --format={{.CgroupDriver}} ] && echo systemd")
+    recorder = Recorder("/nosuch", "name")
+    with (
+        pytest.raises(Failure, match="docker makes cgroups by systemd"),
+        recorded(client, recorder, name="scmm-replay-x", scratch=str(tmp_path)),
+    ):
+        pass
+    assert os.listdir(tmp_path) == ["docker"]
+    with recorded(client, None, name="scmm-replay-x", scratch=str(tmp_path)) as options:
+        assert options == []
 
 
 def test_the_program_that_waits_makes_no_call(tmp_path: Path) -> None:

@@ -84,6 +84,11 @@ class Client:
         running = found.get("Status") not in ("exited", "stopped", "dead") and started
         return State(started, running, int(found.get("Pid") or 0), int(found.get("ExitCode") or 0))
 
+    def cgroup_driver(self) -> str:
+        """Who makes cgroups: ``cgroupfs`` or ``systemd``. Raises Failure."""
+        place = ".Host.CgroupManager" if self.engine is Engine.PODMAN else ".CgroupDriver"
+        return printable(self.ask("info", f"--format={{{{{place}}}}}").strip())
+
     def remove(self, name: str) -> None:
         """Kill and remove a container, whatever its state, with its volumes; one that is gone is no Failure."""
         hurry = ["--time=0", "--ignore"] if self.engine is Engine.PODMAN else []

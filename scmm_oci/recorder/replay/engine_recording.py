@@ -20,6 +20,7 @@ from scmm_oci.errors import Failure
 from scmm_oci.kernel import cgroup
 from scmm_oci.recorder.engines import Engine
 from scmm_oci.recorder.replay import leftovers
+from scmm_oci.recorder.replay.engine import Client
 from scmm_oci.recorder.replay.starter import Recorder
 
 _PATIENCE = 60.0  # seconds
@@ -28,7 +29,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @contextmanager
-def recorded(engine: Engine, recorder: Recorder | None, *, name: str, scratch: str) -> Iterator[list[str]]:
+def recorded(client: Client, recorder: Recorder | None, *, name: str, scratch: str) -> Iterator[list[str]]:
     """The options with which an engine starts a container that is recorded; none without a recorder.
 
     Args:
@@ -36,11 +37,16 @@ def recorded(engine: Engine, recorder: Recorder | None, *, name: str, scratch: s
         scratch: a directory for the bundle that the hooks read.
 
     Raises:
-        Failure: no cgroup can be made, or the hooks fail.
+        Failure: no cgroup can be made, the engine takes none of ours, or the hooks fail.
     """
     if recorder is None:
         yield []
         return
+    driver = client.cgroup_driver()
+    if driver != "cgroupfs":
+        raise Failure(
+            f"{client.engine} makes cgroups by {driver}: what it starts there cannot be recorded from outside"
+        )
     bundle = Path(scratch, f"{name}.bundle")
     bundle.mkdir(mode=0o700)
     config = {"ociVersion": "1.0.2", "root": {"path": "/"}, "process": {"args": [name], "cwd": "/"}}
@@ -61,7 +67,7 @@ def recorded(engine: Engine, recorder: Recorder | None, *, name: str, scratch: s
             _hook(recorder, "prestart", {**state, "pid": pid})
         try:
             # conmon is no container's: it stays where podman is.
-            yield [f"--cgroup-parent=/{name}", *(["--cgroups=no-conmon"] if engine is Engine.PODMAN else [])]
+            yield [f"--cgroup-parent=/{name}", *(["--cgroups=no-conmon"] if client.engine is Engine.PODMAN else [])]
         finally:
             _hook(recorder, "poststop", {**state, "status": "stopped"})
     except OSError as error:

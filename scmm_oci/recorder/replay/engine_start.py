@@ -113,7 +113,7 @@ class Containers:
             off = "" if cell.no_new_privileges else ":false"
             options.append(f"--security-opt=no-new-privileges{off}")
         try:
-            with recorded(self._job.client.engine, recorder, name=name, scratch=self._scratch) as more:
+            with recorded(self._job.client, recorder, name=name, scratch=self._scratch) as more:
                 one = _Container(self._job, cell, name, [*options, *self._job.options, *more], self._idle, self._stop)
                 try:
                     return one.perform(seconds, filtered=seccomp is not None)
