@@ -39,6 +39,7 @@ bench: setup  ## what recording costs and filters take, side by side with what t
 	$(BIN)/python -m benchmarks.extract
 	$(BIN)/python -m benchmarks.filters
 	$(BIN)/python -m benchmarks.launch
+	$(BIN)/python -m benchmarks.shim
 
 soak: setup fuzz conformance  ## the long proofs
 	SCMM_SOAK=1 $(BIN)/python -m pytest

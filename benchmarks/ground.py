@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +29,30 @@ PROGRAM = ("/bin/echo", "up")
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds from the start of `podman run`: until the program's first output, and until podman has ended."""
+    """Seconds from the start of a command: until the program's first output, and until the command has ended."""
 
     spoke: float
     ended: float
+
+
+def timed(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> Start:
+    """Time a command in which PROGRAM runs. Raises RigError where it ends otherwise, or says anything else."""
+    with tempfile.TemporaryFile() as errors:
+        began = time.monotonic()
+        with subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+        ) as process:
+            assert process.stdout is not None
+            said = process.stdout.read(1)
+            spoke = time.monotonic() - began
+            said += process.stdout.read()
+            status = process.wait()
+            ended = time.monotonic() - began
+        errors.seek(0)
+        if status or said != b"up\n":
+            words = errors.read()[-2000:].decode(errors="replace")
+            raise RigError(f"{command[0]}: status {status}, said {said!r}: {words}")
+    return Start(spoke, ended)
 
 
 class ProductError(RigError):
@@ -64,24 +84,9 @@ class Ground:
         """Time `podman run --rm IMAGE PROGRAM`; returns when what it left running has ended. Raises RigError."""
         words = [*self.words(annotations), "--rm", self.image, *PROGRAM]
         command = [*self.engine.command(), f"--hooks-dir={hooks_dir}", "run", *words]
-        with tempfile.TemporaryFile() as errors:
-            began = time.monotonic()
-            with subprocess.Popen(
-                command, env=self.engine.environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
-            ) as process:
-                assert process.stdout is not None
-                said = process.stdout.read(1)
-                spoke = time.monotonic() - began
-                said += process.stdout.read()
-                status = process.wait()
-                ended = time.monotonic() - began
-            errors.seek(0)
-            if status or said != b"up\n":
-                raise RigError(
-                    f"podman run: status {status}, said {said!r}: {errors.read()[-2000:].decode(errors='replace')}"
-                )
+        found = timed(command, env=self.engine.environ())
         self.settle()
-        return Start(spoke, ended)
+        return found
 
     def settle(self) -> None:
         """Wait for conmon's clean-up and for tracers, so that they do not slow the next run down."""

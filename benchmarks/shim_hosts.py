@@ -1,0 +1,293 @@
+"""What containers are started over for benchmarks.shim: runc and crun with a bundle, podman, Docker; each in every way.
+
+A host starts one container, or one more process in a container that runs, and says how long that took. What is there to
+be enforced or recorded is looked at each time.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from benchmarks.ground import PROGRAM, ProductError, Start, timed
+from benchmarks.shim_report import ENFORCED, HOOKED, PLAIN, RECORDED, UNASKED
+from rig import images
+from rig.docker import Dockerd
+from rig.leftovers import processes_naming
+from rig.podman import Podman
+from rig.process import run, wait_until
+from rig.runc import Bundle, Config
+from scmm_oci.recorder import installation
+
+_SCMM = Path(sys.executable).with_name("scmm")
+#: Calls stay open and some files are refused, which is what is looked at.
+_POLICY = {
+    "version": "1.0",
+    "settings": {"default_action": "allow"},
+    "filesystem": {
+        "rules": [
+            {"path": "/bin", "access": ["execute", "read_file"]},
+            {"path": "/dev/null", "access": ["read_file", "write_file"]},
+            {"path": "/proc", "access": ["read_file", "read_dir"]},
+        ]
+    },
+}
+_DENIED = ("cat", "/etc/passwd")
+_IDLE = ("/bin/sleep", "100000")
+
+
+@dataclass(frozen=True)
+class Installed:
+    """scmm-runc and the hook pair, installed below `base` as users do it."""
+
+    base: Path
+    hook: Path
+    hooks_dir: Path
+    shims: Mapping[str, Path]  # runtime → starter
+
+    @property
+    def kept(self) -> list[Path]:
+        """What is kept of containers that run."""
+        directory = self.base / "run/containers"
+        return list(directory.iterdir()) if directory.is_dir() else []
+
+    def take_capture(self, name: str) -> None:
+        """Check that there is a capture, and remove it. Raises DeadlineError."""
+        path = self.base / f"captures/{name}.scmm-cap"
+        wait_until(path.exists, deadline_s=30, what=f"capture {name}", detail=self._log)
+        path.unlink()
+
+    def _log(self) -> str:
+        path = self.base / "hook.log"
+        return path.read_text()[-2000:] if path.exists() else ""
+
+
+def install(base: Path, *, pin_dir: str) -> Installed:
+    """Install both, and put the policy `bench` into the store. Raises RigError."""
+    libexec, hooks, config = base / "libexec", base / "hooks.d", base / "config.yaml"
+    shim = {"policy_dir": str(base / "store"), "run_dir": str(base / "run/containers"), "log_file": str(base / "log")}
+    recorder = {"capture_dir": str(base / "captures"), "run_dir": str(base / "recorder"), "pin_dir": pin_dir}
+    config.write_text(json.dumps({**recorder, "log_file": str(base / "hook.log"), "shim": shim}))  # JSON is YAML
+    places: list[str | Path] = ["--hooks-dir", hooks, "--libexec-dir", libexec, "--config", config]
+    run([_SCMM, "hooks", "install", *places])
+    engine: list[str | Path] = ["--file", base / "containers.conf", "--records-dir", base / "records"]
+    run([_SCMM, "install", "podman", *engine, *places])
+    (base / "bench.scmm.yaml").write_text(json.dumps(_POLICY))
+    run([_SCMM, "compile", "-i", base / "bench.scmm.yaml", "-o", base / "bench.scmm-pol"])
+    run([_SCMM, "policy", "add", "bench", base / "bench.scmm-pol", "--config", config])
+    starters = {name: libexec / f"scmm-{name}" for name in ("runc", "crun")}
+    return Installed(base, libexec / installation.STARTER, hooks, starters)
+
+
+class Host(ABC):
+    """One runtime or engine, and a container that runs in each way; a context manager."""
+
+    name: str
+    ways: Sequence[str] = (PLAIN, UNASKED, ENFORCED, HOOKED, RECORDED)
+
+    def __init__(self, installed: Installed) -> None:
+        self.installed = installed
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._open()
+            for way in self.ways:
+                self._run_idle(way)
+                self._check(way)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def start(self, way: str, number: int) -> Start:
+        """Time one container from its start to its end. Raises RigError, also where it did not leave what it has to."""
+        name = f"{self.name}-{way}-{number}"
+        found = self._start(way, name)
+        if way in (HOOKED, RECORDED):
+            self.installed.take_capture(name)
+        return found
+
+    @abstractmethod
+    def exec(self, way: str) -> Start:
+        """Time one process in the container that runs in that way."""
+
+    @abstractmethod
+    def _open(self) -> None: ...
+
+    @abstractmethod
+    def _run_idle(self, way: str) -> None: ...
+
+    @abstractmethod
+    def _start(self, way: str, name: str) -> Start: ...
+
+    @abstractmethod
+    def _exec_words(self, way: str, words: Sequence[str]) -> list[str]: ...
+
+    def _check(self, way: str) -> None:
+        """Raise ProductError where the container that runs is not held by the policy, or is without having to be."""
+        done = run(self._exec_words(way, _DENIED), env=self._environ(), check=False)
+        if (done.returncode != 0) != (way == ENFORCED):
+            raise ProductError(f"{self.name}, {way}: {' '.join(_DENIED)} ended with {done.returncode}: {done.stderr}")
+
+    def _environ(self) -> dict[str, str] | None:
+        return None
+
+    def _annotations(self, way: str, name: str) -> dict[str, str]:
+        if way == ENFORCED:
+            return {"scmm.policy": "bench"}
+        return {"scmm.record": "true", "scmm.name": name} if way in (HOOKED, RECORDED) else {}
+
+
+class Raw(Host):
+    """runc or crun, with a bundle for each way."""
+
+    def __init__(self, installed: Installed, runtime: str) -> None:
+        super().__init__(installed)
+        self.name = runtime
+
+    def _open(self) -> None:
+        self._idle: dict[str, Bundle] = {}
+        self._bundles = {way: self._bundle(way, PROGRAM) for way in self.ways}
+
+    def _bundle(self, way: str, args: Sequence[str]) -> Bundle:
+        shim = way in (UNASKED, ENFORCED, RECORDED)
+        made = Bundle(
+            images.busybox(), runtime=str(self.installed.shims[self.name]) if shim else self.name, args=list(args)
+        )
+        return self._stack.enter_context(made)
+
+    def _ask(self, bundle: Bundle, way: str, name: str) -> None:
+        config: Config = bundle.config
+        config["annotations"] = self._annotations(way, name)
+        if way == HOOKED:
+            stages = ("prestart", "poststop")
+            config["hooks"] = {
+                stage: [{"path": str(self.installed.hook), "args": ["scmm-hook", stage], "timeout": 10}]
+                for stage in stages
+            }
+        bundle.save()
+
+    def _run_idle(self, way: str) -> None:
+        bundle = self._idle[way] = self._bundle(way, _IDLE)
+        self._ask(bundle, way, f"{self.name}-{way}-idle")
+        bundle.create()
+        bundle.start()
+
+    def _words(self, bundle: Bundle, *words: str) -> list[str]:
+        return [shutil.which(bundle.runtime) or bundle.runtime, f"--root={bundle.base / 'state'}", *words]
+
+    def _start(self, way: str, name: str) -> Start:
+        bundle = self._bundles[way]
+        self._ask(bundle, way, name)
+        return timed(self._words(bundle, "run", f"--bundle={bundle.directory}", bundle.id))
+
+    def _exec_words(self, way: str, words: Sequence[str]) -> list[str]:
+        return self._words(self._idle[way], "exec", self._idle[way].id, *words)
+
+    def exec(self, way: str) -> Start:
+        return timed(self._exec_words(way, PROGRAM))
+
+
+class InPodman(Host):
+    """podman over runc, and over scmm-runc."""
+
+    name = "podman"
+
+    def _open(self) -> None:
+        self.engine = self._stack.enter_context(Podman(runtime="runc", runtimes={"scmm": self.installed.shims["runc"]}))
+        self.image = self.engine.import_image("busybox", images.busybox())
+        self._none = self.installed.base / "no-hooks"
+        self._none.mkdir(exist_ok=True)
+
+    def _environ(self) -> dict[str, str]:
+        return self.engine.environ()
+
+    def _command(self, way: str) -> list[str]:
+        self.engine.runtime = "runc" if way in (PLAIN, HOOKED) else "scmm"
+        hooks = self.installed.hooks_dir if way == HOOKED else self._none
+        return [*self.engine.command(), f"--hooks-dir={hooks}"]
+
+    def _options(self, way: str, name: str) -> list[str]:
+        wishes = self._annotations(way, name).items()
+        return [*self.engine._run_words("none", None, [f"--annotation={key}={value}" for key, value in wishes])]
+
+    def _run_idle(self, way: str) -> None:
+        options = [*self._options(way, f"podman-{way}-idle"), "--detach", f"--name=idle-{way}"]
+        run([*self._command(way), "run", *options, self.image, *_IDLE], env=self._environ())
+        self._stack.callback(self.engine.rm, f"idle-{way}")
+
+    def _start(self, way: str, name: str) -> Start:
+        words = ["run", *self._options(way, name), "--rm", self.image, *PROGRAM]
+        found = timed([*self._command(way), *words], env=self._environ())
+        # podman leaves clean-up to a process of its own, which must not fall into the next start.
+        wait_until(lambda: not self._cleaning(), deadline_s=30, what="clean-up ended")
+        return found
+
+    def _cleaning(self) -> list[int]:
+        found = []
+        for pid in processes_naming(self.engine.base):
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if b"cleanup" in words and not words[0].endswith(b"conmon"):
+                found.append(pid)
+        return found
+
+    def _exec_words(self, way: str, words: Sequence[str]) -> list[str]:
+        return [*self._command(way), "exec", f"idle-{way}", *words]
+
+    def exec(self, way: str) -> Start:
+        return timed(self._exec_words(way, PROGRAM), env=self._environ())
+
+
+class InDocker(Host):
+    """Docker, which cannot have our hooks without the shim."""
+
+    name = "docker"
+    ways = (PLAIN, UNASKED, ENFORCED, RECORDED)
+
+    def _open(self) -> None:
+        self.engine = self._stack.enter_context(Dockerd(runtimes={"scmm": self.installed.shims["runc"]}))
+        self.image = self.engine.import_image("busybox", images.busybox())
+
+    def _environ(self) -> dict[str, str]:
+        return self.engine.environ()
+
+    def _options(self, way: str, name: str) -> list[str]:
+        variables = {"scmm.policy": "SCMM_POLICY", "scmm.record": "SCMM_RECORD", "scmm.name": "SCMM_NAME"}
+        wishes = self._annotations(way, name).items()
+        runtime = [] if way == PLAIN else ["--runtime=scmm"]
+        return [*self.engine._run_words("none", None, runtime), *(f"--env={variables[key]}={to}" for key, to in wishes)]
+
+    def _run_idle(self, way: str) -> None:
+        options = [*self._options(way, f"docker-{way}-idle"), "--detach", f"--name=idle-{way}"]
+        self.engine("run", *options, self.image, *_IDLE)
+        self._stack.callback(self.engine.rm, f"idle-{way}")
+
+    def _start(self, way: str, name: str) -> Start:
+        words = ["run", *self._options(way, name), "--rm", self.image, *PROGRAM]
+        return timed([*self.engine.command(), *words], env=self._environ())
+
+    def _exec_words(self, way: str, words: Sequence[str]) -> list[str]:
+        return [*self.engine.command(), "exec", f"idle-{way}", *words]
+
+    def exec(self, way: str) -> Start:
+        return timed(self._exec_words(way, PROGRAM), env=self._environ())
+
+
+def hosts(installed: Installed) -> dict[str, Host]:
+    """All of them, by name."""
+    made: list[Any] = [Raw(installed, "runc"), Raw(installed, "crun"), InPodman(installed), InDocker(installed)]
+    return {each.name: each for each in made}
