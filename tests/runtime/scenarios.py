@@ -9,11 +9,13 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shims import Streams
 from terminal import Terminal
 
 from rig.engine import Engine
@@ -444,6 +446,57 @@ def users_apart(way: Way) -> object:
     mapped = ["--uidmap=0:100000:65536", "--gidmap=0:100000:65536"]
     with way.started("sh", "-c", f"{script}; echo begun; exec sleep 1000", options=mapped) as name:
         return way("logs", name), way.exec(name, "sh", "-c", script)
+
+
+#: What only podman has.
+PODMANS: dict[str, tuple[list[str], str]] = {
+    "no-cgroups": (["--cgroups=disabled"], "id"),
+    "systemd": (["--systemd=always"], "echo $container; ls -a /run /tmp; test -w /sys/fs/cgroup; echo $?"),
+    "unmasked": (["--security-opt=unmask=ALL"], "cat /proc/keys >/dev/null; echo $?"),
+    "no-tmpfs": (["--read-only", "--read-only-tmpfs=false"], "touch /x; touch /tmp/x; touch /dev/shm/x; echo $?"),
+    "same-user-names": (["--passwd=false", "-u1000"], "id"),
+    "time-zone": (["--tz=Asia/Tokyo", "-eTZ=UTC"], "date +%Z"),
+    "secret-mount": (["--mount=type=tmpfs,destination=/run,tmpfs-mode=700"], "ls -ld /run | cut -c1-10"),
+}
+
+
+def _podmans(options: Sequence[str], script: str) -> Scenario:
+    return lambda way: way.run("sh", "-c", script, options=options) if way.engine.kind == "podman" else None
+
+
+for _name, (_options, _script) in PODMANS.items():
+    SCENARIOS[f"podman-{_name}"] = _podmans(_options, _script)
+
+
+@scenario()
+def namespaces_shared(way: Way) -> object:
+    """With a container that runs: processes, IPC, network."""
+    with way.started("sh", "-c", LOOP, options=["--ipc=shareable"]) as name:
+        joined = [f"--{each}=container:{name}" for each in ("pid", "ipc")]
+        script = "tr '\\0' ' ' </proc/1/cmdline; [ $$ != 1 ] && echo not the first; kill -USR1 1; exit 3"
+        found = way.run("sh", "-c", script, options=joined)
+        wait_until(lambda: "told" in way.engine.logs(name), deadline_s=_WAIT_S, what="told by the other")
+        return found, way.run("true", options=[f"--volumes-from={name}"])
+
+
+@scenario()
+def descriptors_preserved(way: Way) -> object:
+    """podman hands on those that it is told to, to the first process and to others."""
+    if way.engine.kind != "podman":
+        return None
+    run = ["run", "--rm", "--preserve-fds=2", "--pull=never", "--network=none", *way.engine._placement()]
+    script = "cat <&3; cat <&4; test -e /proc/self/fd/5 || echo no more"
+    with Streams("three", "four") as streams, way.started("sh", "-c", LOOP) as name:
+        command = way.engine.command()
+        first = streams.run([*command, *run, *way.options, way.image, "sh", "-c", script], way.engine.environ())
+        words = [*command, "exec", "--preserve-fds=2", name, "sh", "-c", script]
+        return first, streams.run(words, way.engine.environ())
+
+
+@scenario()
+def many_at_once(way: Way) -> object:
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda number: way.run("sh", "-c", f"echo {number}; exit {number}"), range(8)))
 
 
 @scenario()

@@ -87,9 +87,6 @@ def _status(way: Way, name: str) -> str:
 def terminal(way: Way) -> object:
     engine, name = way.engine, f"rig-{secrets.token_hex(4)}"
     assert isinstance(engine, Containerd)
-    script = (
-        "until [ \"$(stty size 2>/dev/null)\" = '33 101' ]; do sleep 0.1; done; tty; read line; echo got $line; exit 4"
-    )
     words = engine.words(name, way.image, "sh", "-c", AT_TERMINAL, options=["--rm", "--tty", *way.options])
     with way.terminal(*words) as screen:
         screen.await_screen(lambda text: "33 101" in text, "its size")
