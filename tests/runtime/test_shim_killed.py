@@ -26,6 +26,7 @@ from rig.runc import Bundle, available
 from scmm_oci.enforcer.places import Places
 
 SOAK = bool(os.environ.get("SCMM_SOAK"))
+pytestmark = pytest.mark.timeout(3600 if SOAK else 300)
 #: Reads which call of which verb kills, and becomes the shim. strace is no parent of it (-D): the engine waits for what
 #: it has started, and containers that run are not waited for.
 WRAPPER = """#!/bin/sh

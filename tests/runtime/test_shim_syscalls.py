@@ -21,6 +21,7 @@ from rig.mounts import private_dir
 from rig.process import missing_programs
 
 SOAK = bool(os.environ.get("SCMM_SOAK"))
+pytestmark = pytest.mark.timeout(3600 if SOAK else 300)
 KILL, FULL, BROKEN, NO_MEMORY = "signal=KILL", "error=ENOSPC", "error=EIO", "error=ENOMEM"
 
 
