@@ -141,16 +141,20 @@ class Replayed:
     ) -> tuple[int, dict[str, Any]]:
         """Exit code and what it printed."""
         self.on_path(monkeypatch)
+        capsys.readouterr()
+        status = main(self.words(seccomp, program, *words, runtimes=runtimes))
+        out, err = capsys.readouterr()
+        assert status in (0, 1), err
+        return status, json.loads(out)
+
+    def words(self, seccomp: Path, program: Program, *words: str, runtimes: Sequence[str]) -> list[str]:
+        """The words of `scmm`."""
         options = [*program.options, *self.ground.engine._placement()]
         given = ["--replay", "--engine", self.ground.engine.kind, "--image", program.image, "--json"]
         given += [f"--engine-option={option}" for option in options]
         given += [f"--runtime={self.runtimes[name]}" for name in runtimes]
         given += [f"--probe={program.probe}"] if program.probe else []
-        capsys.readouterr()
-        status = main(["verify", str(seccomp), *given, *words, "--", *program.args])
-        out, err = capsys.readouterr()
-        assert status in (0, 1), err
-        return status, json.loads(out)
+        return ["verify", str(seccomp), *given, *words, "--", *program.args]
 
     def on_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Have the engine's command find this engine."""
@@ -163,12 +167,12 @@ class Replayed:
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("PATH", f"{self.directory}:{os.environ['PATH']}")
 
-    def left(self) -> set[str]:
-        """What of replays is there: containers, and our cgroups, directories and pins."""
+    def left(self, pid: int | None = None) -> set[str]:
+        """What of replays is there: containers, and a process's cgroups, directories and pins; ours, unless given."""
         names = self.ground.engine("ps", "--all", "--format", "{{.Names}}").stdout.split()
         found = {name for name in names if "scmm-replay" in name}
         for place in ("/run", "/sys/fs/cgroup", "/sys/fs/bpf"):
-            found |= {str(path) for path in Path(place).glob(f"scmm-replay-{os.getpid()}-*")}
+            found |= {str(path) for path in Path(place).glob(f"scmm-replay-{pid or os.getpid()}-*")}
         return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -15,14 +16,17 @@ import crun_here
 import pytest
 from recordings import Ground
 from replayed_programs import STATUS, Program, Replayed, over, profile_of, programs, record
+from replays import SCMM
 from support import Hooks, need
+from test_replay_stopped import begun
+from test_replay_stopped import over as ended
 
 from rig import images, namespace
 from rig.docker import Dockerd
 from rig.engine import Engine
 from rig.mounts import private_dir
 from rig.podman import Podman
-from rig.process import find_program
+from rig.process import find_program, wait_until
 from scmm_oci.cli.main import main
 from scmm_oci.errors import Failure
 from scmm_oci.recorder.engines import Engine as Kind
@@ -195,6 +199,31 @@ def test_containers_that_a_dead_replay_left_are_removed(
     client.remove(f"{lives}-e1")
     with pytest.raises(Failure, match="nosuch"):
         client.state("nosuch", client.runtimes[0])
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("way", ["run", "exec"])
+def test_who_is_stopped_leaves_no_container(
+    replayed: Replayed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, number: signal.Signals
+) -> None:
+    replayed.on_path(monkeypatch)
+    (tmp_path / "p.json").write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW"}))
+    program = Program("busybox", replayed.ground.busybox, ("sleep", "1000"), ("--network=none",))
+    words = ["--nnp", "on", "--way", way, "--times", "1", "--seconds", "600"]
+    command = [*SCMM, *replayed.words(tmp_path / "p.json", program, *words, runtimes=["runc"])]
+    engine = replayed.ground.engine
+    with begun(command) as process:
+        wait_until(lambda: engine("ps", "--quiet").stdout.split(), deadline_s=60, what="a container that runs")
+        os.kill(process.pid, number)
+        printed = ended(process)
+    if number is signal.SIGKILL:
+        assert process.returncode == -number and replayed.left(process.pid) != set()
+        leftovers.sweep(age=0)
+        replay_engine.find(Kind(engine.kind), ["runc"]).sweep()
+    else:
+        assert process.returncode == 130, printed
+    assert replayed.left(process.pid) == set()
 
 
 def test_all_that_is_wrong_is_told_at_once(

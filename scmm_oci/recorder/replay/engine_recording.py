@@ -104,7 +104,8 @@ def _hook(recorder: Recorder, stage: str, state: dict[str, Any]) -> None:
     try:
         subprocess.run(
             [recorder.hook, stage],
-            input=json.dumps(state).encode(),
+            # As runtimes write it: where the package is gone, the starter looks for the words.
+            input=json.dumps(state, separators=(",", ":")).encode(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=_PATIENCE,
