@@ -118,19 +118,27 @@ class Place:
             os.chmod(which, status.st_mode & 0o7777 | 0o111)
 
 
-def is_named(directory: str, key: str) -> bool | None:
-    """Whether the runtime's state of a container names the bundle of that key; None: it has no state that we know."""
+def is_there(directory: str) -> bool:
+    """Whether a runtime has a container's directory. Raises Lost where that cannot be told."""
     try:
         os.lstat(directory)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise Lost(f"whether the container is enforced cannot be told: {directory}: {error.strerror}") from None
+        raise Lost(f"whether there is such a container cannot be told: {directory}: {error.strerror}") from None
+    return True
+
+
+def is_named(directory: str, key: str) -> bool | None:
+    """Whether the runtime's state of a container names the bundle of that key; None: it has no state that we know.
+
+    Raises Lost where that cannot be told.
+    """
     for each in _STATES:
         place = os.path.join(directory, each)
         try:
             descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise Lost(f"whether the container is enforced cannot be told: {place}: {error.strerror}") from None
@@ -138,6 +146,8 @@ def is_named(directory: str, key: str) -> bool | None:
             data = file.read(MAX_STATE + 1)
         if len(data) > MAX_STATE:
             raise Lost(f"whether the container is enforced cannot be told: {place} is larger than {MAX_STATE} bytes")
+        if not data.rstrip().endswith(b"}"):
+            raise Lost(f"whether the container is enforced cannot be told: {place} is not whole")
         # The key is in no other word by chance, and JSON has no two ways to write it.
         return key.encode() in data
     return None

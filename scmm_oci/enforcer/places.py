@@ -29,6 +29,7 @@ from scmm_oci.enforcer.place import (
     clear,
     is_named,
     is_over,
+    is_there,
     object_of,
     owner_of,
 )
@@ -81,7 +82,7 @@ class Places:
             descriptor = self._locked(run, key)
             owner = owner_of(descriptor, self._path(key))
             # Who was there before may not have come as far as the runtime's directory yet.
-            if os.path.lexists(os.path.join(root, container_id)) or living.is_alive(owner.get("generation", "")):
+            if is_there(os.path.join(root, container_id)) or living.is_alive(owner.get("generation", "")):
                 raise Taken(f"container with id {container_id} exists already, or is being made ({self._path(key)})")
             clear(descriptor)
             mine = living.generation()
@@ -95,7 +96,7 @@ class Places:
             raise
 
     def find(self, root: str, container_id: str) -> Place | None:
-        """The place of a container that exists; None if it is none of ours, or there is no such container.
+        """The place of a container that exists or is being made; None if it is none of ours, or there is none.
 
         Raises Lost: the runtime's state names our bundle, and it is gone; or it cannot be told. OSError: it is there,
         and others could have changed it. ValueError for what is no id.
@@ -120,12 +121,17 @@ class Places:
                 raise Lost(f"the container was made from {self._path(key)}, which is gone") from None
             return None
         try:
-            generation = owner_of(descriptor, self._path(key)).get("generation", "")
-            return Place(run, descriptor, path=self._path(key), generation=generation, claimed=False)
+            owner = owner_of(descriptor, self._path(key))
+            if named or not is_over(owner, descriptor):
+                generation = owner.get("generation", "")
+                return Place(run, descriptor, path=self._path(key), generation=generation, claimed=False)
         except BaseException:
             os.close(descriptor)
             os.close(run)
             raise
+        os.close(descriptor)  # left over: the runtime says that there is no such container
+        os.close(run)
+        return None
 
     def sweep(self, *, first: str = "") -> list[str]:
         """Remove the directories of containers that are gone, and give their keys.

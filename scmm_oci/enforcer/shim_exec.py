@@ -47,7 +47,7 @@ def words(settings: Settings, line: CommandLine) -> list[str]:
             return _only_stripped(line, place, named) if named else given
         count = line.preserve_fds + shim_start.listening()
         if named:
-            process = _process(named)
+            process = _process(named, pipe=True)
             wishes.strip(process)
             bundle.exec_process(process, plan, preserve_fds=count)
             return line.with_option("process", place.write_process(config_json.dumps(process)))
@@ -56,9 +56,9 @@ def words(settings: Settings, line: CommandLine) -> list[str]:
     return line.with_command([*bundle.words(plan, preserve_fds=count), *line.command])
 
 
-def _process(path: str) -> dict[str, Any]:
+def _process(path: str, *, pipe: bool) -> dict[str, Any]:
     try:
-        return config_json.read(path, limit=MAX_PROCESS)
+        return config_json.read(path, limit=MAX_PROCESS, pipe=pipe)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -69,7 +69,7 @@ def _only_stripped(line: CommandLine, place: Place, named: str) -> list[str]:
     Engines give it the container's environment, as it was before. Whatever goes wrong, it starts.
     """
     try:
-        process = _process(named)
+        process = _process(named, pipe=False)  # what is read of a pipe, the runtime could not read any more
         if wishes.strip(process):
             return line.with_option("process", place.write_process(config_json.dumps(process)))
     except (OSError, ValueError):

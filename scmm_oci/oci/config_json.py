@@ -203,16 +203,18 @@ def _objects(place: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{place}[{index}]", each
 
 
-def read(path: str, *, limit: int = MAX_CONFIG) -> dict[str, Any]:
+def read(path: str, *, limit: int = MAX_CONFIG, pipe: bool = False) -> dict[str, Any]:
     """The object in the JSON file at `path`; a link is followed, as runtimes do.
 
-    limit: the most bytes that it may have. Raises OSError; ValueError for a file that is no regular one, is larger,
+    limit: the most bytes that it may have. pipe: it may be a pipe, which nobody else can read then. Raises OSError; ValueError for a file that is no regular one, is larger,
     was changed meanwhile, is not JSON of an object (`loads`) or has keys that runc and crun read differently.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
+        if pipe and stat.S_ISFIFO(before.st_mode):
+            os.set_blocking(descriptor, True)  # whoever writes may not have begun
+        elif not stat.S_ISREG(before.st_mode):
             raise ValueError("not a regular file")
         pieces = []
         left = limit + 1
@@ -224,7 +226,7 @@ def read(path: str, *, limit: int = MAX_CONFIG) -> dict[str, Any]:
         os.close(descriptor)
     if left <= 0:
         raise ValueError(f"larger than {limit} bytes")
-    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+    if stat.S_ISREG(before.st_mode) and (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
         raise ValueError("changed while it was read")
     value = loads(b"".join(pieces))
     if not isinstance(value, dict):

@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,6 +135,36 @@ def test_wrong_usage(hooks: Hooks) -> None:
     for words in ([], ["poststart"], ["prestart", "x"]):
         done = subprocess.run([hooks.starter, *words], capture_output=True, env={}, input=b"", check=False)
         assert done.returncode == 2 and b"usage: scmm-hook" in done.stderr
+
+
+@pytest.mark.parametrize("stage", ["prestart", "createRuntime"])
+@pytest.mark.parametrize("end", ["kill -KILL $$", "exec /none"])
+def test_a_recorder_that_is_killed_stops_nothing(
+    hooks: Hooks, payload: Path, tmp_path: Path, stage: str, end: str
+) -> None:
+    """And `required` does not start."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho last words >&2\n{end}\n")
+    python.chmod(0o755)
+    text = hooks.starter.read_text()
+    broken = hooks.starter.with_name("broken")
+    broken.write_text(re.sub(r"^python=.*$", f"python={python}", text, flags=re.MULTILINE))
+    broken.chmod(0o755)
+    with Trial(hooks, payload, "true", name="killed", record="false") as trial:
+        for value, expected in (("true", 0), ("required", 1)):
+            state = trial.state(annotations={"scmm.record": value, "scmm.name": "killed"})
+            done = subprocess.run([broken, stage], input=state, capture_output=True, timeout=30, check=False)
+            assert done.returncode == expected
+            assert b"last words" in done.stderr.splitlines() and b"not recorded" in done.stderr.splitlines()[-1]
+        assert not hooks.path("killed").exists()
+        # The control: what was broken is the interpreter alone.
+        assert (
+            trial.hook(stage, trial.state(annotations={"scmm.record": "required", "scmm.name": "killed"})).returncode
+            == 0
+        )
+        trial.release()
+        assert trial.hook("poststop").returncode == 0
+    assert hooks.capture("killed")["complete"]
 
 
 def test_container_that_is_gone_already(hooks: Hooks, payload: Path) -> None:

@@ -133,6 +133,10 @@ def test_exec_is_enforced_in_both_forms(both: tuple[str, Path], shims: Shims, tm
             before = file.read_bytes()
             named = one.exec(options=["--process", str(file)])
             assert file.read_bytes() == before
+            fifo = tmp_path / f"pipe-{Path(runtime).name}"
+            os.mkfifo(fifo)
+            with subprocess.Popen(["cp", file, fifo]):
+                assert one.exec(options=["--process", str(fifo)]).stdout == named.stdout
             missing = one.exec("nosuch", check=False)
             outcomes[runtime] = (words.returncode, words.stdout.split(), named.stdout.split(), missing.returncode != 0)
             for _ in range(2):

@@ -177,6 +177,34 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         read(str(tmp_path / "none"))
 
 
+def test_a_pipe_is_read_to_its_end_where_one_may_be(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for pieces, limit in (((b'{"a": [', b"1", b"]}"), 10), ((b'{"a": [', b"1", b"]}"), 9), ((b"{",), 9)):
+        ready, go = os.pipe(), os.pipe()
+        child = os.fork()
+        if not child:
+            with fifo.open("wb", buffering=0) as file:
+                os.write(ready[1], b".")
+                for piece in pieces:
+                    os.read(go[0], 1)
+                    file.write(piece)
+            os._exit(0)
+        keeper = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)  # lets the writer come in
+        os.read(ready[0], 1)
+        os.write(go[1], b"." * len(pieces))
+        if limit == 10:
+            assert read(str(fifo), limit=limit, pipe=True) == {"a": [1]}
+        else:
+            with pytest.raises(ValueError, match="larger than 9 bytes" if len(pieces) > 1 else "Expecting property"):
+                read(str(fifo), limit=limit, pipe=True)
+        os.waitpid(child, 0)
+        for each in (*ready, *go, keeper):
+            os.close(each)
+    with pytest.raises(ValueError, match="not a regular file"):
+        read("/dev/zero", pipe=True)
+
+
 @pytest.mark.parametrize("document", [[], 1, None, "x"])
 def test_what_is_no_object_is_refused(write: Callable[[object], str], document: object) -> None:
     with pytest.raises(ValueError, match="an object expected"):
