@@ -6,6 +6,9 @@ import io
 import json
 import os
 import platform
+import re
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ from typing import Any
 import pytest
 from recordings import await_capture
 from shims import Shims, make_shims
-from support import Hooks, need
+from support import ROOT, Hooks, need
 
 from rig import images, namespace
 from rig.mounts import private_dir
@@ -40,12 +43,17 @@ NOTES = {"needed-added", "scopes-need-abi-6", "not-in-profile", "floor-unconstra
 
 @dataclass(frozen=True)
 class Ground:
-    """What all examples share: the root file system, scmm-runc with their policies in its store, their profiles."""
+    """What the examples share: the root file system, scmm-runc with their policies in its store, their profiles."""
 
     base: Path
     shims: Shims
     hooks: Hooks
     findings: dict[str, set[str]]
+
+    @property
+    def bundles(self) -> Path:
+        """A copy of the examples, with the root file system in its place."""
+        return self.base / "bundles"
 
     @property
     def socket(self) -> Path:
@@ -82,7 +90,8 @@ def ground(inside: namespace.Entered, shared_hooks: Hooks) -> Iterator[Ground]:
     need("KERNEL", None if landlock.abi() >= 4 else "Landlock holds no ports here (it does from Linux 6.7 on)")
     need("KERNEL", available("runc") or images.busybox_unavailable())
     with private_dir("examples") as base:
-        run([BUNDLES / "make-rootfs", base / "rootfs"])
+        shutil.copytree(BUNDLES, base / "bundles", ignore=shutil.ignore_patterns("rootfs"))
+        run([base / "bundles/make-rootfs"])
         shims = make_shims(base / "shim", hooks=shared_hooks)
         findings = {}
         for name in NAMES:
@@ -125,7 +134,7 @@ def bundle(
     """The example, with the shared root file system. way: one of WAYS; annotations: instead of the example's own."""
 
     def edit(config: dict[str, Any]) -> None:
-        config["root"]["path"] = str(ground.base / "rootfs")
+        config["root"]["path"] = str(ground.bundles / "rootfs")
         if annotations:
             config["annotations"] = {f"scmm.{key}": value for key, value in annotations.items()}
         if way == "profile":
@@ -162,12 +171,6 @@ def reason(verdict: dict[str, Any]) -> str:
     if "signal" in verdict:
         return str(signal.strsignal(signal.Signals[verdict["signal"]]))
     return os.strerror(ERRNOS[verdict["errno"]])
-
-
-def said(done: Completed) -> list[str]:
-    """How lines on stderr end; the launcher tells there what this kernel cannot hold."""
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("scmm-enforce:")]
-    return [line.rpartition(": ")[2] for line in lines]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -208,12 +211,18 @@ def test_the_policy_admits_a_new_recording(ground: Ground, name: str) -> None:
 
 
 def check(name: str, way: str, done: Completed) -> None:
-    """That the verdicts are what was said."""
-    expected = verdicts(name)
-    tried = {words: each[way] for words, each in expected["tries"].items()}
-    lines = [f"{words}: {verdict['status']}" for words, verdict in tried.items()]
-    assert done.stdout.splitlines() == expected["prints"] + lines, done.stderr
-    assert said(done) == [reason(verdict) for verdict in tried.values() if verdict["status"]], done.stderr
+    """That what was printed is what the verdicts say: a complaint, where one is due, and the status."""
+    expected = list(verdicts(name)["prints"])
+    lines = done.stdout.splitlines()
+    for words, each in verdicts(name)["tries"].items():
+        verdict = each[way]
+        if verdict["status"] and len(lines) > len(expected):
+            told = lines[len(expected)]
+            expected.append(told if told.endswith(reason(verdict)) else f"… {reason(verdict)}")
+        expected.append(f"{words}: {verdict['status']}")
+    assert lines == expected, done.stderr
+    # The launcher tells here what this kernel cannot hold.
+    assert all(line.startswith("scmm-enforce:") for line in done.stderr.splitlines()), done.stderr
 
 
 @pytest.mark.parametrize("runtime", ["runc", "crun"])
@@ -237,3 +246,46 @@ def test_nobody_starts_where_the_supervisor_is_not(ground: Ground) -> None:
             assert done.returncode != 0 and done.stdout == ""
             with supervisor(ground):  # the control
                 assert ran(one, SUPERVISED, "echo started\n").stdout == "started\n"
+
+
+MARK = "= end ="
+
+
+def shown(name: str) -> list[tuple[str, str]]:
+    """The commands of a README's console blocks, each with what it prints."""
+    text = (BUNDLES / name / "README.md").read_text()
+    blocks = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    parts = [part for block in blocks for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+    return [(command, printed) for command, _, printed in (part.partition("\n") for part in parts)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_page_shows(ground: Ground, name: str, tmp_path: Path) -> None:
+    """All of it in one shell, in the copy, with ids, captures and the socket of the test's own."""
+    own = {
+        "example-1": f"example-{os.getpid()}",
+        "/run/scmm-example.sock": str(ground.socket),
+        "/var/lib/scmm/captures": ground.hooks.settings.capture_dir,
+    }
+
+    def here(text: str) -> str:
+        return re.sub("|".join(map(re.escape, own)), lambda found: own[found[0]], text)
+
+    for verb in ("extract", "diff"):
+        words = shlex.join([sys.executable, "-m", "scmm_oci.cli.main", verb])
+        (tmp_path / f"scmm-{verb}").write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        (tmp_path / f"scmm-{verb}").chmod(0o755)
+    config = ground.bundles / name / "config.json"
+    config.write_text(here(config.read_text()))
+    path = os.pathsep.join([str(tmp_path), str(ground.shims.runc.parent), os.environ["PATH"]])
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    commands = shown(name)
+    lines = "".join(f"{here(command)}\necho {shlex.quote(MARK)}\n" for command, _ in commands)
+    try:
+        done = run(["bash", "-c", lines], env=env, cwd=ground.bundles, check=False)
+    finally:
+        run(["runc", "delete", "--force", own["example-1"]])
+    printed = done.stdout.split(f"{MARK}\n")
+    assert len(printed) == len(commands) + 1 > 1 and printed.pop() == ""
+    assert printed == [here(expected) for _, expected in commands]
+    assert all(line.startswith("scmm-enforce:") for line in done.stderr.splitlines()), done.stderr
