@@ -25,6 +25,7 @@ from scmm_oci.enforcer import private
 from scmm_oci.enforcer.store import BadStore
 
 SOAK = bool(os.environ.get("SCMM_SOAK"))
+pytestmark = pytest.mark.timeout(3600 if SOAK else 300)
 STRIDE = 1 if SOAK else 23
 OTHER = {**POLICY, "filesystem": {"rules": [{"path": "/", "access": ["read_file", "write_file", "execute"]}]}}
 _SWEEP = (
@@ -154,6 +155,7 @@ IN_AN_EXEC = {
     "plan gone": "rm K/plan.json",
     "container gone": "rm -r K",
     "containers gone": "rm -rf RUN",
+    "state emptied": ": > STATE",
     "swept": "SWEEP",
 }
 
