@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from shims import Shims, make_shims
-from support import need
-from test_shim_bundles import HELD, POLICY, PROBE, asks, bundle
+from support import Hooks, need
+from test_shim_bundles import FREE, HELD, POLICY, PROBE, asks, bundle
 
 from rig import images, namespace
 from rig.docker import Dockerd
@@ -168,6 +168,26 @@ def test_a_recorders_hook_that_is_killed(inside: namespace.Entered, stage: str) 
                 assert (done.returncode, done.stdout.splitlines()) == (7, HELD)
             assert one("list", "-q").stdout == ""
         # runc calls no poststop hooks of a container that has not been made; what is left goes with the next one.
+        Places(str(shims.bundles)).sweep()
+        assert shims.kept() == []
+
+
+@pytest.mark.parametrize("wanted", ["true", "required"])
+def test_a_recorder_that_is_killed_in_its_hook(inside: namespace.Entered, shared_hooks: Hooks, wanted: str) -> None:
+    """As where memory runs out: what the hook's shell has started is killed, and not the shell."""
+    with private_dir("killed") as base:
+        python = script_of(base, "python", "kill -9 $$")
+        starter = base / "scmm-hook"
+        lines = shared_hooks.starter.read_text().splitlines()
+        place = next(number for number, line in enumerate(lines) if line.startswith("python="))
+        lines[place] = f"python={python}"
+        starter.write_text("\n".join(lines) + "\n")
+        starter.chmod(0o755)
+        shims = make_shims(base / "shims", hook=str(starter))
+        with bundle(shims.runc, asks(record=wanted)) as one:
+            done = one.run(check=False)
+            expected = (7, FREE) if wanted == "true" else (1, [])
+            assert (done.returncode, done.stdout.splitlines()) == expected, done
         Places(str(shims.bundles)).sweep()
         assert shims.kept() == []
 
