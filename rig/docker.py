@@ -18,7 +18,11 @@ from rig.process import Daemon, RigError, clean_environ, missing_programs, run
 
 
 class Dockerd(Engine):
-    """One private Docker engine. `runtimes` become entries of daemon.json, for `--runtime NAME`."""
+    """One private Docker engine. `runtimes` become entries of daemon.json, for `--runtime NAME`.
+
+    `remap`, "USER:GROUP" with ranges in /etc/subuid and /etc/subgid, gives containers a user namespace, whose root has
+    to get through the directories.
+    """
 
     kind = "docker"
 
@@ -28,13 +32,15 @@ class Dockerd(Engine):
         runtimes: Mapping[str, Path] | None = None,
         default_runtime: str | None = None,
         flags: Sequence[str] = (),
+        remap: str | None = None,
         environ: Mapping[str, str] | None = None,
         start_s: float = 60.0,
     ) -> None:
         super().__init__()
         self.runtimes = dict(runtimes or {})
         self.default_runtime = default_runtime
-        self.flags = tuple(flags)
+        self.flags = (*flags, *([f"--userns-remap={remap}"] if remap else []))
+        self._mode = 0o711 if remap else 0o700
         self._extra_env = dict(environ or {})
         self._start_s = start_s
         self._daemon: Daemon | None = None
@@ -69,8 +75,9 @@ class Dockerd(Engine):
         reason = self.available()
         if reason:
             raise RigError(f"docker: {reason}")
+        self.base.chmod(self._mode)
         for part in ("client", "data", "exec"):
-            (self.base / part).mkdir(mode=0o700)
+            (self.base / part).mkdir(mode=self._mode)
         config: dict[str, object] = {"runtimes": {k: {"path": str(v)} for k, v in self.runtimes.items()}}
         if self.default_runtime:
             config["default-runtime"] = self.default_runtime

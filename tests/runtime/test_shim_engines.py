@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from scenarios import LOOP, said
@@ -16,9 +17,11 @@ from test_shim_bundles import FREE, HELD, POLICY, PROBE, SCRIPT
 from rig import images, namespace
 from rig.docker import Dockerd
 from rig.engine import Engine
-from rig.mounts import private_dir
+from rig.mounts import mount, private_dir, unmount_below
 from rig.podman import Podman
 from rig.process import wait_until
+
+_MS_BIND = 4096  # mount(2)
 
 
 @dataclass
@@ -168,4 +171,35 @@ def test_containers_outlive_dockerd(shims: Shims) -> None:
         engine("start", name)
         assert engine.exec(name, "sh", "-c", PROBE).stdout.split() == ["refused", "unset"]
         engine.rm(name)
+    assert shims.kept() == []
+
+
+@pytest.fixture
+def ranges(inside: namespace.Entered, tmp_path: Path) -> Iterator[None]:
+    """Ids for user namespaces of nobody's, in the files where dockerd looks; nobody else sees them."""
+    places = [Path("/etc/subuid"), Path("/etc/subgid")]
+    need("DOCKER", None if all(each.exists() for each in places) else "there is no /etc/subuid or /etc/subgid")
+    for place in places:
+        own = tmp_path / place.name
+        own.write_text("nobody:200000:65536\n")
+        mount(str(own), place, None, _MS_BIND)
+    yield
+    for place in places:
+        unmount_below(place)
+
+
+def test_a_daemon_with_user_namespaces(shims: Shims, ranges: None) -> None:
+    need("DOCKER", Dockerd.available())
+    outcomes = {}
+    with Dockerd(runtimes={"scmm": shims.runc}, remap="nobody:nogroup") as engine:
+        image = engine.import_image("busybox", images.busybox())
+        for over in ("runc", "scmm"):
+            options = [f"--runtime={over}", "--env=SCMM_POLICY=files"]
+            name = engine.run_detached(image, "sh", "-c", f"cat /proc/self/uid_map; {LOOP}", options=options)
+            wait_until(lambda name=name: "begun" in engine.logs(name), deadline_s=30, what="begun")
+            inside = engine.exec(name, "sh", "-c", PROBE.partition(";")[0]).stdout
+            outcomes[over] = engine.logs(name).split(), inside
+            engine.rm(name)
+    mapped = ["0", "200000", "65536", "begun"]
+    assert outcomes == {"runc": (mapped, "read\n"), "scmm": (mapped, "refused\n")}
     assert shims.kept() == []
