@@ -7,22 +7,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from scmm_oci.cli import replayed_engine
 from scmm_oci.cli.filters import Subject
+from scmm_oci.cli.installing import placed
 from scmm_oci.cli.output import console, data, plain, say, tell
 from scmm_oci.errors import BadInput, Failure, Finding, Problem
-from scmm_oci.files import atomic_write
+from scmm_oci.files import atomic_write, check_writable
 from scmm_oci.tables.floor import Verb, floor
 from scmm_oci.tables.measured import DIRECTORY, Measured, path_of, read, to_json
 
 if TYPE_CHECKING:
     from scmm_oci.oci.seccomp import Profile
     from scmm_oci.recorder.replay.cells import Missing, Replay, Runtime, Tried
+    from scmm_oci.recorder.replay.starter import Opener
 
+_T = TypeVar("_T")
 _TIMES, _SECONDS = 20, 10.0
 _NAMES = 12
 _NNP = {"both": (False, True), "on": (True,), "off": (False,)}
@@ -133,17 +136,15 @@ def run(subject: Subject, asked: Asked, *, as_json: bool) -> bool:
         BadInput: there is no profile, no bundle or no runtime; with all that is wrong with it.
         Failure: containers cannot be started here.
     """
-    from scmm_oci.recorder.replay import bundle, runtimes, start, trial
+    from scmm_oci.recorder.replay import trial
     from scmm_oci.recorder.replay.cells import Cell
 
     if asked.bundle is None and asked.engine is None:
         raise click.UsageError("--replay needs --bundle, an OCI bundle to start, or --engine and --image.")
-    profile, findings = _profile(subject)
-    if asked.engine is not None:
-        opener, chosen = replayed_engine.prepare(asked.engine, asked.runtimes)
-    else:
-        assert asked.bundle is not None
-        opener, chosen = start.bundles(bundle.read(asked.bundle)), runtimes.find(asked.runtimes)
+    profile, findings, opener, chosen = _ready(subject, asked)
+    if asked.measure:
+        for runtime in chosen:
+            _check_kept(runtime.digest, asked.directory)
     verbs = [Verb(word) for word in dict.fromkeys(asked.verbs)] or list(Verb)
     cells = tuple(Cell(*one) for one in product(chosen, _NNP[asked.nnp], verbs))
     tell(findings)
@@ -169,9 +170,42 @@ def run(subject: Subject, asked: Asked, *, as_json: bool) -> bool:
     return replayed.good
 
 
+def _ready(subject: Subject, asked: Asked) -> tuple[Profile, list[Finding], Opener, tuple[Runtime, ...]]:
+    """All that was given, read. Raises BadInput with what is wrong with any of it."""
+    from scmm_oci.recorder.replay import bundle, runtimes, start
+
+    problems: list[Problem] = []
+    profile = _tried(lambda: _profile(subject), problems)
+    opener: Opener | None = None
+    chosen: tuple[Runtime, ...] | None = None
+    if (engine := asked.engine) is not None:
+        prepared = _tried(lambda: replayed_engine.prepare(engine, asked.runtimes), problems)
+        opener, chosen = prepared if prepared is not None else (None, None)
+    elif (directory := asked.bundle) is not None:
+        opener = _tried(lambda: start.bundles(bundle.read(directory)), problems)
+        chosen = _tried(lambda: runtimes.find(asked.runtimes), problems)
+    if profile is None or opener is None or chosen is None:
+        raise BadInput(problems)
+    return *profile, opener, chosen
+
+
+def _tried(what: Callable[[], _T], problems: list[Problem]) -> _T | None:
+    try:
+        return what()
+    except BadInput as error:
+        problems += placed(error)
+        return None
+
+
 def _profile(subject: Subject) -> tuple[Profile, list[Finding]]:
-    """The profile, or what `scmm compile --oci` makes of the policy."""
+    """The profile, or what `scmm compile --oci` makes of the policy. Raises BadInput if it cannot be replayed."""
+    from scmm_oci.recorder.replay import trial
+
     if subject.profile is not None:
+        try:
+            trial.check(subject.profile)
+        except BadInput as error:
+            raise BadInput(error.problems, source=error.source or subject.path) from error
         return subject.profile, []
     if subject.policy is None:
         hint = "give the policy that it was made of, or a profile"
@@ -182,19 +216,31 @@ def _profile(subject: Subject) -> tuple[Profile, list[Finding]]:
     try:
         needed.check(subject.policy)
         compiled = oci_profile(subject.policy, floor(None, None, False))
+        trial.check(compiled.profile)
     except BadInput as error:
         raise BadInput(error.problems, source=error.source or subject.path) from error
     return compiled.profile, [*subject.findings, *compiled.findings]
+
+
+def _check_kept(digest: str, directory: str) -> None:
+    """Find out before the work whether what is measured can be kept.
+
+    Raises:
+        BadInput: what was measured before cannot be read.
+        Failure: nothing can be written there.
+    """
+    try:
+        Path(directory).mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"{directory} cannot be made: {error.strerror}") from None
+    read(digest, directory=directory)
+    check_writable(path_of(digest, directory=directory))
 
 
 def _kept(measured: Measured, directory: str) -> Measured:
     """Write what was measured, joined with what was there."""
     before = read(measured.digest, directory=directory)
     joined = measured if before is None else measured.joined(before)
-    try:
-        Path(directory).mkdir(mode=0o755, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"{directory} cannot be made: {error.strerror}") from None
     atomic_write(path_of(measured.digest, directory=directory), to_json(joined))
     return joined
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import subprocess
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from recording import as_from_a_shell
-from replays import SCMM, allowing, bundle_of, left, running
+from replays import MACHINE, SCMM, allowing, bundle_of, left, running
 from support import need
 
 from rig import namespace
@@ -20,7 +23,8 @@ from rig.process import wait_until
 from scmm_oci.capture.model import Capture, Phase
 from scmm_oci.cli.main import main
 from scmm_oci.oci.seccomp import OciAction, Profile, Rule, to_json
-from scmm_oci.recorder.replay import bundle, lacks, leftovers, runtimes
+from scmm_oci.recorder.replay import bundle, ground, lacks, leftovers, runtimes
+from scmm_oci.recorder.replay import start as starting
 from scmm_oci.recorder.replay.cells import Cell
 from scmm_oci.recorder.replay.ground import Ground
 from scmm_oci.recorder.replay.recording import Hooks
@@ -300,3 +304,107 @@ def test_a_policy_is_replayed_as_it_is_compiled(
         assert main(["verify", str(policy), *words, "--json"]) == status, capsys.readouterr().err
         (one,) = json.loads(capsys.readouterr().out)["ways"]
         assert {each["name"] for each in one["missing"]} == gone
+
+
+# What is hostile
+
+
+def test_a_program_that_stays_does_not(
+    runtime: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a PID namespace its children outlive it; they ignore what they are asked, and have left its session."""
+    stays = "trap '' TERM INT HUP; setsid sleep 77777 </dev/null >/dev/null 2>&1 & setsid sleep 77777 & exit 3"
+    source = bundle_of(tmp_path, stays)
+    config = json.loads((source / "config.json").read_text())
+    kept = [one for one in config["linux"]["namespaces"] if one["type"] != "pid"]
+    config["linux"]["namespaces"] = kept
+    (source / "config.json").write_text(json.dumps(config))
+    profile = Profile(OciAction.ALLOW, None, (MACHINE.scmp,))
+    monkeypatch.setattr(starting, "_GRACE", 0.5)
+    words = ("--nnp", "on", "--seconds", "1", "--times", "1", "--way", "create", "--way", "exec")
+    _, found = replayed(profile, source, runtime, tmp_path, capsys, *words)
+    # What holds its output makes runc's exec wait.
+    ends = [one["expected"] for one in found["ways"]]
+    assert ends[0] == STATUS and ends[1] in (STATUS, "runs without its first process"), found
+    assert left() == set() and sleeping() == []
+
+
+def sleeping() -> list[str]:
+    return [path for path in map(str, Path("/proc").glob("[0-9]*")) if b"\0" + b"77777" in cmdline(path)]
+
+
+def cmdline(path: str) -> bytes:
+    try:
+        return Path(path, "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_a_program_that_writes_and_fills_without_end(
+    inside: namespace.Entered, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its output is thrown away, its layer is full; what is recorded of it is whole all the same."""
+    monkeypatch.setattr(ground, "_SIZE", "size=1m")
+    script = "dd if=/dev/zero of=/fill bs=64k 2>/dev/null && exit 5; rm /fill; mkdir /made || exit 4; exec yes"
+    source = bundle_of(tmp_path, script)
+    refused = Profile(OciAction.ALLOW, None, (MACHINE.scmp,), syscalls=(Rule(("mkdir",), OciAction.ERRNO),))
+    words = ("--nnp", "on", "--way", "create", "--seconds", "1", "--times", "1")
+    status, found = replayed(refused, source, "runc", tmp_path, capsys, *words)
+    (one,) = found["ways"]
+    assert status == 1 and one["expected"] == "runs /bin/busybox" and one["failure"]["end"] == 4, found
+    assert [(each["phase"], each["name"], each["needed"]) for each in one["missing"]] == [("app", "mkdir", True)]
+    assert left() == set()
+
+
+LOGGED = """echo '{"level":"error","msg":"a\\u001bb"}' >$log; exit 1"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("sleep 77777", "did not end within 1 s"),
+        ("exit 7", "ended with status 7"),
+        ("kill -9 $$", "ended with status -9"),
+        (LOGGED, "a\\x1bb"),
+    ],
+    ids=["hangs", "fails", "dies", "says"],
+)
+def test_a_runtime_that_does_not_do_its_work(
+    inside: namespace.Entered,
+    source: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    said: str,
+) -> None:
+    """It hangs, with a child that has left its session; or ends, and what it says is printed safely."""
+    monkeypatch.setattr(starting, "_PATIENCE", 1.0)
+    path = tmp_path / "bad"
+    path.write_text(
+        "#!/bin/sh\n"
+        'test "$1" = --version && echo bad version 1.0 && exit\n'
+        'for word; do case "$word" in --log=*) log=${word#--log=};; esac; done\n'
+        "trap '' TERM INT HUP\nsetsid sleep 77777 &\n" + answer + "\n"
+    )
+    path.chmod(0o755)
+    status, found = replayed(allowing({"read"}), source, str(path), tmp_path, capsys, "--way", "create", "--nnp", "on")
+    (one,) = found["ways"]
+    assert status == 1 and one["failure"] == {"end": None, "step": "create", "message": said}
+    assert left() == set() and sleeping() == []
+
+
+def test_a_full_disk_is_told(
+    inside: namespace.Entered, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    """Where the scratch directories are."""
+    (tmp_path / "p.json").write_bytes(to_json(allowing({"read"})))
+    words = ["verify", str(tmp_path / "p.json"), "--replay", "--bundle", str(source), "--runtime", "runc"]
+
+    def full(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/run/x")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    assert main(words) == 1
+    assert "replaying failed: /run/x: No space left on device" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

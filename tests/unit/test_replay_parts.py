@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +21,8 @@ from scmm_oci.cli.main import main
 from scmm_oci.errors import BadInput
 from scmm_oci.oci.seccomp import Condition, OciAction, Operator, Profile, Rule, to_json
 from scmm_oci.recorder.replay import bundle, lacks
+from scmm_oci.recorder.replay.stopping import Stop
+from scmm_oci.recorder.replay.waiting import Output, run
 from scmm_oci.tables import measured
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.floor import Verb
@@ -34,7 +39,12 @@ CONFIG = {
         {"destination": "/c", "type": "bind", "source": "/there"},
         {"destination": "/d", "type": "tmpfs", "source": "tmpfs"},
     ],
-    "annotations": {"scmm.record": "true", "org.x": "y"},
+    "annotations": {
+        "scmm.record": "true",
+        "io.podman.annotations.scmm.mode": "enforce",
+        "run.oci.seccomp_bpf_data": "BgAAAAAA/38=",
+        "org.x": "y",
+    },
     "hooks": {"prestart": [{"path": "/theirs"}]},
     "linux": {"cgroupsPath": "/theirs", "seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}, "namespaces": []},
     "unknown": {"kept": [True]},
@@ -68,12 +78,19 @@ def test_what_a_replay_changes_in_a_bundle_and_nothing_else(tmp_path):
     expected["mounts"][0]["source"] = str(tmp_path / "b" / "data")
     expected["mounts"][1]["source"] = str(tmp_path / "b" / "more")
     expected["linux"].update(cgroupsPath="/ours", seccomp={"defaultAction": "SCMP_ACT_LOG"})
+    expected["annotations"] = {"org.x": "y"}
     assert found == expected
     assert source.config == CONFIG, "the bundle as it was read has been changed"
 
 
 def test_without_a_filter_the_bundles_own_is_left_out(tmp_path):
     assert "seccomp" not in configured(bundle.read(made(tmp_path / "b")))["linux"]
+
+
+def test_what_is_null_is_not_there(tmp_path):
+    source = bundle.read(made(tmp_path / "b", changed(linux=None, hooks=None, annotations=None, mounts=None)))
+    found = configured(source, hook="/x/scmm-hook", name="one")
+    assert found["linux"] == {"cgroupsPath": "/ours"} and list(found["hooks"]) == ["prestart", "poststop"]
 
 
 def test_hooks_of_the_recorder_come_after_the_bundles(tmp_path):
@@ -89,6 +106,9 @@ def test_hooks_of_the_recorder_come_after_the_bundles(tmp_path):
         ([], [".process", ".root"]),
         (changed(process=1, root=[]), [".process", ".root"]),
         (changed(linux=[], hooks=3, annotations="x"), [".linux", ".annotations", ".hooks"]),
+        (changed(mounts=3), [".mounts"]),
+        (changed(mounts=[1, {"options": "bind"}, {}]), [".mounts[0]", ".mounts[1]"]),
+        (changed(hooks={"prestart": {}, "poststop": 1}), [".hooks.prestart", ".hooks.poststop"]),
         (changed(process={"args": []}, root={}), [".process.args", ".root.path"]),
         (changed(process={"args": ["sh", 1]}, root={"path": "gone"}), [".process.args", ".root.path"]),
     ],
@@ -289,6 +309,77 @@ def test_questions_that_are_none(words, told, tmp_path, monkeypatch, capsys):
     (tmp_path / "p.json").write_bytes(to_json(PROFILE))
     assert main(["verify", "p.json", *words]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    asked = replace(PROFILE, listener_path="/run/x.sock", syscalls=(Rule(("read",), OciAction.NOTIFY),))
+    (tmp_path / "p.json").write_bytes(to_json(asked))
+    made(tmp_path / "b", changed(process=1, mounts=3))
+    assert main(["verify", "p.json", "--replay", "--bundle", "b", "--runtime", "/gone"]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert [" ".join(line.split()[:3]) for line in lines] == [
+        "error: p.json: .:",
+        f"error: {tmp_path}/b/config.json: .process:",
+        "error: --runtime: '/gone':",
+    ]
+
+
+def test_where_nothing_can_be_kept_nothing_is_started(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made(tmp_path / "b")
+    (tmp_path / "runc").write_text("#!/bin/sh\necho runc version 9.9.9\n")
+    (tmp_path / "runc").chmod(0o755)
+    (tmp_path / "p.json").write_bytes(to_json(PROFILE))
+    words = ["verify", "p.json", "--replay", "--bundle", "b", "--runtime", "./runc", "--measure-floor"]
+    assert main([*words, "--floor-directory", "p.json"]) == 1
+    assert "p.json cannot be made: File exists" in capsys.readouterr().err
+    digest = hashlib.sha256((tmp_path / "runc").read_bytes()).hexdigest()
+    (tmp_path / f"{digest}.json").write_text("[]")
+    assert main([*words, "--floor-directory", "."]) == 2
+    assert "is not 'scmm-floor'" in capsys.readouterr().err
+
+
+# Processes
+
+
+def test_what_is_written_is_thrown_away_and_keeps_nobody_waiting(tmp_path):
+    with Output() as output:
+        words = ["head", "-c", "50000000", "/dev/zero"]
+        assert run(words, cwd=str(tmp_path), output=output, seconds=60, stop=None) == 0
+        assert run(["yes"], cwd=str(tmp_path), output=output, seconds=0.2, stop=None) is None
+        assert run(["false"], cwd=str(tmp_path), output=output, seconds=60, stop=None) == 1
+        with pytest.raises(OSError, match="No such file"):
+            run(["/gone"], cwd=str(tmp_path), output=output, seconds=60, stop=None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_kept_until_it_is_asked_for(tmp_path, number):
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), Stop() as stop, Output() as output:
+            stop.check()
+            os.kill(os.getpid(), number)
+            assert stop.asked
+            # Where something is taken away it is not asked for.
+            assert run(["true"], cwd=str(tmp_path), output=output, seconds=60, stop=None) == 0
+            with pytest.raises(KeyboardInterrupt):
+                run(["sleep", "1000"], cwd=str(tmp_path), output=output, seconds=600, stop=stop)
+        assert signal.getsignal(number) is signal.default_int_handler
+        with Stop() as stop:
+            assert not stop.asked
+        signal.signal(number, signal.SIG_IGN)
+        with Stop() as stop:
+            os.kill(os.getpid(), number)
+            assert not stop.asked
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_signal_that_comes_while_somebody_waits_ends_the_wait(tmp_path):
+    told = "kill -INT $PPID; exec sleep 1000"
+    with pytest.raises(KeyboardInterrupt), Stop() as stop, Output() as output:
+        run(["sh", "-c", told], cwd=str(tmp_path), output=output, seconds=600, stop=stop)
 
 
 def test_a_profile_that_asks_a_listener_is_told_before_anything_starts(tmp_path, monkeypatch, capsys):

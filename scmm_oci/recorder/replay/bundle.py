@@ -1,7 +1,8 @@
 """The user's bundle → the config.json of one start. The bundle itself is read only, never written. Pure but for that.
 
 What is changed: the root is where a fresh layer is mounted, the cgroup is one of ours, there is no terminal, and what
-the replay varies (seccomp, no-new-privileges, the recorder's hooks). All else, hooks and namespaces too, stays as is.
+the replay varies (seccomp, no-new-privileges, the recorder's hooks), annotations that ask for the same among it. All
+else, hooks and namespaces too, stays as is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from scmm_oci.oci.state import MAX_CONFIG
 from scmm_oci.schema import load_json
 
 Config = dict[str, Any]
+
+# crun(1): run.oci.seccomp_bpf_data=, run.oci.seccomp.receiver=, run.oci.seccomp.plugins=.
+_OF_CRUN = ("run.oci.seccomp_bpf_data", "run.oci.seccomp.")
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,13 @@ def read(directory: str) -> Source:
     parts = {name: config.get(name) if isinstance(config, dict) else None for name in ("process", "root")}
     found += [Problem(f".{name}", "an object expected") for name, part in parts.items() if not isinstance(part, dict)]
     for name in ("linux", "annotations", "hooks"):
-        if isinstance(config, dict) and not isinstance(config.get(name, {}), dict):
+        if isinstance(config, dict) and not isinstance(config.get(name), dict | None):
             found.append(Problem(f".{name}", "an object expected"))
     if found:
         raise BadInput(found, source=path)
     process, where = parts["process"], parts["root"]
     assert isinstance(process, dict) and isinstance(where, dict)
+    found += _list_problems(config)
     args = process.get("args")
     if not isinstance(args, list) or not args or not all(isinstance(word, str) for word in args):
         found.append(Problem(".process.args", "the words of a program expected"))
@@ -89,23 +94,43 @@ def configured(
     config["root"]["path"] = root
     for mount in config.get("mounts") or ():
         _absolute(mount, source.directory)
-    linux = config.setdefault("linux", {})
+    linux = config["linux"] = config.get("linux") or {}
     linux["cgroupsPath"] = cgroup
     linux.pop("seccomp", None)
+    if config.get("annotations"):
+        # Recording and enforcing that the bundle asks for, and filters that crun takes instead of linux.seccomp.
+        given = config["annotations"].items()
+        config["annotations"] = {key: it for key, it in given if "scmm." not in key and not key.startswith(_OF_CRUN)}
     if seccomp is not None:
         linux["seccomp"] = seccomp
     if hook is not None:
-        wishes = {key: value for key, value in (config.get("annotations") or {}).items() if "scmm." not in key}
-        config["annotations"] = {**wishes, "scmm.record": "required", "scmm.name": name}
-        hooks = config.setdefault("hooks", {})
+        config["annotations"] = {**(config.get("annotations") or {}), "scmm.record": "required", "scmm.name": name}
+        hooks = config["hooks"] = config.get("hooks") or {}
         for stage in ("prestart", "poststop"):
             hooks[stage] = [*(hooks.get(stage) or ()), {"path": hook, "args": [os.path.basename(hook), stage]}]
     return config
 
 
-def _absolute(mount: object, directory: str) -> None:
+def _list_problems(config: Config) -> list[Problem]:
+    """What a start puts something into, or looks through, and is none of its kind."""
+    found = []
+    mounts = config.get("mounts")
+    if not isinstance(mounts, list | None):
+        found.append(Problem(".mounts", "a list expected"))
+        mounts = None
+    for index, mount in enumerate(mounts or ()):
+        if not isinstance(mount, dict) or not isinstance(mount.get("options"), list | None):
+            found.append(Problem(f".mounts[{index}]", "an object expected, with a list as its options"))
+    hooks = config.get("hooks") or {}
+    for stage in ("prestart", "poststop"):
+        if not isinstance(hooks.get(stage), list | None):
+            found.append(Problem(f".hooks.{stage}", "a list expected"))
+    return found
+
+
+def _absolute(mount: Config, directory: str) -> None:
     # The runtime-spec: a bind mount's source may be relative to the bundle.
-    if not isinstance(mount, dict) or not isinstance(mount.get("source"), str):
+    if not isinstance(mount.get("source"), str):
         return
     options = mount.get("options") or ()
     if mount.get("type") in ("bind", "rbind") or "bind" in options or "rbind" in options:

@@ -58,14 +58,18 @@ class Ground:
         try:
             self._open()
         except BaseException:
-            if not self._stack.__exit__(*sys.exc_info()):
-                raise
+            self.__exit__(*sys.exc_info())
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, value, trace)
+        # What was mended elsewhere is no OSError any more: this is a full disk, or a mount that is gone.
+        if isinstance(value, OSError) and not isinstance(value, BrokenPipeError):
+            where = f"{value.filename}: " if value.filename is not None else ""
+            raise Failure(f"replaying failed: {where}{value.strerror}") from value
 
     def _open(self) -> None:
         leftovers.sweep()

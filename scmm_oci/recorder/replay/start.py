@@ -28,6 +28,8 @@ from scmm_oci.tables.floor import Verb
 _PATIENCE = 30.0
 # What a busy machine's runtime is given beyond the program's time, and in which slices it is looked at.
 _GRACE, _SLICE = 10.0, 0.05
+# How a container runs whose program has ended: runc waits for all that hold its output.
+_WITHOUT = f"{RUNS} without its first process"
 _MOST_LOG = 1 << 20
 _MOST_MESSAGE = 300
 
@@ -83,6 +85,7 @@ class _Container:
         self._ground, self._bundle, self._name, self._seconds = ground, bundle, name, seconds
         self._output, self._stop = output, ground.stop
         self._runtime = cell.runtime.path
+        self._binary = os.path.realpath(cell.runtime.path)
         self._verb = cell.verb
         self._log = f"{bundle}/log"
         self._pid = f"{bundle}/pid"
@@ -131,7 +134,7 @@ class _Container:
         """A verb that ends with the program."""
         try:
             with started(self._words(verb, rest), cwd=self._bundle, output=self._output) as (process, handle):
-                program = self._until(verb, handle, lambda: self._program(self._read(pid)))
+                program = self._until(verb, handle, lambda: self._read(pid))
                 if program:
                     return Ran(program)
                 status = process.wait()
@@ -149,7 +152,7 @@ class _Container:
         except (OSError, ValueError):
             raise _GaveUp("start", "the container's process is gone") from None
         try:
-            program = self._until("start", handle, lambda: self._program(child))
+            program = self._until("start", handle, lambda: child)
             if program:
                 return Ran(program)
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -159,15 +162,22 @@ class _Container:
             os.close(handle)
         return Ran(code if code >= 0 else 128 - code)
 
-    def _until(self, step: str, handle: int, program: Callable[[], str]) -> str:
-        """Wait for a process: "" if it has ended, or how it runs if it does not in the time it is given."""
+    def _until(self, step: str, handle: int, child: Callable[[], int]) -> str:
+        """Wait for a process: "" if it has ended, or how it runs if it does not in the time it is given.
+
+        Args:
+            child: the container's first process; 0 as long as there is none.
+        """
         seconds, last = self._seconds, time.monotonic() + self._seconds + _GRACE
         while not ended(handle, seconds, output=self._output, stop=self._stop):
-            found = program()
-            if found and not ended(handle, 0, output=self._output, stop=self._stop):
-                return f"{RUNS} {found}"
-            # A busy machine's runtime may not have executed the program yet.
+            pid = child()
+            program = self._program(pid)
+            if program and not ended(handle, 0, output=self._output, stop=self._stop):
+                return f"{RUNS} {program}"
+            # A busy machine's runtime may not have executed the program yet, or not have noticed its end.
             if time.monotonic() > last:
+                if pid and not os.path.exists(f"/proc/{pid}/exe"):
+                    return _WITHOUT
                 raise _GaveUp(step, "the runtime has not executed the program in time")
             seconds = _SLICE
         return ""
@@ -179,7 +189,7 @@ class _Container:
         except OSError:
             return ""
         # runc and crun execute a copy of themselves in memory, or bind-mounted and detached: that reads "/".
-        if path == "/" or path.startswith("/memfd:") or path.removesuffix(" (deleted)") == self._runtime:
+        if path == "/" or path.startswith("/memfd:") or path.removesuffix(" (deleted)") == self._binary:
             return ""
         return path.removeprefix(f"{self._bundle}/rootfs")
 

@@ -45,6 +45,16 @@ class Wish:
     told: Callable[[str], object] = str
 
 
+def check(profile: Profile) -> None:
+    """Find out whether a profile can be replayed here.
+
+    Raises:
+        BadInput: no filter can be made of it, or it needs somebody who answers.
+    """
+    lacks.check(profile)
+    lacks.filter_of(profile, from_machine(platform.machine()))
+
+
 def replay(wish: Wish, profile: Profile) -> Replay:
     """Try a profile in every cell.
 
@@ -52,8 +62,7 @@ def replay(wish: Wish, profile: Profile) -> Replay:
         BadInput: no filter can be made of it, or it needs somebody who answers.
         Failure: containers cannot be started here at all.
     """
-    lacks.check(profile)
-    lacks.filter_of(profile, from_machine(platform.machine()))
+    check(profile)
     with Ground() as ground, wish.opener(ground) as starter:
         trial = _Trial(ground, starter, wish)
         cells = tuple(trial.cell(cell, profile) for cell in wish.cells)
