@@ -74,6 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(words) >= 2 and words[0] == "--settings":
         settings_path = words[1]
         del words[:2]
+    caller = os.getppid()
+    if len(words) == 3 and words[1] == "--called-by" and words[2].isascii() and words[2].isdigit():
+        caller = int(words.pop())  # the starter's parent, where the starter waits for us
+        words.pop()
     if len(words) != 1 or words[0] not in START + STOP:
         sys.stderr.write(USAGE + "\n")
         return 2
@@ -93,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if unusable is not None:
             raise unusable
         if stage in START:
-            _start(wanted, settings, now=now)
+            _start(wanted, settings, now=now, caller=caller)
         else:
             _stop(wanted, settings, now=now, own=argv is None)
     except (OSError, ValueError, DeadlineExceeded) as error:
@@ -115,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _start(wanted: state.State, settings: settings_module.Settings, *, now: float) -> None:
+def _start(wanted: state.State, settings: settings_module.Settings, *, now: float, caller: int) -> None:
     wish = wishes.read(wanted.annotations, default_name=default_name(wanted.id))
     if wish.problems:
         message = f"annotation {'; '.join(wish.problems)}"
@@ -130,7 +134,7 @@ def _start(wanted: state.State, settings: settings_module.Settings, *, now: floa
     from scmm_oci.recorder.ledger import Ledger, private_directory
 
     private_directory(settings.run_dir)
-    question = runtimes.Question(runtimes.parent_executable(), directory=settings.run_dir)
+    question = runtimes.Question(runtimes.executable_of(caller), directory=settings.run_dir)
     process = _process(wanted, settings, now=now)
     with Ledger(settings.run_dir) as ledger:
         session.begin(

@@ -17,13 +17,13 @@ _PATIENCE = 1.0  # seconds
 _DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")
 
 
-def parent_executable() -> str | None:
-    """The program that called the hook: runtimes execute hooks themselves. None if /proc does not say.
+def executable_of(caller: int) -> str | None:
+    """The program of the process that called the hook: runtimes execute hooks themselves. None if /proc does not say.
 
     crun runs from a detached copy of itself, so that its exe link reads "/" (its cloned_binary.c); then it is
     looked up by the name it was started with.
     """
-    process = f"/proc/{os.getppid()}"
+    process = f"/proc/{caller}"
     try:
         path = os.readlink(f"{process}/exe")
         if os.path.isfile(path):

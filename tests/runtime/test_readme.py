@@ -21,6 +21,7 @@ from rig.docker import Dockerd
 from rig.engine import Engine
 from rig.podman import Podman
 from rig.process import find_program, wait_until
+from scmm_oci.enforcer.registration import engines
 from scmm_oci.recorder import installation
 
 OURS = (
@@ -30,7 +31,11 @@ OURS = (
     "/var/log/scmm",
     str(installation.LIBEXEC_DIR),
     str(installation.HOOKS_DIR),
+    "/etc/containers",
 )
+
+#: Of these, what an engine reads is kept.
+KEPT = ("/etc/containers",)
 
 
 def steps() -> list[tuple[str, list[str]]]:
@@ -73,8 +78,11 @@ def default_paths(inside: namespace.Entered) -> Iterator[None]:
     try:
         for path in OURS:
             Path(path).mkdir(parents=True, exist_ok=True)
+            there = [(each, each.read_bytes()) for each in Path(path).iterdir() if path in KEPT and each.is_file()]
             subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", path], check=True)
             made.append(path)
+            for each, content in there:
+                each.write_bytes(content)
         yield
     finally:
         for path in reversed(made):
@@ -90,9 +98,14 @@ def shim(directory: Path, name: str, engine: Engine) -> None:
         f"export {key}={shlex.quote(value)}\n" for key, value in engine.environ().items() if key != "PATH"
     )
     placed = shlex.join(["--pull=never", "--network=none", *engine._placement()])
-    run_it = f'run) shift; exec {words} run {placed} "$@" ;;\n'
     path = directory / name
-    path.write_text(f'#!/bin/sh\n{exports}case $1 in\n{run_it}esac\nexec {words} "$@"\n')
+    # Options before the verb stay before it.
+    path.write_text(
+        f"#!/bin/bash\n{exports}before=()\n"
+        'while [ $# -gt 0 ]; do case $1 in --runtime) before+=("$1" "$2"); shift 2 ;; *) break ;; esac; done\n'
+        f'if [ "$1" = run ]; then shift; exec {words} "${{before[@]}}" run {placed} "$@"; fi\n'
+        f'exec {words} "${{before[@]}}" "$@"\n'
+    )
     path.chmod(0o755)
 
 
@@ -108,7 +121,9 @@ def image(engine: Engine) -> None:
 
 def test_readme_is_true(default_paths: None, tmp_path: Path) -> None:
     del default_paths
-    with Podman(hooks_dirs=[installation.HOOKS_DIR]) as podman, Dockerd() as docker:
+    # The rig's engines have configurations of their own: what `scmm install` writes is told them here.
+    runtimes = {engines.NAME: installation.LIBEXEC_DIR / "scmm-runc"}
+    with Podman(hooks_dirs=[installation.HOOKS_DIR], runtimes=runtimes) as podman, Dockerd() as docker:
         for name, engine in (("podman", podman), ("docker", docker)):
             image(engine)
             shim(tmp_path, name, engine)
