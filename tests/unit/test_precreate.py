@@ -418,6 +418,24 @@ def test_a_package_that_does_not_load_starts_nothing(starter: Path, tmp_path: Pa
     assert call(starter, "poststop", "x").returncode == 0
 
 
+def test_the_hook_loads_little(starter: Path) -> None:
+    # tests/lint/test_imports.py says what each of these costs.
+    dear = {"json", "re", "enum", "typing", "dataclasses", "pathlib", "subprocess", "scmm_oci.errors"}
+    code = "import sys; sys.path.append(sys.argv.pop(1)); from scmm_oci.enforcer import precreate; "
+    code += "code = precreate.main(); sys.stderr.write(' '.join(sys.modules)); sys.exit(code)"
+    words = [installation._python(), "-I", "-S", "-c", code, ROOT, "--settings", starter.parent / "precreate.json"]
+    found = []
+    for policy in ("files", "filse"):  # who is to be told of a misspelling may wait
+        text = json.dumps(asking(policy=policy))
+        done = subprocess.run(
+            [*words, "precreate"], input=text, env={}, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0 and "scmm_oci.enforcer.precreate" in done.stderr.split()
+        found.append(sorted(dear.intersection(done.stderr.split())))
+    assert found[0] == []
+    assert "scmm_oci.errors" in found[1]
+
+
 # Faults
 
 FAULTY = DRIVER.replace("import shim, shim_exec, shim_start", "import precreate").replace(
