@@ -99,8 +99,8 @@ def ground(inside: namespace.Entered, shared_hooks: Hooks) -> Iterator[Ground]:
             with redirect_stdout(io.StringIO()) as told:
                 forms = ["-o", str(compiled), "--oci", str(profile)]
                 assert main(["compile", "-i", str(policy(name)), *forms, "--json"]) == 0
-            document = json.loads(told.getvalue())
-            findings[name] = {each["code"] for each in document["findings"]} | {each["id"] for each in document["lint"]}
+            result = json.loads(told.getvalue())
+            findings[name] = {each["code"] for each in result["findings"]} | {each["id"] for each in result["lint"]}
             if asks(name) != policy(name):
                 assert main(["compile", "-i", str(asks(name)), "--oci", str(profile)]) == 0
             shims.store.add(name, compiled.read_bytes())
@@ -110,7 +110,7 @@ def ground(inside: namespace.Entered, shared_hooks: Hooks) -> Iterator[Ground]:
 @contextmanager
 def supervisor(ground: Ground) -> Iterator[Daemon]:
     """The agent of the example `notify`, where bundles look for it here."""
-    words = [sys.executable, BUNDLES / SUPERVISED / "agent.py", ground.socket]
+    words = [sys.executable, str(BUNDLES / SUPERVISED / "agent.py"), str(ground.socket)]
     log = ground.base / "agent.log"
     log.unlink(missing_ok=True)
     agent = Daemon(words, log=log, ready=lambda: "listening" in log.read_text())
@@ -193,10 +193,11 @@ def test_where_a_supervisor_decides_the_policies_differ_in_that_alone() -> None:
     assert [(each.section, each.what) for each in found] == [("settings", "listener"), ("syscalls", "ioprio_set")]
 
 
+@pytest.mark.parametrize("runtime", ["runc", "crun"] if os.environ.get("SCMM_SOAK") else ["runc"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_policy_admits_a_new_recording(ground: Ground, name: str) -> None:
-    recorded = f"example-{name}"
-    with asked(ground, name), bundle(ground, name, ground.shims.runc, record="required", name=recorded) as one:
+def test_the_policy_admits_a_new_recording(ground: Ground, name: str, runtime: str) -> None:
+    recorded, shim = f"example-{name}-{runtime}", getattr(ground.shims, runtime)
+    with asked(ground, name), bundle(ground, name, shim, record="required", name=recorded) as one:
         done = ran(one, name, script(name, "works"))
     assert done.stdout.splitlines() == verdicts(name)["prints"], done.stderr
     capture = capture_file.read(await_capture(ground.hooks, recorded))
@@ -282,7 +283,7 @@ def test_what_a_page_shows(ground: Ground, name: str, tmp_path: Path) -> None:
     commands = shown(name)
     lines = "".join(f"{here(command)}\necho {shlex.quote(MARK)}\n" for command, _ in commands)
     try:
-        done = run(["bash", "-c", lines], env=env, cwd=ground.bundles, check=False)
+        done = run(["bash", "-c", lines], env=env, cwd=ground.bundles, check=False, timeout=180)
     finally:
         run(["runc", "delete", "--force", own["example-1"]])
     printed = done.stdout.split(f"{MARK}\n")

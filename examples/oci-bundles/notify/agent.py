@@ -101,9 +101,10 @@ def main(path: str) -> None:
         signal.signal(number, lambda *_: sys.exit())
     os.umask(0o177)  # the socket is for root only
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(path)
+        listening.bind(f"{path}.new")
+        listening.listen()
+        os.rename(f"{path}.new", path)  # from now on it can be connected to
         try:
-            listening.listen()
             print("listening", flush=True)
             serve(listening)
         finally:
