@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import crun_here
 import pytest
 from recordings import Ground, await_capture, recorded
 from support import Hooks, install_hooks, need
@@ -12,7 +13,9 @@ from support import Hooks, install_hooks, need
 from rig import images, namespace, servers
 from rig.docker import Dockerd
 from rig.engine import Engine
+from rig.mounts import private_dir
 from rig.podman import Podman
+from rig.process import find_program
 
 
 def _ground(engine: Engine) -> Ground:
@@ -46,10 +49,13 @@ def podman_crun(inside: namespace.Entered, shared_hooks: Hooks) -> Iterator[Grou
 
 @pytest.fixture(scope="session")
 def docker(inside: namespace.Entered) -> Iterator[Ground]:
-    """A real dockerd."""
+    """A real dockerd, which has runc and, where that is here, crun."""
     need("DOCKER", Dockerd.available() or images.services_unavailable())
-    with Dockerd() as engine:
-        yield _ground(engine)
+    path = find_program("crun")
+    with private_dir("crun") as base:
+        runtimes = {} if path is None else {"crun": crun_here.starter(base, path)}
+        with Dockerd(runtimes=runtimes) as engine:
+            yield _ground(engine)
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,6 @@ from test_replay_stopped import begun
 from test_replay_stopped import over as ended
 
 from rig import images, namespace
-from rig.docker import Dockerd
-from rig.engine import Engine
 from rig.mounts import private_dir
 from rig.podman import Podman
 from rig.process import find_program, wait_until
@@ -63,15 +61,7 @@ def replayed(request: pytest.FixtureRequest, inside: namespace.Entered, shared_h
     with private_dir("replay") as base:
         base.chmod(0o711)
         crun = crun_here.starter(base, find_program("crun") or "crun")
-        if request.param == "podman":
-            need("PODMAN", Podman.available("runc"))
-            yield over(request.getfixturevalue("podman"), base, crun)
-            return
-        need("DOCKER", Dockerd.available())
-        engine: Engine
-        with Dockerd(runtimes={"crun": crun}) as engine:
-            busybox = engine.import_image("busybox", images.busybox())
-            yield over(Ground(engine, busybox, engine.import_image("services", images.services())), base, crun)
+        yield over(request.getfixturevalue(request.param), base, crun)
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +117,7 @@ def without(seccomp: Path, directory: Path, *names: str) -> Path:
     return path
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    ("runtime", "gone", "phase"), [("crun", "mkdir", "app"), ("runc", "setgroups", "runtime")], ids=["app", "runtime"]
-)
+@pytest.mark.timeout(600 if SOAK else 300)
 def test_what_was_taken_out_is_named_with_who_calls_it(
     replayed: Replayed,
     started: dict[str, Program],
@@ -138,22 +125,20 @@ def test_what_was_taken_out_is_named_with_who_calls_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    runtime: str,
-    gone: str,
-    phase: str,
 ) -> None:
-    seccomp = without(profiles["busybox"], tmp_path, gone)
-    way = "exec" if phase == "app" else "run"
-    words = ["--nnp", "off", "--way", way, "--times", "1", "--seconds", "30"]
-    status, found = replayed(monkeypatch, capsys, seccomp, started["busybox"], *words, runtimes=[runtime])
-    (one,) = found["ways"]
-    assert (status, one["served"], one["expected"], one["phase"]) == (1, 0, STATUS, phase)
-    needed = [(each["phase"], each["name"]) for each in one["missing"] if each["needed"]]
-    assert needed == [(phase, gone)] and one["enough"]
-    # Of the program there is an end; of a runtime that gave up, what it said.
-    assert (one["failure"]["end"] is None) == (phase == "runtime")
-    assert (gone in (one["failure"]["message"] or "")) == (phase == "runtime")
-    assert replayed.left() == set()
+    both = {"podman": ("crun", "exec", "mkdir", "app"), "docker": ("runc", "run", "setgroups", "runtime")}
+    for runtime, way, gone, phase in both.values() if SOAK else [both[replayed.ground.engine.kind]]:
+        seccomp = without(profiles["busybox"], tmp_path, gone)
+        words = ["--nnp", "off", "--way", way, "--times", "1", "--seconds", "30"]
+        status, found = replayed(monkeypatch, capsys, seccomp, started["busybox"], *words, runtimes=[runtime])
+        (one,) = found["ways"]
+        assert (status, one["served"], one["expected"], one["phase"]) == (1, 0, STATUS, phase)
+        needed = [(each["phase"], each["name"]) for each in one["missing"] if each["needed"]]
+        assert needed == [(phase, gone)] and one["enough"]
+        # Of the program there is an end; of a runtime that gave up, what it said.
+        assert (one["failure"]["end"] is None) == (phase == "runtime")
+        assert (gone in (one["failure"]["message"] or "")) == (phase == "runtime")
+        assert replayed.left() == set()
 
 
 @pytest.mark.timeout(300)
@@ -165,17 +150,19 @@ def test_a_service_that_does_not_answer_is_not_well(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     nobody = Program("busybox", started["busybox"].image, ("sleep", "1000"), ("--network=none",), "false")
-    words = ["--nnp", "on", "--way", "run", "--times", "1", "--seconds", "1"]
+    words = ["--nnp", "on", "--way", "run", "--times", "1", "--seconds", "0.5"]
     status, found = replayed(monkeypatch, capsys, profiles["busybox"], nobody, *words, runtimes=["runc"])
     (one,) = found["ways"]
     assert (status, one["served"], one["phase"], one["failure"]["step"]) == (1, 0, "setup", "probe")
     assert [each["code"] for each in found["findings"]] == ["no-control"]
-    # The same without the question is well as long as it runs.
+    # The same without the question is well as long as it runs; under a filter, and without one.
     runs = Program("busybox", nobody.image, nobody.args, nobody.options)
-    refused = without(profiles["busybox"], replayed.directory, "clock_nanosleep", "nanosleep")
-    status, found = replayed(monkeypatch, capsys, refused, runs, *words, runtimes=["runc"])
-    (one,) = found["ways"]
-    assert one["expected"] == "runs /bin/busybox" and one["served"] == 0 and status == 1
+    for rules in ([], [{"names": ["vhangup"], "action": "SCMP_ACT_ERRNO"}]):
+        opened = replayed.directory / "opened.json"
+        opened.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}))
+        status, found = replayed(monkeypatch, capsys, opened, runs, *words, runtimes=["runc"])
+        (one,) = found["ways"]
+        assert (status, one["served"], one["expected"]) == (0, 1, "runs /bin/busybox")
     assert replayed.left() == set()
 
 
@@ -202,16 +189,23 @@ def test_containers_that_a_dead_replay_left_are_removed(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("way", ["run", "exec"])
 def test_who_is_stopped_leaves_no_container(
-    replayed: Replayed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, number: signal.Signals
+    replayed: Replayed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = replayed.ground.engine
+    every = list(product(("run", "exec"), (signal.SIGTERM, signal.SIGKILL)))
+    for way, number in every if SOAK else [every[2 if engine.kind == "podman" else 1]]:
+        _stop_one(replayed, tmp_path, monkeypatch, way, number)
+
+
+def _stop_one(
+    replayed: Replayed, directory: Path, monkeypatch: pytest.MonkeyPatch, way: str, number: signal.Signals
 ) -> None:
     replayed.on_path(monkeypatch)
-    (tmp_path / "p.json").write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW"}))
+    (directory / "p.json").write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW"}))
     program = Program("busybox", replayed.ground.busybox, ("sleep", "1000"), ("--network=none",))
     words = ["--nnp", "on", "--way", way, "--times", "1", "--seconds", "600"]
-    command = [*SCMM, *replayed.words(tmp_path / "p.json", program, *words, runtimes=["runc"])]
+    command = [*SCMM, *replayed.words(directory / "p.json", program, *words, runtimes=["runc"])]
     engine = replayed.ground.engine
     with begun(command) as process:
         wait_until(lambda: engine("ps", "--quiet").stdout.split(), deadline_s=60, what="a container that runs")

@@ -19,6 +19,7 @@ from threading import Thread
 from typing import IO
 
 from scmm_oci.errors import Failure
+from scmm_oci.oci.seccomp import OciAction
 from scmm_oci.recorder.engines import Engine
 from scmm_oci.recorder.replay import engine_process as processes
 from scmm_oci.recorder.replay import reaping
@@ -114,9 +115,10 @@ class Containers:
             options.append(f"--security-opt=no-new-privileges{off}")
         try:
             with recorded(self._job.client, recorder, name=name, scratch=self._scratch) as more:
-                one = _Container(self._job, cell, name, [*options, *self._job.options, *more], self._idle, self._stop)
+                words = [*options, *self._job.options, *more]
+                one = _Container(self._job, cell, name, words, idle=self._idle, stop=self._stop, seccomp=seccomp)
                 try:
-                    return one.perform(seconds, filtered=seccomp is not None)
+                    return one.perform(seconds)
                 except _GaveUp as error:
                     return error.ran
                 finally:
@@ -135,25 +137,40 @@ class _GaveUp(Exception):
 
 
 class _Container:
-    def __init__(self, job: Job, cell: Cell, name: str, options: Sequence[str], idle: Path, stop: Stop) -> None:
+    def __init__(
+        self,
+        job: Job,
+        cell: Cell,
+        name: str,
+        options: Sequence[str],
+        *,
+        idle: Path,
+        stop: Stop,
+        seccomp: Config | None,
+    ) -> None:
         self._job, self._cell, self._name, self._idle, self._stop = job, cell, name, idle, stop
+        self._seccomp = seccomp
+        # Runtimes load nothing for a profile that refuses nothing.
+        self._filtered = seccomp is not None and (
+            seccomp["defaultAction"] != OciAction.ALLOW or bool(seccomp.get("syscalls"))
+        )
         # Nothing is kept of what the program writes, however much that is.
         self._options = [f"--name={name}", "--pull=never", "--log-driver=none", *options]
 
-    def perform(self, seconds: float, *, filtered: bool) -> Ran:
+    def perform(self, seconds: float) -> Ran:
         job, verb = self._job, self._cell.verb
         whole = [*self._options, job.image, *job.args]
         if verb is Verb.RUN:
-            return self._foreground("run", whole, seconds, filtered=filtered)
+            return self._foreground("run", whole, seconds)
         if verb is Verb.CREATE:
             self._brief("create", whole)
             self._brief("start", [self._name])
-            return self._foreground("wait", [self._name], seconds, filtered=filtered)
+            return self._foreground("wait", [self._name], seconds)
         mounted = [f"--volume={self._idle}:{_IDLE}:ro", f"--entrypoint={_IDLE}"]
         self._brief("run", ["--detach", *self._options, *mounted, job.image])
         first = self._held()
-        self._confined(first, filtered=filtered)
-        return self._foreground("exec", [self._name, *job.command], seconds, filtered=filtered, first=first)
+        self._confined(first)
+        return self._foreground("exec", [self._name, *job.command], seconds, first=first)
 
     def _words(self, verb: str, rest: Sequence[str]) -> list[str]:
         return self._job.client.words(verb, rest, self._cell.runtime)
@@ -181,7 +198,7 @@ class _Container:
             time.sleep(_SLICE)
         raise _GaveUp("start", "the container's program was not executed in time")
 
-    def _foreground(self, verb: str, rest: Sequence[str], seconds: float, *, filtered: bool, first: int = 0) -> Ran:
+    def _foreground(self, verb: str, rest: Sequence[str], seconds: float, *, first: int = 0) -> Ran:
         """A verb that ends with the program. ``first``: the container's process, where the program is another."""
         step = "start" if verb == "wait" else verb
         process = subprocess.Popen(
@@ -194,7 +211,7 @@ class _Container:
         assert process.stderr is not None
         tail = _Tail(process.stderr)
         try:
-            runs = self._while_it_runs(step, process, seconds, filtered=filtered, first=first)
+            runs = self._while_it_runs(step, process, seconds, first=first)
         finally:
             if process.poll() is None:
                 # The verb ends with the container; the program of an exec does too.
@@ -206,13 +223,11 @@ class _Container:
         if runs is not None:
             return Ran(runs)
         end = self._ended(step, process.returncode, message)
-        if self._job.probe is not None and not filtered:
+        if self._job.probe is not None and self._seccomp is None:
             raise _GaveUp("probe", f"the program ended with {end} before it answered")
         return Ran(end)
 
-    def _while_it_runs(
-        self, step: str, process: subprocess.Popen[bytes], seconds: float, *, filtered: bool, first: int
-    ) -> str | None:
+    def _while_it_runs(self, step: str, process: subprocess.Popen[bytes], seconds: float, *, first: int) -> str | None:
         """What a program that does not end comes to; None if it has ended."""
         probe = self._job.probe
         enough = time.monotonic() + seconds
@@ -229,8 +244,8 @@ class _Container:
             pid = processes.entered(first) if first else self._state().pid
             program = processes.program_of(pid)
             if program and process.poll() is None:
-                self._confined(pid, filtered=filtered)
-                if probe is not None and not answers and not filtered:
+                self._confined(pid)
+                if probe is not None and not answers and self._seccomp is None:
                     raise _GaveUp("probe", f"{program} runs and does not answer {probe.word}")
                 how = "" if probe is None else " and answers" if answers else " and does not answer"
                 return f"{RUNS} {program}{how}"
@@ -249,11 +264,10 @@ class _Container:
             raise _GaveUp(step, message or f"the engine ended with status {status}")
         return state.status
 
-    def _confined(self, pid: int, *, filtered: bool) -> None:
+    def _confined(self, pid: int) -> None:
         """Make sure that what is tried is in force. Raises Failure."""
         found = processes.confinement(pid)
-        wanted = filtered, self._cell.no_new_privileges
-        if found is None or found == wanted:
+        if found is None or (found[0] >= self._filtered and found[1] is self._cell.no_new_privileges):
             return
         state = f"seccomp {'on' if found[0] else 'off'}, no-new-privileges {'on' if found[1] else 'off'}"
         raise Failure(
