@@ -22,7 +22,9 @@ from rig import runc as bundles
 from rig.process import wait_until
 from scmm_oci.capture.model import Capture, Phase
 from scmm_oci.cli.main import main
+from scmm_oci.errors import Failure
 from scmm_oci.oci.seccomp import OciAction, Profile, Rule, to_json
+from scmm_oci.recorder import installation
 from scmm_oci.recorder.replay import bundle, ground, lacks, leftovers, runtimes
 from scmm_oci.recorder.replay import start as starting
 from scmm_oci.recorder.replay.cells import Cell
@@ -392,6 +394,29 @@ def test_a_runtime_that_does_not_do_its_work(
     (one,) = found["ways"]
     assert status == 1 and one["failure"] == {"end": None, "step": "create", "message": said}
     assert left() == set() and sleeping() == []
+
+
+def test_where_nothing_can_be_recorded_starts_are_counted(
+    inside: namespace.Entered,
+    source: Path,
+    app: set[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none(*_: object) -> None:
+        raise Failure("no BTF")
+
+    monkeypatch.setattr(installation, "install", none)
+    words = ("--way", "run", "--way", "create", "--nnp", "on", "--times", "1")
+    status, found = replayed(allowing(needed(app) - {"mkdir"}), source, "runc", tmp_path, capsys, *words)
+    assert (
+        status == 1 and [(one["served"], one["missing"], one["enough"]) for one in found["ways"]] == [(0, [], None)] * 2
+    )
+    assert [(one["code"], one["message"]) for one in found["findings"]] == [
+        ("not-named", "what lacks is not known: nothing can be recorded: no BTF")
+    ]
+    assert left() == set()
 
 
 def test_a_full_disk_is_told(

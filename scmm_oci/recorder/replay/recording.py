@@ -32,7 +32,8 @@ class Hooks:
             Failure: it cannot be, with why.
         """
         self._base = Path(directory, "hooks")
-        self._base.mkdir(mode=0o700)
+        # It is there if nothing could be recorded before.
+        self._base.mkdir(mode=0o700, exist_ok=True)
         config = self._base / "config.yaml"
         values = {
             "capture_dir": str(self._base / "captures"),
