@@ -24,6 +24,7 @@ from rig.docker import Dockerd
 from rig.engine import Engine
 from rig.mounts import private_dir
 from rig.podman import Podman
+from rig.process import CommandError
 from scmm_oci.tables.landlock import FS_RIGHTS
 
 SOAK = bool(os.environ.get("SCMM_SOAK"))
@@ -145,29 +146,41 @@ def test_what_an_engine_tells_of_a_container(ground: Ground) -> None:
         assert len(told) == len(ASKED[way]) and all(line.startswith(ASKING[ground.kind]) for line in told)
 
 
-#: Words of `run` or `exec`, the exit code, and what is told.
+#: Words of `run` or `exec`; exit codes over the runtime and over the shim; what is told.
 UNABLE = {
-    "/nosuch": (127, "there is no program"),
-    "/etc/passwd": (126, "cannot execute"),
-    "/etc": (126, "cannot execute"),
+    "/nosuch": (127, 127, "there is no program"),
+    "/etc/passwd": (126, 126, "cannot execute"),
+    "/etc": (126, 126, "cannot execute"),
+    "/shared/script": (1, 127, "cannot execute"),
 }
 
 
 @pytest.mark.parametrize("word", UNABLE if SOAK else ["/nosuch"])
 def test_a_program_that_cannot_be_executed(ground: Ground, word: str) -> None:
-    """The same exit code; what is told comes from the launcher, in the container, instead of from the runtime."""
-    code, told = UNABLE[word]
+    """What is told comes from the launcher, in a container that has begun, instead of from the runtime."""
+    before, code, told = UNABLE[word]
+    script = ground.ways[PLAIN].shared / "script"
+    script.write_text("#!/nosuch\n")
+    script.chmod(0o755)
+    volume = f"-v={script.parent}:/shared"
 
-    def attempt(way: Way) -> list[tuple[int, list[str], list[str]]]:
-        with way.started("sh", "-c", LOOP) as name:
-            return [way.run(word), way.exec(name, word)]
+    def attempt(way: Way) -> tuple[bool, list[tuple[int, list[str], list[str]]]]:
+        """Whether a container in the background begins, and what `run` and `exec` say."""
+        with way.started("sh", "-c", LOOP, options=[volume]) as name:
+            found = [way.run(word, options=[volume]), way.exec(name, word)]
+        try:
+            way.engine.rm(way.engine.run_detached(way.image, word, options=[*way.options, volume]))
+        except CommandError:
+            return False, found
+        return True, found
 
     with ThreadPoolExecutor() as pool:
-        plain, nothing, held = pool.map(attempt, (ground.ways[way] for way in ("plain", "nothing", "enforced")))
+        plain, nothing, held = pool.map(attempt, (ground.ways[way] for way in (PLAIN, "nothing", "enforced")))
     assert nothing == plain
     # dockerd 20.10 says 126 of every exec that the runtime could not begin.
-    assert [each[0] for each in plain] == [code, 126 if ground.kind == "docker" else code]
-    for each in held:
+    assert [each[0] for each in plain[1]] == [before, 126 if (ground.kind, before) == ("docker", 127) else before]
+    assert (plain[0], held[0]) == (before == 1, True)
+    for each in held[1]:
         assert each[:2] == (code, []) and len(each[2]) == 1
         assert each[2][0].startswith(f"scmm-enforce: {told} {word}")
 
