@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.ground import PROGRAM, ProductError, Start, timed
-from benchmarks.shim_report import ENFORCED, HOOKED, PLAIN, RECORDED, UNASKED
+from benchmarks.shim_report import ENFORCED, HOOKED, PLAIN, PRECREATE, RECORDED, UNASKED
 from rig import images
 from rig.docker import Dockerd
 from rig.leftovers import processes_naming
@@ -49,7 +49,8 @@ class Installed:
 
     base: Path
     hook: Path
-    hooks_dir: Path
+    hooks_dir: Path  # with the pair that records
+    enforcing_dir: Path  # with the precreate hook, which enforces
     shims: Mapping[str, Path]  # runtime → starter
 
     @property
@@ -76,14 +77,14 @@ def install(base: Path, *, pin_dir: str) -> Installed:
     recorder = {"capture_dir": str(base / "captures"), "run_dir": str(base / "recorder"), "pin_dir": pin_dir}
     config.write_text(json.dumps({**recorder, "log_file": str(base / "hook.log"), "shim": shim}))  # JSON is YAML
     places: list[str | Path] = ["--hooks-dir", hooks, "--libexec-dir", libexec, "--config", config]
-    run([_SCMM, "hooks", "install", *places])
+    run([_SCMM, "hooks", "install", "--enforce", "--drop-in", base / "hooks.conf", *places])
     engine: list[str | Path] = ["--file", base / "containers.conf", "--records-dir", base / "records"]
     run([_SCMM, "install", "podman", *engine, *places])
     (base / "bench.scmm.yaml").write_text(json.dumps(_POLICY))
     run([_SCMM, "compile", "-i", base / "bench.scmm.yaml", "-o", base / "bench.scmm-pol"])
     run([_SCMM, "policy", "add", "bench", base / "bench.scmm-pol", "--config", config])
     starters = {name: libexec / f"scmm-{name}" for name in ("runc", "crun")}
-    return Installed(base, libexec / installation.STARTER, hooks, starters)
+    return Installed(base, libexec / installation.STARTER, hooks, libexec / "hooks.d", starters)
 
 
 class Host(ABC):
@@ -135,7 +136,7 @@ class Host(ABC):
     def _exec_words(self, way: str, words: Sequence[str]) -> list[str]: ...
 
     def _check(self, way: str) -> None:
-        """Raise ProductError where the container that runs is not held by the policy, or is without having to be."""
+        """Raise ProductError where an exec is not held by the policy, or is without having to be."""
         done = run(self._exec_words(way, _DENIED), env=self._environ(), check=False)
         if (done.returncode != 0) != (way == ENFORCED):
             raise ProductError(f"{self.name}, {way}: {' '.join(_DENIED)} ended with {done.returncode}: {done.stderr}")
@@ -144,7 +145,7 @@ class Host(ABC):
         return None
 
     def _annotations(self, way: str, name: str) -> dict[str, str]:
-        if way == ENFORCED:
+        if way in (ENFORCED, PRECREATE):
             return {"scmm.policy": "bench"}
         return {"scmm.record": "true", "scmm.name": name} if way in (HOOKED, RECORDED) else {}
 
@@ -203,6 +204,7 @@ class InPodman(Host):
     """podman over runc, and over scmm-runc."""
 
     name = "podman"
+    ways = (PLAIN, UNASKED, ENFORCED, PRECREATE, HOOKED, RECORDED)
 
     def _open(self) -> None:
         self.engine = self._stack.enter_context(Podman(runtime="runc", runtimes={"scmm": self.installed.shims["runc"]}))
@@ -214,13 +216,22 @@ class InPodman(Host):
         return self.engine.environ()
 
     def _command(self, way: str) -> list[str]:
-        self.engine.runtime = "runc" if way in (PLAIN, HOOKED) else "scmm"
-        hooks = self.installed.hooks_dir if way == HOOKED else self._none
+        self.engine.runtime = "runc" if way in (PLAIN, PRECREATE, HOOKED) else "scmm"
+        found = {HOOKED: self.installed.hooks_dir, PRECREATE: self.installed.enforcing_dir}
+        hooks = found.get(way, self._none)
         return [*self.engine.command(), f"--hooks-dir={hooks}"]
 
     def _options(self, way: str, name: str) -> list[str]:
         wishes = self._annotations(way, name).items()
         return [*self.engine._run_words("none", None, [f"--annotation={key}={value}" for key, value in wishes])]
+
+    def _check(self, way: str) -> None:
+        """What runs first, too: the precreate hook holds nothing else."""
+        super()._check(way)
+        words = ["run", *self._options(way, f"podman-{way}-check"), "--rm", self.image, *_DENIED]
+        done = run([*self._command(way), *words], env=self._environ(), check=False)
+        if (done.returncode != 0) != (way in (ENFORCED, PRECREATE)):
+            raise ProductError(f"podman, {way}: {' '.join(_DENIED)} ended with {done.returncode}: {done.stderr}")
 
     def _run_idle(self, way: str) -> None:
         options = [*self._options(way, f"podman-{way}-idle"), "--detach", f"--name=idle-{way}"]

@@ -15,16 +15,18 @@ from benchmarks.figures import Estimate, Verdict
 from benchmarks.percall_report import Sheet
 
 WIDTH = 140
-PLAIN, UNASKED, ENFORCED, HOOKED, RECORDED = "plain", "unasked", "enforced", "hooked", "recorded"
+PLAIN, UNASKED, ENFORCED, PRECREATE = "plain", "unasked", "enforced", "precreate"
+HOOKED, RECORDED = "hooked", "recorded"
 TITLES = {
     PLAIN: "the runtime itself",
     UNASKED: "scmm-runc, asked for nothing",
     ENFORCED: "scmm-runc, enforcing",
+    PRECREATE: "the runtime, by our precreate hook",
     HOOKED: "the runtime, with our hook pair",
     RECORDED: "scmm-runc, recording",
 }
 #: What a way is compared with: recording has its own cost, which is not the shim's.
-BASES = {UNASKED: PLAIN, ENFORCED: PLAIN, RECORDED: HOOKED}
+BASES = {UNASKED: PLAIN, ENFORCED: PLAIN, PRECREATE: PLAIN, RECORDED: HOOKED}
 START, WHOLE, EXEC = "start", "whole run", "exec"
 PARTS = {
     START: "until the program's first output",
@@ -122,7 +124,7 @@ def show(result: Result, console: Console) -> None:
             table.add_row(*row)
         console.print(table)
     lines = [
-        "added: median of the differences within a round, beside the same without the shim; with the launcher's",
+        "added: median of the differences within a round, beside the same without the shim; the launcher's is in it",
         f"products: {result.checked} runs looked at: what is enforced refuses, what is recorded has a capture",
         *(f"not measured: {host}: {why}" for host, why in result.missing.items()),
         *(f"warning: {each}" for each in result.warnings),

@@ -14,6 +14,7 @@ from benchmarks.shim_report import (
     HOOKED,
     PARTS,
     PLAIN,
+    PRECREATE,
     RECORDED,
     START,
     TITLES,
@@ -31,7 +32,7 @@ from benchmarks.shim_report import (
 #: Rounds of a machine that is slower in every second one.
 SLOW = {number: 0.2 * (number % 2) for number in range(1, 9)}
 #: Seconds that each way takes on a quiet machine.
-TAKES = {PLAIN: 0.020, UNASKED: 0.035, ENFORCED: 0.038, HOOKED: 0.060, RECORDED: 0.080}
+TAKES = {PLAIN: 0.020, UNASKED: 0.035, ENFORCED: 0.038, PRECREATE: 0.036, HOOKED: 0.060, RECORDED: 0.080}
 
 
 def result(**changed: float) -> Result:
@@ -53,6 +54,7 @@ def test_rounds_are_compared_with_themselves_and_recording_with_recording() -> N
     assert {way: (row.base, pytest.approx(row.added.value)) for way, row in start.items()} == {
         UNASKED: (PLAIN, 0.015),
         ENFORCED: (PLAIN, 0.018),
+        PRECREATE: (PLAIN, 0.016),
         RECORDED: (HOOKED, 0.020),
     }
     assert (start[UNASKED].added.low, start[UNASKED].added.high) == (pytest.approx(0.015), pytest.approx(0.015))
@@ -65,12 +67,15 @@ def test_the_goal_is_for_starts_and_execs() -> None:
     assert verdicts == {
         (START, UNASKED): "met",
         (START, ENFORCED): "not met",
+        (START, PRECREATE): "met",
         (START, RECORDED): "met",
         (EXEC, UNASKED): "met",
         (EXEC, ENFORCED): "met",
+        (EXEC, PRECREATE): "met",
         (EXEC, RECORDED): "met",
         (WHOLE, UNASKED): None,
         (WHOLE, ENFORCED): None,
+        (WHOLE, PRECREATE): None,
         (WHOLE, RECORDED): None,
     }
     assert str(by_way(result(enforced=0.0599), START)[ENFORCED].verdict) == "met"
@@ -109,11 +114,11 @@ def test_tables_have_all_and_fit() -> None:
         *("8", "80.0", "180.0", "hooks", "+20.0 [+20.0, +20.0]", "≤ 40 ms: met"),
     )
     assert lines["runc", TITLES[PLAIN]][5:] == ("", "", "")
-    assert {line[7] for line in whole.rows} == {""} and len(process.rows) == 10
+    assert {line[7] for line in whole.rows} == {""} and len(process.rows) == 12
 
 
 def test_json_has_samples_and_figures() -> None:
     found = json.loads(json.dumps(to_json(result())))
     assert found["samples"]["runc"][START][PLAIN]["1"] == pytest.approx(0.220)
-    assert [row["way"] for row in found["rows"] if row["part"] == EXEC] == [UNASKED, ENFORCED, RECORDED]
+    assert [row["way"] for row in found["rows"] if row["part"] == EXEC] == [UNASKED, ENFORCED, PRECREATE, RECORDED]
     assert found["rows"][0]["verdict"]["met"] is True
