@@ -2,7 +2,8 @@
 
 An exception out of a handler can come between any two steps: after a mount, and before it is known that there is one;
 in a wait of the `subprocess` module; while everything is taken away. Here a handler raises nothing. Waits are woken,
-and whoever works asks in between (`check`).
+and whoever works asks in between (`check`). They are not blocked, as kernel.signals does it for a recording: all that
+is started would have them blocked too, the containers' programs among it.
 
 Facts relied on: signal(7), and `signal.set_wakeup_fd`, which writes from the handler in C, before anything can wait.
 """
