@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from scmm_oci.cli.hooks_enforcing import Enforcing
 from scmm_oci.enforcer import launcher, shim_settings
 from scmm_oci.enforcer.registration import engines, parts
 from scmm_oci.errors import BadInput, Failure, Problem
@@ -91,7 +92,9 @@ def stale(layout: Layout) -> list[Problem]:
 def removable(layout: Layout) -> list[Path]:
     """What no engine calls any more, starters first; the hooks' starter stays where podman calls it by itself."""
     names, _ = installed(layout)
-    paths = [*map(Path, names.values()), layout.libexec_dir / parts.LAUNCHER, layout.libexec_dir / parts.SETTINGS]
+    paths = [*map(Path, names.values()), layout.libexec_dir / parts.SETTINGS]
+    if not Enforcing(layout).is_there:
+        paths.append(layout.libexec_dir / parts.LAUNCHER)  # else the precreate hook's
     if not any(os.path.lexists(layout.hooks_dir / name) for name in DESCRIPTORS):
         paths += [layout.libexec_dir / name for name in (installation.STARTER, installation.SETTINGS)]
     return [path for path in paths if os.path.lexists(path)]

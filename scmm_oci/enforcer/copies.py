@@ -140,7 +140,7 @@ def _is_id(text: str) -> bool:
 
 def _generation_of(pid: int, mine: str) -> str:
     """The generation of another process of our process namespace. mine: that of this one."""
-    start = living._start(pid)
+    start = living.start_of(pid)
     if start is None:
         raise ProcessLookupError(3, "podman, which called this hook, is gone")
     return f"{pid}-{start}-{mine.rpartition('-')[2]}"

@@ -1,6 +1,6 @@
-"""Which image a container is of, where config.json does not say so: read where Docker and podman keep it.
+"""Which image a container is of: by annotations, or read where Docker and podman keep it.
 
-Asked only where the configuration has policies for images. Standard library only (scmm-runc).
+The latter is asked only where the configuration has policies for images. Standard library only (scmm-runc).
 
 Facts, measured: Docker 20.10 keeps `Config.Image`, as it was typed, in DATA/containers/ID/config.v2.json, and the root
 file system in DATA/DRIVER/LAYER/…; podman 4.3 (containers/storage) has the bundle in
@@ -17,8 +17,17 @@ from scmm_oci.oci.state import is_container_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
+# Where engines say which image a container is of: containerd's CRI plugin (pkg/cri/annotations), CRI-O (its annotations
+# package), image-spec. Docker and podman 4.3 say it elsewhere (`names`), and `ctr` nowhere.
+ANNOTATIONS = (
+    "io.kubernetes.cri.image-name",
+    "io.kubernetes.cri-o.ImageName",
+    "io.kubernetes.cri-o.Image",
+    "org.opencontainers.image.ref.name",
+)
 MAX_RECORD = 64 << 20  # bytes; podman has all containers in one file
 # containers/storage puts those of `--transient-store` beside the others.
 _STORAGE = ("containers.json", "volatile-containers.json")
@@ -40,6 +49,30 @@ def names(bundle: str, root: str, container: str) -> tuple[str, ...]:
     if not found:
         return ()
     return tuple(dict.fromkeys((found, in_full(found))))
+
+
+def annotated(annotations: Mapping[str, str]) -> str | None:
+    """The image's name by an annotation, or None: the engine's, or the image's own."""
+    return next((annotations[key] for key in ANNOTATIONS if annotations.get(key)), None)
+
+
+def matches(glob: str, text: str) -> bool:
+    """Whether a glob is the whole text: `*` stands for any characters, `/` too, `?` for one; others for themselves."""
+    at = here = 0
+    star = back = -1
+    while here < len(text):
+        if at < len(glob) and glob[at] == "*":
+            star, back = at, here
+            at += 1
+        elif at < len(glob) and glob[at] in ("?", text[here]):
+            at += 1
+            here += 1
+        elif star >= 0:
+            back += 1
+            at, here = star + 1, back
+        else:
+            return False
+    return glob[at:].strip("*") == ""
 
 
 def in_full(name: str) -> str:

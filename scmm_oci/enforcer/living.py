@@ -14,7 +14,7 @@ def generation() -> str:
     Raises OSError where /proc is not mounted.
     """
     pid = os.getpid()
-    start = _start(pid)
+    start = start_of(pid)
     if start is None:
         raise ProcessLookupError(3, f"/proc/{pid}/stat: this process is not there; is /proc that of its namespace?")
     return f"{pid}-{start}-{_namespace('pid')}"
@@ -34,10 +34,10 @@ def is_alive(word: str) -> bool:
     if len(parts) != 3 or not all(each.isascii() and each.isdigit() for each in parts):
         return False
     pid, start, namespace = parts
-    return namespace != _namespace("pid") or _start(int(pid)) == start
+    return namespace != _namespace("pid") or start_of(int(pid)) == start
 
 
-def _start(pid: int) -> str | None:
+def start_of(pid: int) -> str | None:
     """When a process began, in ticks since the machine did; None if there is none. proc(5), /proc/pid/stat."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 
-from scmm_oci.enforcer import again, bundle, copies, runtime_root, shim_settings, shim_start, telling, wishes
+from scmm_oci.enforcer import again, bundle, copies, enforcing, runtime_root, shim_settings, telling, wishes
 from scmm_oci.enforcer.shim import text_of
 from scmm_oci.oci import annotations as names
 from scmm_oci.oci import config_json, runtime_argv
@@ -107,10 +107,10 @@ def _enforced(data: bytes, config: dict[str, Any], settings: Settings, starter: 
     line = runtime_argv.parse(["create", container or "unknown"])
     with copies.claim(copies.directory(settings), container) as copy:
         decided: dict[str, Any] = {}
-        policy = shim_start._enforced(settings, line, config, wish, copy, decided)
+        policy = enforcing.enforced(settings, line, config, wish, copy, decided)
         bundle.add_hook(config, POSTSTOP, starter, [NAME, POSTSTOP, copy.key])
         result = config_json.dumps(config)
-        mapped = shim_start._outside(config)
+        mapped = enforcing.outside(config)
         copy.write(config=result, plan=decided, policy=policy, owner=mapped, reachable=mapped is not None)
         copies.keep(copy)
         return result
@@ -157,7 +157,7 @@ def _refused(config: dict[str, Any], reason: str) -> dict[str, Any]:
 
 def _of_users() -> str:
     """What else is to be known where it is not root who failed: rootless podman calls hooks in its user namespace."""
-    if os.geteuid() == 0 and not runtime_root._in_user_namespace():
+    if os.geteuid() == 0 and not runtime_root.in_user_namespace():
         return ""
     return " (policies are root's: rootless containers cannot have one)"
 

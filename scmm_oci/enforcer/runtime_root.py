@@ -25,11 +25,11 @@ def of(line: CommandLine) -> str:
     above = os.environ.get("XDG_RUNTIME_DIR")
     own = os.geteuid() != 0
     if not own and line.dialect != CRUN:
-        own = _in_user_namespace() and os.environ.get("USER") != "root"
+        own = in_user_namespace() and os.environ.get("USER") != "root"
     return os.path.join(os.path.abspath(above) if above and own else "/run", line.dialect)
 
 
-def _in_user_namespace() -> bool:
+def in_user_namespace() -> bool:
     try:
         with open("/proc/self/uid_map", "rb", buffering=0) as file:
             return b" ".join(file.read(4096).split()) != _INITIAL

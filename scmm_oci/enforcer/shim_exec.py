@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from scmm_oci.enforcer import bundle, runtime_root, shim_start, wishes
+from scmm_oci.enforcer import bundle, enforcing, runtime_root, wishes
 from scmm_oci.enforcer.place import MAX_STATE, Lost
 from scmm_oci.enforcer.places import Places
 from scmm_oci.oci import config_json
@@ -45,7 +45,7 @@ def words(settings: Settings, line: CommandLine) -> list[str]:
         named = line.options.get("process")
         if plan is None:
             return _only_stripped(line, place, named) if named else given
-        count = line.preserve_fds + shim_start.listening()
+        count = line.preserve_fds + enforcing.listening()
         if named:
             process = _process(named, pipe=True)
             wishes.strip(process)

@@ -7,9 +7,8 @@ library only (scmm-runc).
 from __future__ import annotations
 
 import os
-import time
 
-from scmm_oci.enforcer import bundle, passing, runtime_root, telling, wishes
+from scmm_oci.enforcer import bundle, enforcing, passing, runtime_root, telling, wishes
 from scmm_oci.oci import config_json, runtime_argv
 from scmm_oci.oci.runtime_options import CRUN, RUNC
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from scmm_oci.enforcer.place import Place
     from scmm_oci.enforcer.shim_settings import Settings
     from scmm_oci.enforcer.wishes import Wish
     from scmm_oci.oci.runtime_argv import CommandLine
@@ -47,7 +45,7 @@ def words(settings: Settings, called: str, line: CommandLine) -> list[str]:
         raise ValueError(f"{line.config()}: {error}") from None
     wish = wishes.read(config, settings, container=line.id, named=lambda: _image(line, config))
     for each in wish.notes:
-        _note(settings, line, each)
+        enforcing.note(settings, line, each)
     if wish.problems:
         raise ValueError("; ".join(wish.problems))
     if line.verb == "restore" and (wish.policy or wish.required):
@@ -55,7 +53,7 @@ def words(settings: Settings, called: str, line: CommandLine) -> list[str]:
         raise ValueError(f"a restored process has no Landlock domain and no beginning: {what}")
     if line.verb == "restore":
         if wish.record:
-            _note(settings, line, "not recorded: a restored process has no beginning")
+            enforcing.note(settings, line, "not recorded: a restored process has no beginning")
         return given
     if not (wish.policy or wish.record or wish.stripped):
         return given
@@ -66,7 +64,7 @@ def words(settings: Settings, called: str, line: CommandLine) -> list[str]:
     except Exception as error:
         # Whatever it is, a defect of ours among it: the container starts all the same.
         what = "not recorded" if wish.record else f"the program sees {', '.join(wish.stripped)}"
-        _note(settings, line, f"{what}: {type(error).__name__}: {error}")
+        enforcing.note(settings, line, f"{what}: {type(error).__name__}: {error}")
         return given
 
 
@@ -91,17 +89,17 @@ def _changed(settings: Settings, called: str, line: CommandLine, config: dict[st
     try:
         places.sweep(first=key_of(root, line.id))
     except OSError as error:
-        _note(settings, line, f"what ended containers left is not removed: {error}")
+        enforcing.note(settings, line, f"what ended containers left is not removed: {error}")
     with places.claim(root, line.id) as place:
         bundle.absolute(config, original)
         decided: dict[str, Any] = {"bundle": original, "root": root}
-        policy = _enforced(settings, line, config, wish, place, decided) if wish.policy else None
+        policy = enforcing.enforced(settings, line, config, wish, place, decided) if wish.policy else None
         if wish.record:
             _recorded(settings, line, config, wish)
         # Last of all hooks: what is removed then, no other needs any more.
         ended = [telling.NAME, passing.ENDED, place.key, place.generation]
         bundle.add_hook(config, "poststop", os.path.abspath(called), ended)
-        mapped = _outside(config)
+        mapped = enforcing.outside(config)
         place.write(
             config=config_json.dumps(config),
             plan=decided,
@@ -112,58 +110,6 @@ def _changed(settings: Settings, called: str, line: CommandLine, config: dict[st
         return _to(line, place.path, original)
 
 
-def _enforced(
-    settings: Settings, line: CommandLine, config: dict[str, Any], wish: Wish, place: Place, decided: dict[str, Any]
-) -> bytes:
-    """The policy; the configuration is changed so that the launcher applies it, and `decided` gets what exec needs."""
-    from scmm_oci.enforcer import admits, private
-    from scmm_oci.enforcer.store import Store
-
-    assert wish.policy is not None
-    store = Store(settings.policy_dir)
-    policy = store.read(wish.policy, wish.digest)
-    if not os.access(settings.launcher, os.X_OK):
-        raise ValueError(f"the launcher {settings.launcher} is not there or not executable; run scmm install again")
-    plan = bundle.Plan(
-        launcher_source=settings.launcher,
-        policy_source=os.path.join(place.path, "policy"),
-        mode=wish.mode,
-        preserve_fds=line.preserve_fds + listening(),
-        parts=admits.parts(policy),
-        report_source=(store.report(wish.policy, _writer(config)) or "") if wish.mode == "permissive" else "",
-    )
-    for each in bundle.enforce(config, plan):
-        _note(settings, line, each)
-    _refuse_links(config, plan)
-    decided.update(
-        name=wish.policy,
-        sha256=private.sha256(policy),
-        mode=plan.mode,
-        launcher=plan.launcher,
-        policy=plan.policy,
-    )
-    return policy
-
-
-def _refuse_links(config: Mapping[str, Any], plan: bundle.Plan) -> None:
-    """Raise ValueError where a link, or what is no file, is in the place of the launcher or the policy.
-
-    The container's root could lead a link elsewhere, and `exec` with it. What is missing the runtime makes, as for
-    all mounts, and it stays: whoever removes a mount point takes the mount away, also from containers that share it.
-    """
-    root = config.get("root")
-    rootfs = root.get("path") if isinstance(root, dict) else None
-    if not isinstance(rootfs, str):
-        return
-    for path in filter(None, (plan.launcher, plan.policy, plan.report)):
-        above = os.path.dirname(path)
-        if above != "/":
-            if os.path.islink(rootfs + above):
-                raise ValueError(f"{above} is a symbolic link in the container: nothing can be kept safe there")
-        elif os.path.lexists(rootfs + path) and (os.path.islink(rootfs + path) or not os.path.isfile(rootfs + path)):
-            raise ValueError(f"{path} in the container is no regular file, and it is where scmm-enforce goes")
-
-
 def _recorded(settings: Settings, line: CommandLine, config: dict[str, Any], wish: Wish) -> None:
     try:
         if not os.access(settings.hook, os.X_OK):
@@ -172,44 +118,7 @@ def _recorded(settings: Settings, line: CommandLine, config: dict[str, Any], wis
     except ValueError as error:
         if wish.required or not wish.policy:
             raise
-        _note(settings, line, f"not recorded: {error}")
-
-
-def _outside(config: Mapping[str, Any]) -> tuple[int, int] | None:
-    """User and group outside of what is root in the container's user namespace; None where it has none of its own."""
-    linux = config.get("linux")
-    if not isinstance(linux, dict):
-        return None
-    found = []
-    for key in ("uidMappings", "gidMappings"):
-        for each in linux.get(key) or []:
-            if isinstance(each, dict) and each.get("containerID", 0) == 0 and isinstance(each.get("hostID", 0), int):
-                found.append(each.get("hostID", 0))
-                break
-    return (found[0], found[1]) if len(found) == 2 else None
-
-
-def _writer(config: Mapping[str, Any]) -> tuple[int, int]:
-    """User and group outside of what the container's program begins as."""
-    process, linux = config.get("process"), config.get("linux")
-    user = process.get("user") if isinstance(process, dict) else None
-    found = []
-    for key, mappings in (("uid", "uidMappings"), ("gid", "gidMappings")):
-        number = user.get(key, 0) if isinstance(user, dict) else 0
-        number = number if isinstance(number, int) and not isinstance(number, bool) else 0
-        for each in (linux.get(mappings) or []) if isinstance(linux, dict) else []:
-            first = each.get("containerID", 0)
-            if first <= number < first + each.get("size", 0):
-                number += each.get("hostID", 0) - first
-                break
-        found.append(number)
-    return found[0], found[1]
-
-
-def listening() -> int:
-    """How many descriptors from 3 on are the caller's sockets, which runtimes hand on: sd_listen_fds(3)."""
-    count = os.environ.get("LISTEN_FDS", "")
-    return int(count) if count.isascii() and count.isdigit() and len(count) < 5 else 0
+        enforcing.note(settings, line, f"not recorded: {error}")
 
 
 def _to(line: CommandLine, path: str, original: str) -> list[str]:
@@ -223,7 +132,3 @@ def _to(line: CommandLine, path: str, original: str) -> list[str]:
     for name, value in changes.items():
         line = runtime_argv.parse(line.with_option(name, value), dialect=line.dialect)
     return list(line.words)
-
-
-def _note(settings: Settings, line: CommandLine, message: str) -> None:
-    telling.note(settings.log_file, f"container {(line.id or '')[:64]}: {message}", now=time.time())

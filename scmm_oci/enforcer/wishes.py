@@ -8,6 +8,7 @@ tell them apart. Standard library only, and little of it: stands on every contai
 
 from __future__ import annotations
 
+from scmm_oci.enforcer import images
 from scmm_oci.oci import annotations as names
 from scmm_oci.oci.state import shown
 
@@ -28,17 +29,8 @@ VARIABLES = {
 _PREFIX = "SCMM_"
 _RECORD_WORDS = {"1": "true", "0": "false", "true": "true", "false": "false", "required": "required"}
 
-# Where engines say which image a container is of: containerd's CRI plugin (pkg/cri/annotations), CRI-O (its annotations
-# package), image-spec. Docker and podman 4.3 say it elsewhere (enforcer.images), and `ctr` nowhere.
-IMAGE_ANNOTATIONS = (
-    "io.kubernetes.cri.image-name",
-    "io.kubernetes.cri-o.ImageName",
-    "io.kubernetes.cri-o.Image",
-    "org.opencontainers.image.ref.name",
-)
-
-# How the same engines tell a pod's sandbox (its pause container), and its id: where that is another's, these
-# annotations are not the engine's.
+# How CRI's engines tell a pod's sandbox (its pause container), and its id: where that is another's, these annotations
+# are not the engine's.
 _SANDBOX = (
     ("io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"),
     ("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"),
@@ -141,30 +133,6 @@ def is_sandbox(annotations: Mapping[str, str], container: str | None) -> bool:
     )
 
 
-def image_of(annotations: Mapping[str, str]) -> str | None:
-    """The image's name as the engine gave it, or None."""
-    return next((annotations[key] for key in IMAGE_ANNOTATIONS if annotations.get(key)), None)
-
-
-def matches(glob: str, text: str) -> bool:
-    """Whether a glob is the whole text: `*` stands for any characters, `/` too, `?` for one; others for themselves."""
-    at = here = 0
-    star = back = -1
-    while here < len(text):
-        if at < len(glob) and glob[at] == "*":
-            star, back = at, here
-            at += 1
-        elif at < len(glob) and glob[at] in ("?", text[here]):
-            at += 1
-            here += 1
-        elif star >= 0:
-            back += 1
-            at, here = star + 1, back
-        else:
-            return False
-    return glob[at:].strip("*") == ""
-
-
 def _environment(process: Mapping[str, Any], wish: Wish) -> dict[str, str]:
     """Our variables in a process's environment that have a value. One that is there twice with two is a problem."""
     entries = process.get("env")
@@ -196,33 +164,33 @@ def _unknown(given: Iterable[str], what: str, prefix: str, known: Iterable[str],
         (wish.problems if meant in (names.POLICY, names.MODE) else wish.notes).append(message)
 
 
-def _rule(
-    annotations: Mapping[str, str], images: Sequence[Image], named: Callable[[], tuple[str, ...]], wish: Wish
+def _image_rule(
+    annotations: Mapping[str, str], rules: Sequence[Image], named: Callable[[], tuple[str, ...]], wish: Wish
 ) -> Image | None:
     """What the configuration has for the container's image, by whichever of its names; the first that fits."""
-    if not images:
+    if not rules:
         return None
     try:
         known = named()
     except (OSError, ValueError) as error:
         wish.problems.append(f"which image it is of cannot be told, and there are policies for images: {error}")
         return None
-    told = image_of(annotations)
+    told = images.annotated(annotations)
     # Annotations may be the image's own: what the engine itself has comes first.
     known = known or (() if told is None else (told,))
-    return next((one for one in images if any(matches(one.image, each) for each in known)), None)
+    return next((one for one in rules if any(images.matches(one.image, each) for each in known)), None)
 
 
 def _choose(
     annotations: Mapping[str, str],
     environment: Mapping[str, str],
-    images: Sequence[Image],
+    rules: Sequence[Image],
     named: Callable[[], tuple[str, ...]],
     wish: Wish,
 ) -> None:
     policy, mode = annotations.get(names.POLICY), annotations.get(names.MODE)
     asked, asked_mode = environment.get("SCMM_POLICY"), environment.get("SCMM_MODE")
-    rule = _rule(annotations, images, named, wish) if policy is None else None
+    rule = _image_rule(annotations, rules, named, wish) if policy is None else None
     by = ""
     if policy is not None:
         wish.source, by = ANNOTATION, f"the annotation {names.POLICY}={shown(policy)}"

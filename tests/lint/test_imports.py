@@ -237,4 +237,7 @@ def test_the_hooks_need_nothing_installed() -> None:
 
 
 def test_the_starter_runs_the_hooks_that_way() -> None:
-    assert '"$python" -I -S -c ' in Path(ROOT, "hooks/scmm-hook.in").read_text()
+    text = Path(ROOT, "hooks/scmm-hook.in").read_text()
+    started = text.count('"$python" "$@"')
+    assert started and text.count('"$python"') == started + 1  # once, it is looked for
+    assert "set -- -I -S -c '" in text

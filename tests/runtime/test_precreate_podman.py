@@ -164,6 +164,24 @@ def test_what_enters_a_container_is_not_held_but_by_the_runtime(over_runc: Groun
     assert over_runc.copies() == []
 
 
+def test_below_scmm_runc_it_is_done_once_and_what_enters_is_held(over_runc: Ground) -> None:
+    over_runc.engine.runtime = "scmm"
+    try:
+        done = over_runc.run(ASKS)
+        assert (done.returncode, done.stdout.splitlines()) == (7, HELD), done.stderr
+        text = f"{READ[2]}; exec sleep 1000"
+        name = over_runc.engine.run_detached(over_runc.image, "sh", "-c", text, options=[ASKS])
+        for start in (1, 2):
+            wait_until(lambda n=start: over_runc.engine.logs(name) == "refused\n" * n, deadline_s=30, what="output")
+            assert over_runc.engine.exec(name, *READ).stdout == "refused\n"
+            if start == 1:
+                over_runc.engine("restart", "--time=0", name)
+        over_runc.engine.rm(name)
+    finally:
+        over_runc.engine.runtime = "runc"
+    assert over_runc.copies() == over_runc.shims.kept() == []
+
+
 def test_descriptors_are_not_handed_on(over_runc: Ground) -> None:
     words = [*over_runc.engine.command(), "run", "--rm", "--preserve-fds=1", "--pull=never", "--network=none"]
     words += over_runc.engine._placement()

@@ -133,9 +133,9 @@ def asked(named: Callable[[], tuple[str, ...]], **annotations: str) -> wishes.Wi
 
 
 def test_the_engines_name_decides_over_what_annotations_say() -> None:
-    wish = asked(lambda: ("nginx", "docker.io/library/nginx:latest"), **{wishes.IMAGE_ANNOTATIONS[0]: "example.org/x"})
+    wish = asked(lambda: ("nginx", "docker.io/library/nginx:latest"), **{images.ANNOTATIONS[0]: "example.org/x"})
     assert (wish.policy, wish.mode, wish.source) == ("web", "strict", wishes.CONFIGURATION)
-    assert asked(tuple, **{wishes.IMAGE_ANNOTATIONS[0]: "example.org/x"}).policy == "all"
+    assert asked(tuple, **{images.ANNOTATIONS[0]: "example.org/x"}).policy == "all"
     assert asked(tuple).policy is None
 
 

@@ -331,10 +331,11 @@ def test_the_starter_withstands_any_path(hostile: Layout, shell: str | None) -> 
         pytest.skip(f"{shell} is not there")
     installation.install(hostile)
     done = start(hostile, "prestart", {"id": "x"}, shell=shell)
-    assert (done.returncode, done.stderr) == (7, "")
-    argv, stdin, environ, isolated, no_site = json.loads(done.stdout)
-    assert argv == ["-c", "--settings", str(hostile.libexec_dir / "hook.json"), "prestart"]
-    assert stdin == '{"id":"x"}'
+    assert (done.returncode, done.stdout) == (7, "")
+    argv, stdin, environ, isolated, no_site = json.loads(done.stderr)
+    called_by = ["--called-by", str(os.getpid())]
+    assert argv == ["-c", "--settings", str(hostile.libexec_dir / "hook.json"), "prestart", *called_by]
+    assert stdin == '{"id":"x"}\n'
     assert isolated == 1 and no_site == 1
     assert set(environ) <= {"PWD", "SHLVL", "_", "OLDPWD", "LC_CTYPE"}, "what shells set by themselves"
 

@@ -92,15 +92,15 @@ def test_the_generation_is_of_who_claimed_and_stays_when_it_becomes_another_prog
     with run.claim(str(root), ID) as place:
         assert place.generation == living.generation()
     before = subprocess.Popen(["/bin/sh", "-c", "read x; exec /bin/cat"], stdin=subprocess.PIPE)
-    start = living._start(before.pid)
+    start = living.start_of(before.pid)
     before.stdin.write(b"\n")
     before.stdin.flush()
     wait_until(
         lambda: Path(f"/proc/{before.pid}/comm").read_text() == "cat\n", deadline_s=30, what="the shell becomes cat"
     )
-    assert living._start(before.pid) == start
+    assert living.start_of(before.pid) == start
     before.communicate()
-    assert living._start(before.pid) is None
+    assert living.start_of(before.pid) is None
 
 
 def test_roots_and_ids_have_places_of_their_own(run, tmp_path):
@@ -549,9 +549,9 @@ def test_a_sweep_that_is_killed_is_ended_by_the_next(tmp_path, root):
 def test_a_process_lives_until_it_is_a_zombie():
     child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
     namespace = living.generation().rpartition("-")[2]
-    word = f"{child.pid}-{living._start(child.pid)}-{namespace}"
+    word = f"{child.pid}-{living.start_of(child.pid)}-{namespace}"
     assert living.is_alive(word)
-    assert not living.is_alive(f"{child.pid}-{int(living._start(child.pid)) + 1}-{namespace}")  # its id, used again
+    assert not living.is_alive(f"{child.pid}-{int(living.start_of(child.pid)) + 1}-{namespace}")  # its id, used again
     assert living.is_alive(f"{child.pid}-0-{int(namespace) + 1}")
     child.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -571,6 +571,6 @@ def test_a_program_may_have_any_name(tmp_path):
     odd = tmp_path / ") Z 1 ("
     odd.symlink_to("/bin/cat")
     child = subprocess.Popen([odd], stdin=subprocess.PIPE)
-    start = living._start(child.pid)
+    start = living.start_of(child.pid)
     assert start is not None and int(start) > 1
     child.communicate()

@@ -99,10 +99,10 @@ def test_roots(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(runtime_root, "_in_user_namespace", lambda: False)
+    monkeypatch.setattr(runtime_root, "in_user_namespace", lambda: False)
     assert [root(), root(dialect="crun"), root("--root", "/x/../y")] == ["/run/runc", "/run/crun", "/y"]
     assert root("--root", "x") == os.path.abspath("x")
-    monkeypatch.setattr(runtime_root, "_in_user_namespace", lambda: True)
+    monkeypatch.setattr(runtime_root, "in_user_namespace", lambda: True)
     monkeypatch.delenv("USER", raising=False)
     assert [root(), root(dialect="crun")] == ["/run/user/7/runc", "/run/crun"]
     monkeypatch.setenv("USER", "root")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scmm_oci.enforcer import wishes
+from scmm_oci.enforcer import images, wishes
 from scmm_oci.enforcer.shim_settings import Image
 from scmm_oci.oci import annotations as names
 
@@ -136,7 +136,7 @@ def test_nor_what_the_configuration_says():
     assert decided(read({}, ["SCMM_POLICY=lax"], *rules))[0] == "lax"
 
 
-@pytest.mark.parametrize("key", wishes.IMAGE_ANNOTATIONS)
+@pytest.mark.parametrize("key", images.ANNOTATIONS)
 def test_where_engines_name_the_image(key):
     assert decided(read({key: "x"}, None, ("x", "web", None, "standard")))[0] == "web"
     assert decided(read({key.upper(): "x"}, None, ("x", "web", None, "standard"))) == NOTHING
@@ -248,12 +248,12 @@ GLOBS = st.text("a*?/:", max_size=8)
 
 @given(GLOBS, st.text("ab/:", max_size=8))
 def test_globs_are_those_of_shells_without_brackets(glob, text):
-    assert wishes.matches(glob, text) is fnmatch.fnmatchcase(text, glob)
+    assert images.matches(glob, text) is fnmatch.fnmatchcase(text, glob)
 
 
 def test_globs_end():
-    assert wishes.matches("*a" * 200, "a" * 2000)
-    assert not wishes.matches("*a" * 200 + "b", "a" * 2000)
+    assert images.matches("*a" * 200, "a" * 2000)
+    assert not images.matches("*a" * 200 + "b", "a" * 2000)
 
 
 VALUES = st.sampled_from(["web", "lax", "strict", "permissive", "true", "required", "1", "", "a b", "../x"])

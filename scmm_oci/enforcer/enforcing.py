@@ -1,0 +1,115 @@
+"""What a container's configuration takes to be enforced: the policy out of the store, and the launcher before all.
+
+Called for scmm-runc (enforcer.shim_start) and for podman's precreate hook (enforcer.precreate). Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from scmm_oci.enforcer import bundle, telling
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from scmm_oci.enforcer.place import Place
+    from scmm_oci.enforcer.shim_settings import Settings
+    from scmm_oci.enforcer.wishes import Wish
+    from scmm_oci.oci.runtime_argv import CommandLine
+
+
+def enforced(
+    settings: Settings, line: CommandLine, config: dict[str, Any], wish: Wish, place: Place, decided: dict[str, Any]
+) -> bytes:
+    """The policy; the configuration is changed so that the launcher applies it, and `decided` gets what exec needs."""
+    from scmm_oci.enforcer import admits, again, private
+    from scmm_oci.enforcer.store import Store
+
+    assert wish.policy is not None
+    again.take_back(config)  # podman's precreate hook comes before us, and knows nothing of `exec`
+    store = Store(settings.policy_dir)
+    policy = store.read(wish.policy, wish.digest)
+    if not os.access(settings.launcher, os.X_OK):
+        raise ValueError(f"the launcher {settings.launcher} is not there or not executable; run scmm install again")
+    plan = bundle.Plan(
+        launcher_source=settings.launcher,
+        policy_source=os.path.join(place.path, "policy"),
+        mode=wish.mode,
+        preserve_fds=line.preserve_fds + listening(),
+        parts=admits.parts(policy),
+        report_source=(store.report(wish.policy, _writer(config)) or "") if wish.mode == "permissive" else "",
+    )
+    for each in bundle.enforce(config, plan):
+        note(settings, line, each)
+    _refuse_links(config, plan)
+    decided.update(
+        name=wish.policy,
+        sha256=private.sha256(policy),
+        mode=plan.mode,
+        launcher=plan.launcher,
+        policy=plan.policy,
+    )
+    return policy
+
+
+def _refuse_links(config: Mapping[str, Any], plan: bundle.Plan) -> None:
+    """Raise ValueError where a link, or what is no file, is in the place of the launcher or the policy.
+
+    The container's root could lead a link elsewhere, and `exec` with it. What is missing the runtime makes, as for
+    all mounts, and it stays: whoever removes a mount point takes the mount away, also from containers that share it.
+    """
+    root = config.get("root")
+    rootfs = root.get("path") if isinstance(root, dict) else None
+    if not isinstance(rootfs, str):
+        return
+    for path in filter(None, (plan.launcher, plan.policy, plan.report)):
+        above = os.path.dirname(path)
+        if above != "/":
+            if os.path.islink(rootfs + above):
+                raise ValueError(f"{above} is a symbolic link in the container: nothing can be kept safe there")
+        elif os.path.lexists(rootfs + path) and (os.path.islink(rootfs + path) or not os.path.isfile(rootfs + path)):
+            raise ValueError(f"{path} in the container is no regular file, and it is where scmm-enforce goes")
+
+
+def outside(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """User and group outside of what is root in the container's user namespace; None where it has none of its own."""
+    linux = config.get("linux")
+    if not isinstance(linux, dict):
+        return None
+    found = []
+    for key in ("uidMappings", "gidMappings"):
+        for each in linux.get(key) or []:
+            if isinstance(each, dict) and each.get("containerID", 0) == 0 and isinstance(each.get("hostID", 0), int):
+                found.append(each.get("hostID", 0))
+                break
+    return (found[0], found[1]) if len(found) == 2 else None
+
+
+def _writer(config: Mapping[str, Any]) -> tuple[int, int]:
+    """User and group outside of what the container's program begins as."""
+    process, linux = config.get("process"), config.get("linux")
+    user = process.get("user") if isinstance(process, dict) else None
+    found = []
+    for key, mappings in (("uid", "uidMappings"), ("gid", "gidMappings")):
+        number = user.get(key, 0) if isinstance(user, dict) else 0
+        number = number if isinstance(number, int) and not isinstance(number, bool) else 0
+        for each in (linux.get(mappings) or []) if isinstance(linux, dict) else []:
+            first = each.get("containerID", 0)
+            if first <= number < first + each.get("size", 0):
+                number += each.get("hostID", 0) - first
+                break
+        found.append(number)
+    return found[0], found[1]
+
+
+def listening() -> int:
+    """How many descriptors from 3 on are the caller's sockets, which runtimes hand on: sd_listen_fds(3)."""
+    count = os.environ.get("LISTEN_FDS", "")
+    return int(count) if count.isascii() and count.isdigit() and len(count) < 5 else 0
+
+
+def note(settings: Settings, line: CommandLine, message: str) -> None:
+    telling.note(settings.log_file, f"container {(line.id or '')[:64]}: {message}", now=time.time())
