@@ -206,8 +206,9 @@ def _objects(place: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 def read(path: str, *, limit: int = MAX_CONFIG, pipe: bool = False) -> dict[str, Any]:
     """The object in the JSON file at `path`; a link is followed, as runtimes do.
 
-    limit: the most bytes that it may have. pipe: it may be a pipe, which nobody else can read then. Raises OSError; ValueError for a file that is no regular one, is larger,
-    was changed meanwhile, is not JSON of an object (`loads`) or has keys that runc and crun read differently.
+    limit: the most bytes that it may have. pipe: it may be a pipe, which nobody else can read then. Raises OSError;
+    ValueError for a file that is no regular one, is larger, was changed meanwhile, is not JSON of an object (`loads`)
+    or has keys that runc and crun read differently.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
