@@ -9,7 +9,6 @@ from statistics import median
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import figures
 from benchmarks.figures import Estimate, Verdict
@@ -170,12 +169,7 @@ def notes(result: Result) -> list[str]:
 def show(result: Result, console: Console) -> None:
     console.print("; ".join(f"{key} {value}" for key, value in result.machine.items()), soft_wrap=True)
     for sheet in sheets(result):
-        table = Table(title=sheet.title, title_justify="left")
-        for number, column in enumerate(sheet.columns):
-            table.add_column(column, justify="left" if number in sheet.words else "right", no_wrap=True)
-        for row in sheet.rows:
-            table.add_row(*row)
-        console.print(table)
+        console.print(sheet.table())
     for line in notes(result):
         console.print(line, soft_wrap=True, markup=False)
 

@@ -8,7 +8,6 @@ from random import Random
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import figures
 from benchmarks.figures import Estimate, Verdict
@@ -111,12 +110,7 @@ def sheets(result: Result) -> list[Sheet]:
 def show(result: Result, console: Console) -> None:
     console.print("; ".join(f"{key} {value}" for key, value in result.machine.items()), soft_wrap=True)
     for sheet in sheets(result):
-        table = Table(title=sheet.title, title_justify="left")
-        for number, column in enumerate(sheet.columns):
-            table.add_column(column, justify="left" if number in sheet.words else "right", no_wrap=True)
-        for row in sheet.rows:
-            table.add_row(*row)
-        console.print(table)
+        console.print(sheet.table())
     lines = ["added: beside a bare start in the same round; filter: instructions"]
     lines += [f"not measured: {TITLES[way]}: {why}" for way, why in result.missing.items()]
     lines += [f"warning: {each}" for each in result.warnings]

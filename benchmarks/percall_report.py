@@ -125,6 +125,14 @@ class Sheet:
     rows: tuple[tuple[str, ...], ...]
     words: frozenset[int] = frozenset({0})
 
+    def table(self) -> Table:
+        found = Table(title=self.title, title_justify="left")
+        for number, column in enumerate(self.columns):
+            found.add_column(column, justify="left" if number in self.words else "right", no_wrap=True)
+        for row in self.rows:
+            found.add_row(*row)
+        return found
+
 
 def sheets(result: Result, found: Findings) -> list[Sheet]:
     """The tables: one getppid under each tracer, other calls, servers."""
@@ -206,12 +214,7 @@ def show(result: Result, console: Console) -> None:
     found = findings(result)
     console.print("; ".join(f"{key} {value}" for key, value in result.machine.items()), soft_wrap=True)
     for sheet in sheets(result, found):
-        table = Table(title=sheet.title, title_justify="left")
-        for number, column in enumerate(sheet.columns):
-            table.add_column(column, justify="left" if number in sheet.words else "right", no_wrap=True)
-        for row in sheet.rows:
-            table.add_row(*row)
-        console.print(table)
+        console.print(sheet.table())
     for line in notes(result):
         console.print(line, soft_wrap=True, markup=False)
 

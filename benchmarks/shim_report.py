@@ -8,7 +8,6 @@ from random import Random
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import figures
 from benchmarks.figures import Estimate, Verdict
@@ -117,12 +116,7 @@ def sheets(result: Result) -> list[Sheet]:
 def show(result: Result, console: Console) -> None:
     console.print("; ".join(f"{key} {value}" for key, value in result.machine.items()), soft_wrap=True)
     for sheet in sheets(result):
-        table = Table(title=sheet.title, title_justify="left")
-        for number, column in enumerate(sheet.columns):
-            table.add_column(column, justify="left" if number in sheet.words else "right", no_wrap=True)
-        for row in sheet.rows:
-            table.add_row(*row)
-        console.print(table)
+        console.print(sheet.table())
     lines = [
         "added: median of the differences within a round, beside the same without the shim; the launcher's is in it",
         f"products: {result.checked} runs looked at: what is enforced refuses, what is recorded has a capture",
