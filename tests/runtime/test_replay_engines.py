@@ -176,9 +176,12 @@ def test_containers_that_a_dead_replay_left_are_removed(
     (tmp_path / lives).mkdir()
     engine = replayed.ground.engine
     for name in (f"{lives}-e1", f"{died}-e1"):
-        engine.run_detached(replayed.ground.busybox, "sleep", "1000", name=name)
+        label = [f"--label={replay_engine.LABEL}"]
+        engine.run_detached(replayed.ground.busybox, "sleep", "1000", name=name, options=label)
+    engine.run_detached(replayed.ground.busybox, "sleep", "1000", name=f"{died}-e2")
     client.sweep()
-    assert replayed.left() == {f"{lives}-e1"}
+    assert replayed.left() == {f"{lives}-e1", f"{died}-e2"}, "what is no replay's has no label"
+    client.remove(f"{died}-e2")
     (tmp_path / lives).rmdir()
     client.sweep()
     assert replayed.left() == set()

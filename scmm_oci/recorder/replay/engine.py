@@ -22,6 +22,8 @@ from scmm_oci.recorder.replay import leftovers, runtimes
 from scmm_oci.recorder.replay.cells import Runtime
 from scmm_oci.recorder.runtimes import KNOWN
 
+# What containers of replays are known by, beside their names.
+LABEL = "scmm.replay"
 # Seconds for a question, and for a container that is made or removed on a busy machine.
 _PATIENCE = 60.0
 _MOST_MESSAGE = 300
@@ -100,7 +102,7 @@ class Client:
 
     def sweep(self) -> None:
         """Remove containers of replays that are over, as their scratch directories are gone. Raises Failure."""
-        listed = self.ask("ps", "--all", f"--filter=name={leftovers.PREFIX}", "--format={{.Names}}")
+        listed = self.ask("ps", "--all", f"--filter=label={LABEL}", "--format={{.Names}}")
         for name in listed.split():
             tag = name.rpartition("-e")[0]
             if tag.startswith(leftovers.PREFIX) and not os.path.isdir(os.path.join(leftovers.PLACE, tag)):

@@ -25,7 +25,7 @@ from scmm_oci.recorder.replay import engine_process as processes
 from scmm_oci.recorder.replay import reaping
 from scmm_oci.recorder.replay.bundle import Config
 from scmm_oci.recorder.replay.cells import RUNS, Cell, Ran
-from scmm_oci.recorder.replay.engine import Client, State, last_words
+from scmm_oci.recorder.replay.engine import LABEL, Client, State, last_words
 from scmm_oci.recorder.replay.engine_probe import Probe
 from scmm_oci.recorder.replay.engine_recording import recorded
 from scmm_oci.recorder.replay.ground import Ground
@@ -155,7 +155,7 @@ class _Container:
             seccomp["defaultAction"] != OciAction.ALLOW or bool(seccomp.get("syscalls"))
         )
         # Nothing is kept of what the program writes, however much that is.
-        self._options = [f"--name={name}", "--pull=never", "--log-driver=none", *options]
+        self._options = [f"--name={name}", "--pull=never", "--log-driver=none", f"--label={LABEL}", *options]
 
     def perform(self, seconds: float) -> Ran:
         job, verb = self._job, self._cell.verb
