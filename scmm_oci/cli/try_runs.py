@@ -19,7 +19,6 @@ from scmm_oci.enforcer.reports import Report
 from scmm_oci.enforcer.trying import Trial
 from scmm_oci.errors import Failure
 from scmm_oci.kernel.signals import Signals
-from scmm_oci.oci import annotations as names
 from scmm_oci.recorder import engine_answers, installation
 from scmm_oci.recorder.engine_command import EngineCommand
 from scmm_oci.recorder.engines import Engine
@@ -90,11 +89,8 @@ class _Ground:
 
     def words(self, mode: str) -> list[str]:
         """The user's words, with ours behind the options."""
-        asked = {names.POLICY: self.trial.reference, names.MODE: mode}
-        if self.command.engine is Engine.DOCKER:
-            told = [f"--env=SCMM_{key.rpartition('.')[2].upper()}={value}" for key, value in asked.items()]
-        else:
-            told = [f"--annotation={key}={value}" for key, value in asked.items()]
+        # Not by annotation: podman's precreate hook would look for the policy in the host's store.
+        told = (f"--env=SCMM_POLICY={self.trial.reference}", f"--env=SCMM_MODE={mode}")
         return self.command.with_last_options([*self.options, *told, f"--label={self.label}", "--rm"])
 
     @property

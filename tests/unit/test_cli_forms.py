@@ -21,6 +21,7 @@ FORMS = {
     "lint": "POLICY...",
     "compile": "-i POLICY",
     "enforce": "-p POLICY [-- PROGRAM [ARGUMENTS]…]",
+    "try": "POLICY -- docker|podman run …",
     "explain": "-p POLICY NAME|NR [ARGS]...",
     "disasm": "FILE",
     "verify": "POLICY [CAPTURE]...",
@@ -31,7 +32,7 @@ READ_NO_FILES = {"hooks", "install", "policy", "doctor", "record", "groups"}
 
 def options(verb: str) -> set[str]:
     module, _ = VERBS[verb]
-    command = getattr(importlib.import_module(module), verb.replace("-", "_"))
+    command = getattr(importlib.import_module(module), programs.function_of(verb))
     return {word for one in command.params if isinstance(one, click.Option) for word in one.opts}
 
 
