@@ -128,7 +128,7 @@ class _Container:
         if status is None:
             raise _GaveUp(verb, f"did not end within {_PATIENCE:.0f} s")
         if status:
-            raise _GaveUp(verb, self._error() or f"ended with status {status}")
+            raise _GaveUp(verb, self._error() or self._said(verb) or f"ended with status {status}")
 
     def _foreground(self, verb: str, rest: Sequence[str], pid: str) -> Ran:
         """A verb that ends with the program."""
@@ -197,6 +197,12 @@ class _Container:
         with suppress(OSError, ValueError):
             return int(Path(path).read_text())
         return 0
+
+    def _said(self, verb: str) -> str:
+        """The last line that a runtime wrote to nobody's log; "" where it may be the program's."""
+        self._output.drop()
+        lines = self._output.last.decode(errors="replace").split("\n") if verb == "create" else []
+        return next((printable(line.strip())[:_MOST_MESSAGE] for line in reversed(lines) if line.strip()), "")
 
     def _error(self) -> str:
         """The last error in the runtime's log, on one line; "" if there is none."""

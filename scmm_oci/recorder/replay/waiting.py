@@ -19,7 +19,7 @@ from scmm_oci.errors import Failure
 from scmm_oci.recorder.replay.stopping import Stop
 
 _PATIENCE = 20.0  # seconds until a killed process has to be gone
-_CHUNK = 1 << 16
+_CHUNK, _LAST = 1 << 16, 1 << 10
 
 
 class Output:
@@ -27,9 +27,11 @@ class Output:
 
     Attributes:
         end: the descriptor to write to.
+        last: what was written last, a few lines of it.
     """
 
     def __init__(self) -> None:
+        self.last = b""
         self.handle, self.end = os.pipe()
         os.set_blocking(self.handle, False)
 
@@ -43,9 +45,9 @@ class Output:
         os.close(self.end)
 
     def drop(self) -> None:
-        """Throw away some of what is there."""
+        """Throw away some of what is there, but for its end."""
         with suppress(BlockingIOError):
-            os.read(self.handle, _CHUNK)
+            self.last = (self.last + os.read(self.handle, _CHUNK))[-_LAST:]
 
 
 def ended(handle: int, seconds: float, *, output: Output | None = None, stop: Stop | None = None) -> bool:
