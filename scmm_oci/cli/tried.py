@@ -112,7 +112,8 @@ def show(tried: Tried, *, as_json: bool) -> None:
     if tried.serves:
         click.echo("serves")
         return
-    click.echo(f"does not serve: {'; '.join(tried.objections)}")
+    is_known = tried.violations or all(run.has_begun for run in tried.runs)
+    click.echo(f"{'does not serve' if is_known else 'not tried'}: {'; '.join(tried.objections)}")
     differ = len(tried.runs) == 2 and not tried.violations and all(run.has_begun for run in tried.runs)
     if differ and tried.unwatched:
         what = " and ".join(tried.unwatched)

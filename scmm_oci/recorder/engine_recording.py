@@ -158,11 +158,14 @@ def _descriptor(directory: Path) -> Settings | None:
 def _own_hooks(settings: Settings, config: Path) -> Path:
     """A hook pair beside the captures; the directory for podman. It stays, as containers may outlive who made it."""
     base = Path(settings.capture_dir) / HOOKS
+    before = os.umask(0o077)  # the directories above get no mode of their own
     try:
         private_directory(str(base))
         refuses = bool(os.statvfs(base).f_flag & os.ST_NOEXEC)
     except OSError as error:
         raise Failure(f"no hooks are installed, and none can be put beside the captures: {error.strerror}") from None
+    finally:
+        os.umask(before)
     if refuses:
         raise Failure(f"no hooks are installed, and {base} is mounted noexec", "scmm hooks install")
     layout = Layout(hooks_dir=base / "hooks.d", libexec_dir=base / "libexec", config=config)

@@ -79,6 +79,8 @@ def test_what_it_says_and_where_the_capture_is(ground: Ground) -> None:
     capture = ground.hooks.capture("web")
     assert capture["name"] == "web" and called(capture)["mkdir"] == 1
     assert ground.verbs.containers() == []
+    # Names of captures are for root alone, whoever made the directory.
+    assert Path(ground.hooks.settings.capture_dir).stat().st_mode & 0o777 == 0o700
 
 
 @on_one

@@ -140,7 +140,7 @@ def test_a_server_is_stopped(ground: Ground) -> None:
 def test_what_does_not_begin_is_no_success(ground: Ground) -> None:
     done = ground.verbs.run(ground.verb("calls", "-m", "seccomp"), ["nosuch"])
     assert done.returncode == 1
-    assert "does not serve: the permissive run did not begin: the engine or the launcher ended with 127" in done.stdout
+    assert "not tried: the permissive run did not begin: the engine or the launcher ended with 127" in done.stdout
     assert "seccomp" not in done.stdout
 
 

@@ -19,9 +19,9 @@ from scmm_oci.cli.main import main
 from scmm_oci.cli.tried import Tried, show
 from scmm_oci.cli.try_runs import Run
 from scmm_oci.compiled import bpf
-from scmm_oci.enforcer import installed, launcher, reports, trying
+from scmm_oci.enforcer import bundle, installed, launcher, reports, trying
 from scmm_oci.enforcer.reports import Violation
-from scmm_oci.enforcer.store import REPORT, Store
+from scmm_oci.enforcer.store import REPORT, BadStore, Store
 from scmm_oci.errors import Failure
 from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch
@@ -297,6 +297,47 @@ def test_a_report_tells_whether_anything_began(places: Path, tmp_path: Path) -> 
         with pytest.raises(Failure, match="No such file"):
             trial.report()
         assert trial.store.report(trial.name, (0, 0)) is None
+
+
+@pytest.mark.parametrize("kind", ["link", "second name", "directory", "fifo"])
+def test_no_other_file_is_a_report(kind: str, tmp_path: Path) -> None:
+    """What it is given away by is a name in root's directory; whatever else is there is refused, and stays."""
+    store = Store(str(tmp_path / "store"))
+    store.add("web", compiled_policy(tmp_path))
+    path, other = Path(store.directory, f"web{REPORT}"), tmp_path / "other"
+    other.write_text("kept")
+    make = {
+        "link": lambda: path.symlink_to(other),
+        "second name": lambda: path.hardlink_to(other),
+        "directory": path.mkdir,
+        "fifo": lambda: os.mkfifo(path),
+    }
+    make[kind]()
+    with pytest.raises(BadStore, match="cannot be a report"):
+        store.report("web", (12345, 12345))
+    assert other.stat().st_uid == os.getuid() and path.lstat().st_uid == os.getuid()
+    assert store.report("other", (0, 0)) is None
+
+
+def test_only_the_first_process_reports() -> None:
+    plan = bundle.Plan(launcher_source="/l", policy_source="/p", mode="permissive", report_source="/store/web.report")
+    config: dict[str, Any] = {
+        "process": {"args": ["sh"]},
+        "mounts": [{"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}],
+    }
+    bundle.enforce(config, plan)
+    words = config["process"]["args"]
+    assert words[words.index("--report") + 1] == plan.report == "/dev/.scmm-report" and words[-2:] == ["--", "sh"]
+    mount = config["mounts"][-1]
+    assert (mount["destination"], mount["source"], "rw" in mount["options"]) == (plan.report, "/store/web.report", True)
+    entered = {"args": ["ls"]}
+    bundle.exec_process(entered, plan)
+    assert "--report" not in entered["args"] and entered["args"][-2:] == ["--", "ls"]
+    # Where nobody asks for one, all is as without.
+    other = bundle.Plan(launcher_source="/l", policy_source="/p", mode="permissive")
+    config = {"process": {"args": ["sh"]}, "mounts": []}
+    bundle.enforce(config, other)
+    assert "--report" not in config["process"]["args"] and len(config["mounts"]) == 2
 
 
 def test_nowhere_to_execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
