@@ -435,18 +435,18 @@ def test_a_full_disk_is_told(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("size", [4, 16, 24])
+@pytest.mark.parametrize("limit", ["nr_inodes=2", "nr_inodes=6", "size=16k", "size=24k"])
 def test_a_disk_that_fills_up_meanwhile(
     inside: namespace.Entered,
     source: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    size: int,
+    limit: str,
 ) -> None:
     """What the replay or the runtime cannot write then is told, and all is taken away."""
     whole = ground._memory
-    monkeypatch.setattr(ground, "_memory", lambda place, options: whole(place, f"{options},size={size}k"))
+    monkeypatch.setattr(ground, "_memory", lambda place, options: whole(place, f"{options},{limit}"))
     (tmp_path / "p.json").write_bytes(to_json(allowing({"read"})))
     words = ["--replay", "--bundle", str(source), "--runtime", "runc", "--way", "create", "--nnp", "on", "--times", "1"]
     assert main(["verify", str(tmp_path / "p.json"), *words]) == 1
