@@ -44,7 +44,7 @@ def test_a_create_that_fails_anywhere_starts_nothing_unenforced(ground: Ground, 
     number, failed, passed = 0, "-", set()
     refused = 0
     while failed:
-        number += 1
+        number += 1 if SOAK else 2
         code, failed, config = ground.create(how, number)
         if config is None:
             refused += 1
@@ -54,7 +54,7 @@ def test_a_create_that_fails_anywhere_starts_nothing_unenforced(ground: Ground, 
             assert is_enforced(config), (number, failed, config)
             passed.add(failed)
         assert number < 400
-    assert refused > 20
+    assert refused > (20 if SOAK else 10)
     assert ground.create(how, 0)[2] is not None  # nothing is left that would be in the way
     assert len(ground.shims.kept()) == 1
 
