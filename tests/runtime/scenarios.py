@@ -237,6 +237,8 @@ EXECS: dict[str, tuple[list[str], list[str]]] = {
     "privileged": (["--privileged"], ["sh", "-c", "grep Cap /proc/self/status"]),
     "rights": ([], ["sh", "-c", "grep -E 'Cap|Sig[BIC]|Groups' /proc/self/status; umask; ls /proc/self/fd | wc -l"]),
     "nobody": (["-u", "nosuch"], ["id"]),
+    "nowhere": (["-w", "/nosuch"], ["pwd"]),
+    "much": ([], ["sh", "-c", f": {'x' * 100000}; echo done"]),
 }
 
 
@@ -265,7 +267,7 @@ def execs_with_streams(way: Way) -> object:
     return found
 
 
-@scenario(short=True)
+@scenario()
 def a_life(way: Way) -> object:
     """Restarted, signalled, looked at, stopped, started again, with its logs at the end."""
     found: list[object] = []
