@@ -95,6 +95,20 @@ def test_into_a_file_with_json(ground: Ground) -> None:
 
 
 @on_one
+def test_a_policy_of_the_recording_serves_the_same_container(ground: Ground) -> None:
+    words = ["sh", "-c", "mkdir /tmp/a; ls / >/dev/null; wc -l </etc/passwd"]
+    made = ground.verbs.directory
+    done = ground.verbs.run([*ground.verb, "-o", "round.scmm-cap"], words, ["--rm"])
+    assert done.returncode == 0, done.stderr
+    policy = str(made / "round.scmm.yaml")
+    assert main(["extract", "-i", str(made / "round.scmm-cap"), "-o", policy, "--non-interactive"]) == 0
+    done = ground.verbs.run(["try", policy], words)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "serves"), done.stderr
+    done = ground.verbs.run(["try", policy, "--only", "permissive"], ["sh", "-c", "rmdir /media; exit 0"])
+    assert done.returncode == 1 and "- {name: rmdir, action: allow}" in done.stdout
+
+
+@on_one
 def test_what_does_not_start_is_no_recording_and_keeps_the_earlier_one(ground: Ground) -> None:
     assert ground.verbs.run([*ground.verb, "--name", "kept"], ["true"], ["--rm"]).returncode == 0
     kept, before = ground.hooks.path("kept").read_bytes(), ground.captures()
