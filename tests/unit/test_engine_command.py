@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from support import need
 
 from rig.process import missing_programs
+from scmm_oci.cli.docker_shim import docker_shim
 from scmm_oci.cli.main import main, record
-from scmm_oci.errors import BadInput
+from scmm_oci.errors import BadInput, Failure
 from scmm_oci.recorder import engine_answers, engine_options, engine_recording
 from scmm_oci.recorder.engine_command import EngineCommand, parse
 from scmm_oci.recorder.engine_options import Options
@@ -224,6 +226,76 @@ def test_podman_says_where_it_looks_for_hooks(tmp_path: Path) -> None:
         )
         says.chmod(0o755)
         assert engine_answers.podman_hooks_dirs([str(says)]) == (dirs.split(",") if dirs else [])
+
+
+# Which of Docker's runtimes is ours.
+
+
+def starter(directory: Path, name: str) -> str:
+    """A program that looks like scmm-runc's starter, with settings beside it."""
+    path = directory / name
+    path.write_text("#!/bin/sh\nexec python3 -c 'from scmm_oci.enforcer.shim import main'\n")
+    (directory / "shim.json").write_text(json.dumps({"runtimes": {"default": "/usr/sbin/runc"}}))
+    return str(path)
+
+
+def docker_says(directory: Path, runtimes: dict[str, str], default: str) -> str:
+    client = directory / "docker"
+    value = {"runtimes": {name: {"path": path} for name, path in runtimes.items()}, "default": default}
+    client.write_text(f"#!/bin/sh\ncat <<'E'\n{json.dumps(value)}\nE\n")
+    client.chmod(0o755)
+    return str(client)
+
+
+@pytest.mark.parametrize(
+    ("names", "default", "given", "chosen"),
+    [
+        (["scmm", "scmm-crun"], "runc", "", "scmm"),
+        (["scmm", "scmm-crun"], "scmm-crun", "", "scmm-crun"),
+        (["b", "a"], "runc", "", "a"),
+        (["scmm", "scmm-crun"], "runc", "--runtime=scmm-crun", None),
+    ],
+)
+def test_which_runtime_of_dockers_is_taken(
+    names: list[str], default: str, given: str, chosen: str | None, tmp_path: Path
+) -> None:
+    runtimes = {"runc": "runc", "sh": "/bin/sh", **{name: starter(tmp_path, f"of-{name}") for name in names}}
+    client = docker_says(tmp_path, runtimes, default)
+    found = docker_shim(parse([client, "run", *filter(None, [given]), "x"]))
+    assert found.options == (() if chosen is None else (f"--runtime={chosen}",))
+    assert found.settings.runtimes == {"default": "/usr/sbin/runc"}
+
+
+def test_a_runtime_of_dockers_that_is_not_ours(tmp_path: Path) -> None:
+    client = docker_says(tmp_path, {"runc": "runc", "scmm": starter(tmp_path, "scmm-runc")}, "runc")
+    with pytest.raises(BadInput, match=r"--runtime 'runc' is not scmm-runc \(leave it out, or give scmm\)"):
+        docker_shim(parse([client, "run", "--runtime", "runc", "x"]))
+    (tmp_path / "shim.json").write_text("{}")
+    with pytest.raises(Failure, match=r"cannot be read: .*\.runtimes"):
+        docker_shim(parse([client, "run", "x"]))
+    client = docker_says(tmp_path, {"runc": "runc"}, "runc")
+    with pytest.raises(Failure, match="Docker does not know scmm-runc"):
+        docker_shim(parse([client, "run", "x"]))
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("echo no daemon >&2; exit 1", "docker: no daemon"),
+        ("exit 3", "docker: status 3"),
+        ("echo text", "not understood: 'text"),
+        ('echo \'{"runtimes": 5, "default": 1}\'', "not understood"),
+        ("printf '\\033[2J' >&2; exit 1", r"docker: \\x1b"),
+    ],
+)
+def test_docker_that_does_not_answer(script: str, says: str, tmp_path: Path) -> None:
+    client = tmp_path / "docker"
+    client.write_text(f"#!/bin/sh\n{script}\n")
+    client.chmod(0o755)
+    with pytest.raises(Failure, match=says):
+        engine_answers.docker_runtimes([str(client)])
+    with pytest.raises(Failure, match="cannot be executed: No such file"):
+        engine_answers.docker_runtimes([str(tmp_path / "nosuch")])
 
 
 # The command line of `scmm record run`, which `scmm record` of a command that is called so is not.
