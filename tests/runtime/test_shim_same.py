@@ -18,6 +18,7 @@ import pytest
 from scenarios import LOOP, SCENARIOS, SHORT, Way
 from shims import Shims, make_shims
 from support import Hooks, need
+from test_shim_bundles import POLICY
 
 from rig import images, namespace
 from rig.docker import Dockerd
@@ -42,8 +43,9 @@ ASKED: dict[str, dict[str, str]] = {
     "recorded": {"record": "true"},
     "enforced": {"policy": "open"},
     "both": {"record": "true", "policy": "open"},
+    "held": {"policy": "files"},
 }
-WAYS = list(ASKED) if SOAK else [PLAIN, "both"]
+WAYS = [PLAIN, "nothing", "recorded", "enforced", "both"] if SOAK else [PLAIN, "both"]
 NAMES = sorted(SCENARIOS if SOAK else SHORT)
 ENGINES = ["docker", "podman", *(["podman-crun"] if SOAK else [])]
 #: What only an engine's description tells.
@@ -71,6 +73,7 @@ def shims(inside: namespace.Entered, shared_hooks: Hooks) -> Iterator[Shims]:
     with private_dir("shim") as base:
         made = make_shims(base, hooks=shared_hooks)
         made.add("open", OPEN)
+        made.add("files", POLICY)
         yield made
         assert made.kept() == []
         assert made.log() == ""
@@ -129,6 +132,13 @@ def test_same_as_crun(shims: Shims) -> None:
     """What of it is not the shim's but crun's: the long run has all."""
     with opened("podman-crun", shims) as ground:
         assert_same_by_all_ways(ground, "run-combined")
+
+
+def test_a_policy_that_refuses_makes_a_difference(ground: Ground) -> None:
+    """The control: were nothing enforced, or nothing compared, all would be the same."""
+    plain, held = (SCENARIOS["run-user"](ground.ways[each]) for each in (PLAIN, "held"))
+    with pytest.raises(AssertionError, match="can't open '/etc/passwd': Permission denied"):
+        assert_same(plain, held, "held")
 
 
 def test_what_an_engine_tells_of_a_container(ground: Ground) -> None:
