@@ -16,7 +16,7 @@ from rig.process import RigError
 from . import kept, suite, table, ways
 from .cases import Case, Outcome
 from .comparing import Comparison
-from .layout import OF_LIMITS, Layout, mount_cgroups, unavailable
+from .layout import OF_LIMITS, Layout, mount_cgroups, sweep, unavailable
 from .ways import Way
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = kept.loads(path.read_text())
         _write(run, options.cgroups)
         return _judged(run, ())
-    reason = namespace.unavailable() or suite.unavailable() or unavailable(options.cgroups)
+    absent = unavailable(options.cgroups)
+    if absent:
+        print(f"conformance: {absent}: nothing to run")
+        return 0
+    reason = namespace.unavailable() or suite.unavailable()
     if reason:
         print(f"conformance: {reason}", file=sys.stderr)
         return 2
@@ -46,7 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _private_null(base / "devices")
         try:
             cases = suite.fetch()
-            compared = Comparison(cases, _files(cases, options), ways.install(base / "shim"), base / "scratch")
+            compared = Comparison(
+                cases,
+                _files(cases, options),
+                ways.install(base / "shim"),
+                base / "scratch",
+                own_cgroups=options.cgroups is Layout.V2,
+            )
         except RigError as error:
             print(f"conformance: {error}", file=sys.stderr)
             return 2
@@ -56,16 +66,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             for case in found if options.verbose else ():
                 if case.outcome is Outcome.FAILED:
                     print(f"{case.key}:\n{case.detail}\n", flush=True)
-            if options.write:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(kept.dumps(_run(compared, cgroups)))
 
-        compared.run([way for way in Way if way is Way.RUNC or not options.way or way in options.way], told)
+        try:
+            compared.run([way for way in Way if way is Way.RUNC or not options.way or way in options.way], told)
+            sweep(options.cgroups)
+        except RigError as error:
+            print(f"conformance: {error}", file=sys.stderr)
+            return 2
+        run = _run(compared, cgroups)
         if options.write:
-            _write(_run(compared, cgroups), options.cgroups)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(kept.dumps(run))
+            _write(run, options.cgroups)
         for each in compared.unsteady:
             print(f"only at another try: {each}")
-        return _judged(_run(compared, cgroups), [f"left over: {each}" for each in compared.installed.left_over()])
+        return _judged(run, [f"left over: {each}" for each in compared.installed.left_over()])
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

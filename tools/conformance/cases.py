@@ -1,6 +1,6 @@
 """Run *.bats files under one runtime, and read what bats says of each case.
 
-Facts relied on: bats(1) 1.8 (`--formatter tap`, BATS_TEST_TIMEOUT), the TAP it prints (`ok N NAME # skip WHY`),
+Facts relied on: bats(1) 1.8 (`--formatter tap`), the TAP it prints (`ok N NAME # skip WHY`),
 ioctl_tty(2) TIOCSCTTY: cases that run a container with a terminal and no console socket take the caller's.
 """
 
@@ -24,7 +24,8 @@ from rig.process import RigError, clean_environ
 from .suite import Suite
 
 _SENT = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)
-CASE_S = 120  # that bats gives one case
+# For a whole file. bats's own limit for a case is a child of the case's shell: `wait` in a case would wait for it.
+FILE_S = 1800
 _LINE = re.compile(r"(?P<not>not )?ok \d+ (?P<rest>.*)")
 _SKIP = re.compile(r"(?P<name>.*?) # skip ?(?P<why>.*)")
 _TOOK = re.compile(r" in \d+(ms|sec)$")
@@ -78,17 +79,22 @@ def _case(file: str, rest: str, *, failed: bool) -> Case:
     return Case(file, rest, Outcome.FAILED if failed else Outcome.PASSED, "")
 
 
-def run_file(suite: Suite, path: Path, *, runtime: Path, scratch: Path, only: str | None = None) -> list[Case]:
-    """The cases of a file with `runtime` as $RUNC; `only` is the name of one case."""
+def run_file(
+    suite: Suite, path: Path, *, way: str, runtime: Path, scratch: Path, only: str | None = None
+) -> list[Case]:
+    """The cases of a file with `runtime` as $RUNC; `only` is the name of one case.
+
+    way: what starts are counted for, see `ways`.
+    """
     words = ["bats", "--formatter", "tap", "--timing", path.name]
     if only is not None:
         words[1:1] = ["--filter", f"^{re.escape(only)}$"]
     env = clean_environ(
         *("RUNC", "SCMM_", "BATS_", "ROOTLESS", "CASES_"),
         **{f"CASES_{name}": str(image) for name, image in suite.images.items()},
+        CASES_WAY=way,
         RUNC=str(runtime),
         TMPDIR=str(scratch),
-        BATS_TEST_TIMEOUT=str(CASE_S),
     )
     with _terminal() as terminal, (scratch / "tap").open("w+b") as output:
 
@@ -109,7 +115,11 @@ def run_file(suite: Suite, path: Path, *, runtime: Path, scratch: Path, only: st
             pass_fds=[terminal],
             preexec_fn=take_terminal,
         )
-        process.wait()
+        try:
+            process.wait(FILE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         output.seek(0)
         return parse(path.stem, output.read().decode("utf-8", "replace"))
 

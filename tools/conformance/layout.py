@@ -6,14 +6,21 @@ Both are mounts of a private namespace. Facts relied on: cgroups(7), /proc/cgrou
 
 from __future__ import annotations
 
+import ctypes
+import os
 from enum import StrEnum
 from pathlib import Path
 
 from rig import namespace
+from rig.cgroup import remove_cgroup
 from rig.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, unmount_below
+from rig.process import RigError
 
 #: Files with cases about limits, which take controllers.
-OF_LIMITS = ("cgroups", "delete", "events", "exec", "run", "update")
+OF_LIMITS = ("cgroups", "delete", "events", "run", "update")
+_PARENT = "runc-cgroups-integration-test"  # helpers.bash, set_cgroups_path
+_CLONE_NEWNS, _CLONE_NEWCGROUP = 0x00020000, 0x02000000  # linux/sched.h
+_libc = ctypes.CDLL(None, use_errno=True)
 _FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC
 
 
@@ -40,6 +47,29 @@ def unavailable(layout: Layout) -> str | None:
     if layout is Layout.V1 and not hierarchies(Path("/proc/cgroups").read_text()):
         return "no controller has a cgroup v1 hierarchy here"
     return None
+
+
+def enter_own(name: str) -> None:
+    """Leave this process, and all that it starts, in a cgroup of its own that is the root to it.
+
+    Runs beside others then share no cgroup, though their containers have the same names. For V2, after mount_cgroups.
+    """
+    own = namespace.CGROUP_DIR / name
+    own.mkdir()
+    (own / "cgroup.procs").write_text(str(os.getpid()))
+    # Of libc, as os.unshare is there from Python 3.12 on.
+    if _libc.unshare(_CLONE_NEWNS | _CLONE_NEWCGROUP):
+        raise RigError(f"unshare: {os.strerror(ctypes.get_errno())}")
+    unmount_below(namespace.CGROUP_DIR)
+    mount("cgroup2", namespace.CGROUP_DIR, "cgroup2", _FLAGS)
+
+
+def sweep(layout: Layout) -> None:
+    """Remove what cases leave in hierarchies that are the host's: the parent that they give their cgroups."""
+    if layout is Layout.V1:
+        for hierarchy in namespace.CGROUP_DIR.iterdir():
+            if (hierarchy / _PARENT).is_dir():
+                remove_cgroup(hierarchy / _PARENT)
 
 
 def mount_cgroups(layout: Layout) -> str:

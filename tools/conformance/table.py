@@ -117,7 +117,9 @@ def _last(case: Case) -> str:
     held = [line for line in lines if line.endswith("failed")]
     line = (errors or held or lines or ["it printed nothing"])[-1].strip()
     message = re.search(r'msg="(.*)"$', line)
-    return _PATH.sub(lambda match: "…/" + match[0].rsplit("/", 1)[1], message[1] if message else line)[:160]
+    # What went wrong stands last; before it, what was being done.
+    words = ": ".join((message[1] if message else line).split(": ")[-2:])
+    return _PATH.sub(lambda match: "…/" + match[0].rsplit("/", 1)[1], words)[:160]
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -69,8 +69,8 @@ for word; do
 	case $word in
 	create | run | exec)
 		case " $*" in
-		*@BUNDLES@/* | *@LAUNCHER@*) printf x >>@CHANGED@ ;;
-		*) printf x >>@SAME@ ;;
+		*@BUNDLES@/* | *@LAUNCHER@*) printf x >>@COUNTS@/"$CASES_WAY.changed" ;;
+		*) printf x >>@COUNTS@/"$CASES_WAY.same" ;;
 		esac
 		break
 		;;
@@ -101,9 +101,6 @@ class Evidence:
     same: int
     captures: int
 
-    def __sub__(self, other: Evidence) -> Evidence:
-        return Evidence(self.changed - other.changed, self.same - other.same, self.captures - other.captures)
-
 
 @dataclass(frozen=True)
 class Installed:
@@ -112,15 +109,17 @@ class Installed:
     base: Path
     runtimes: Mapping[Way, Path]
 
-    def evidence(self) -> Evidence:
-        """What has been counted up to now."""
-        captures = sum(1 for _ in (self.base / "hooks/captures").rglob("*.scmm-cap"))
-        return Evidence(_size(self.base / "changed"), _size(self.base / "same"), captures)
+    def evidence(self, way: Way) -> Evidence:
+        """What has been counted for a way."""
+        counts = self.base / "counts"
+        captures = sum(1 for _ in (self.base / "hooks/captures").rglob("*.scmm-cap")) if way is Way.RECORDED else 0
+        return Evidence(_size(counts / f"{way}.changed"), _size(counts / f"{way}.same"), captures)
 
     def left_over(self) -> list[str]:
-        """Bundles of the shim's that are still there."""
-        bundles = self.base / "run/containers"
-        return sorted(each.name for each in bundles.iterdir()) if bundles.is_dir() else []
+        """Bundles of the shim's that are still there, and the recorder if it still is."""
+        bundles, pinned = self.base / "run/containers", _pin_dir(self.base)
+        left = sorted(bundles.iterdir()) if bundles.is_dir() else []
+        return [str(each) for each in (*left, *([pinned] if pinned.exists() else []))]
 
     def log(self) -> str:
         try:
@@ -135,6 +134,7 @@ def install(base: Path) -> Installed:
     runc = find_program("runc")
     if runc is None:
         raise RigError("there is no runc in PATH")
+    (base / "counts").mkdir()
     hook = _hooks(base / "hooks")
     libexec, bundles = base / "libexec", base / "run/containers"
     counting = base / "below/runc"
@@ -161,8 +161,7 @@ def install(base: Path) -> Installed:
         "RUNC": runc,
         "BUNDLES": bundles,
         "LAUNCHER": parts.LAUNCHER,
-        "CHANGED": base / "changed",
-        "SAME": base / "same",
+        "COUNTS": base / "counts",
     }
     wanted[counting] = (filled(COUNTING, places), 0o755)
     runtimes = {Way.RUNC: Path(runc), Way.PLAIN: starter}
@@ -192,12 +191,17 @@ def _hooks(directory: Path) -> Path:
         "capture_dir": str(directory / "captures"),
         "run_dir": str(directory / "run"),
         "log_file": str(directory / "hook.log"),
-        "pin_dir": f"/sys/fs/bpf/scmm-conformance-{os.getpid()}",
+        "pin_dir": str(_pin_dir(directory.parent)),
     }
     config.write_text(json.dumps(values))  # JSON is YAML
     layout = installation.Layout(hooks_dir=directory / "hooks.d", libexec_dir=directory / "libexec", config=config)
     installation.install(layout)
     return layout.libexec_dir / installation.STARTER
+
+
+def _pin_dir(base: Path) -> Path:
+    """Where the recorder is: one of each installation's own, also of two in one process."""
+    return Path("/sys/fs/bpf") / f"{base.parent.name}-{base.name}"
 
 
 def _add_policy(base: Path) -> None:
