@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from rig.engine import Engine
 from rig.mounts import private_dir
 from rig.podman import Podman
 from rig.process import CommandError
+from scmm_oci.recorder.recover import recover
 from scmm_oci.tables.landlock import FS_RIGHTS
 
 SOAK = bool(os.environ.get("SCMM_SOAK"))
@@ -80,7 +82,7 @@ def shims(inside: namespace.Entered, shared_hooks: Hooks) -> Iterator[Shims]:
 
 
 @contextmanager
-def opened(name: str, shims: Shims) -> Iterator[Ground]:
+def opened(name: str, shims: Shims, hooks: Hooks) -> Iterator[Ground]:
     """docker, podman or podman-crun."""
     kind, _, below = name.partition("-")
     below = below or "runc"
@@ -94,11 +96,14 @@ def opened(name: str, shims: Shims) -> Iterator[Ground]:
     with engine, private_dir("shared") as shared:
         image = engine.import_image("busybox", images.busybox())
         yield Ground(kind, {way: _way(engine, image, shared, way, below) for way in ASKED})
+    if below == "crun":
+        # crun 1.8.1 calls no poststop hook of a container that it could not create.
+        recover(hooks.settings, now=time.time())
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def ground(request: pytest.FixtureRequest, shims: Shims) -> Iterator[Ground]:
-    with opened(request.param, shims) as made:
+def ground(request: pytest.FixtureRequest, shims: Shims, shared_hooks: Hooks) -> Iterator[Ground]:
+    with opened(request.param, shims, shared_hooks) as made:
         yield made
 
 
@@ -128,9 +133,9 @@ def test_same_as_the_runtime_itself(ground: Ground, name: str) -> None:
     assert_same_by_all_ways(ground, name)
 
 
-def test_same_as_crun(shims: Shims) -> None:
+def test_same_as_crun(shims: Shims, shared_hooks: Hooks) -> None:
     """What of it is not the shim's but crun's: the long run has all."""
-    with opened("podman-crun", shims) as ground:
+    with opened("podman-crun", shims, shared_hooks) as ground:
         assert_same_by_all_ways(ground, "run-combined")
 
 
