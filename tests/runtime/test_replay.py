@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -23,7 +24,7 @@ from rig.process import wait_until
 from scmm_oci.capture.model import Capture, Phase
 from scmm_oci.cli.main import main
 from scmm_oci.errors import Failure
-from scmm_oci.oci.seccomp import OciAction, Profile, Rule, to_json
+from scmm_oci.oci.seccomp import OciAction, Profile, Rule, parse, to_json
 from scmm_oci.recorder import installation
 from scmm_oci.recorder.replay import bundle, ground, lacks, leftovers, runtimes
 from scmm_oci.recorder.replay import start as starting
@@ -217,6 +218,27 @@ def test_the_floor_of_the_runtime_is_measured_and_kept(
     status, _ = replayed(allowing(needed(app)), source, runtime, tmp_path, capsys, *words)
     second = measured.read(here.digest, directory=str(kept))
     assert second is not None and second.rows[0].starts == 4 and second.rows[0].names >= row.names
+
+
+def test_what_was_measured_comes_back_in_a_profile_that_serves(
+    inside: namespace.Entered, source: Path, app: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """crun under another name, of which the table has nothing; its floor is then narrower than the table's is."""
+    need("CRUN", bundles.available("crun"))
+    other, kept = tmp_path / "other", str(tmp_path / "floor")
+    shutil.copy(runtimes.find(["crun"])[0].path, other)
+    words = ("--times", "1", "--measure-floor", "--floor-directory", kept)
+    status, found = replayed(allowing(needed(app)), source, str(other), tmp_path, capsys, *words)
+    assert status == 0 and [one["runtime"] for one in found["measured"]] == ["other"]
+    rules = "".join(f"  - name: {name}\n    action: allow\n" for name in sorted(app))
+    (tmp_path / "p.scmm.yaml").write_text(f"version: '1.0'\nsyscalls:\n{rules}")
+    made = str(tmp_path / "made.json")
+    assert main(["compile", "-i", str(tmp_path / "p.scmm.yaml"), "--oci", made, f"--measured-floor={kept}"]) == 0
+    profile = parse(Path(made).read_bytes())
+    allowed = {name for rule in profile.syscalls if rule.action is OciAction.ALLOW for name in rule.names}
+    assert "umask" in allowed and not {"getdents64", "fstatfs", "faccessat2"} & (allowed - app)
+    status, found = replayed(profile, source, str(other), tmp_path, capsys, "--times", "1")
+    assert status == 0 and len(found["ways"]) == 6, found
 
 
 def test_an_exec_whose_process_is_told_by_a_file_is_in_the_table(runtime: str, tmp_path: Path) -> None:
