@@ -113,8 +113,7 @@ class Podman(Engine):
                 "[engine]",
                 'cgroup_manager = "cgroupfs"',
                 'events_logger = "none"',
-                # Of others, podman shows errors as they are; the list replaces its own.
-                f"runtime_supports_json = {json.dumps(['crun', 'runc', *sorted(self.runtimes)])}",
+                *self._speaking_json(),
                 f"runtime = {json.dumps(self.runtime)}",
                 f"hooks_dir = {json.dumps(hooks)}",
                 f"volume_path = {json.dumps(str(self.base / 'volumes'))}",
@@ -123,6 +122,11 @@ class Podman(Engine):
                 "",
             ]
         )
+
+    def _speaking_json(self) -> list[str]:
+        """Of runtimes that it does not know, podman shows errors as they are; the list replaces its own."""
+        names = ["crun", "runc", *sorted(self.runtimes)]
+        return [f"runtime_supports_json = {json.dumps(names)}"] if self.runtimes else []
 
     def _write_devices_hook(self) -> None:
         args = ["python3", "-I", "-S", str(_DEVICES_HOOK)]
