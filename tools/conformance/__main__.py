@@ -16,33 +16,28 @@ from rig.process import RigError
 from . import kept, suite, table, ways
 from .cases import Case, Outcome
 from .comparing import Comparison
-from .layout import OF_LIMITS, Layout, mount_cgroups, sweep, unavailable
+from .layout import described
 from .ways import Way
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/conformance.md"
-KEPT = ROOT / "out/conformance"
+KEPT = ROOT / "out/conformance.json"
 _MS_BIND = 4096  # linux/mount.h
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0: all that passes under runc passes under the shim, or is explained; 1: not so; 2: it cannot be run here."""
     options = _options(argv)
-    path = KEPT / f"{options.cgroups}.json"
     if options.again:
-        run = kept.loads(path.read_text())
-        _write(run, options.cgroups)
+        run = kept.loads(KEPT.read_text())
+        _write(run)
         return _judged(run, ())
-    absent = unavailable(options.cgroups)
-    if absent:
-        print(f"conformance: {absent}: nothing to run")
-        return 0
     reason = namespace.unavailable() or suite.unavailable()
     if reason:
         print(f"conformance: {reason}", file=sys.stderr)
         return 2
     namespace.enter()
-    cgroups = mount_cgroups(options.cgroups)
+    cgroups = described()
     with private_dir("conformance") as base:
         base.chmod(0o711)
         for each in ("shim", "scratch", "devices"):
@@ -55,7 +50,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _files(cases, options),
                 ways.install(base / "shim"),
                 base / "scratch",
-                own_cgroups=options.cgroups is Layout.V2,
             )
         except RigError as error:
             print(f"conformance: {error}", file=sys.stderr)
@@ -69,15 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         try:
             compared.run([way for way in Way if way is Way.RUNC or not options.way or way in options.way], told)
-            sweep(options.cgroups)
         except RigError as error:
             print(f"conformance: {error}", file=sys.stderr)
             return 2
         run = _run(compared, cgroups)
         if options.write:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(kept.dumps(run))
-            _write(run, options.cgroups)
+            KEPT.parent.mkdir(parents=True, exist_ok=True)
+            KEPT.write_text(kept.dumps(run))
+            _write(run)
         for each in compared.unsteady:
             print(f"only at another try: {each}")
         return _judged(run, [f"left over: {each}" for each in compared.installed.left_over()])
@@ -89,9 +82,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="make the table again of the last run with --write")
     parser.add_argument("--only", action="append", metavar="FILE", help="cases of this file, such as exec; repeatable")
     parser.add_argument("--way", action="append", type=Way, choices=list(Way), help="only this way; repeatable")
-    parser.add_argument(
-        "--cgroups", type=Layout, choices=list(Layout), default=Layout.V2, help="what cases see of them"
-    )
     parser.add_argument("--verbose", action="store_true", help="what cases printed that fail")
     options = parser.parse_args(argv)
     if options.write and (options.only or options.way):
@@ -102,7 +92,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 def _files(cases: suite.Suite, options: argparse.Namespace) -> list[Path]:
     """The files that are asked for. Raises RigError where there is one that is not there."""
     there = {each.stem: each for each in cases.files}
-    named = options.only or (OF_LIMITS if options.cgroups is Layout.V1 else list(there))
+    named = options.only or list(there)
     missing = [name for name in named if name not in there]
     if missing:
         raise RigError(f"no such cases: {', '.join(missing)}; there are {', '.join(there)}")
@@ -124,9 +114,9 @@ def _run(compared: Comparison, cgroups: str) -> kept.Run:
     return kept.Run(about, compared.results, compared.evidence)
 
 
-def _write(run: kept.Run, layout: Layout) -> None:
+def _write(run: kept.Run) -> None:
     text = table.render(run.results, run.evidence, about=run.about)
-    PAGE.write_text(table.replaced(PAGE.read_text(), text, part=layout))
+    PAGE.write_text(table.replaced(PAGE.read_text(), text))
 
 
 def _judged(run: kept.Run, also: Iterable[str]) -> int:

@@ -27,14 +27,13 @@ Told = Callable[[Way, Sequence[Case], float], None]
 class Comparison:
     """What was run up to now; `unsteady` has the cases that passed only when they were tried again.
 
-    own_cgroups: each way in a cgroup that is the root to it, and so all at the same time; with cgroup v2 only.
+    Each way is in a cgroup that is the root to it, and so all run at the same time.
     """
 
     suite: Suite
     files: Sequence[Path]
     installed: Installed
     scratch: Path
-    own_cgroups: bool = True
     results: dict[Way, list[Case]] = field(default_factory=dict)
     evidence: dict[Way, Evidence] = field(default_factory=dict)
     unsteady: list[str] = field(default_factory=list)
@@ -43,14 +42,14 @@ class Comparison:
         """Run all of it; Way.RUNC has to be among the ways. Raises RigError."""
         left: list[str] = []
         # A process for each way: it leaves for a cgroup for good.
-        with multiprocessing.get_context("fork").Pool(len(ways) if self.own_cgroups else 1, maxtasksperchild=1) as pool:
+        with multiprocessing.get_context("fork").Pool(len(ways), maxtasksperchild=1) as pool:
             for way, cases, seconds, cgroup in pool.imap(self._way, ways, chunksize=1):
                 self.results[way] = cases
                 told(way, cases, seconds)
                 left.append(cgroup)
             pool.close()
             pool.join()
-        for cgroup in filter(None, left):
+        for cgroup in left:
             remove_cgroup(CGROUP_DIR / cgroup)
         for way in ways:
             if way is not Way.RUNC:
@@ -59,9 +58,8 @@ class Comparison:
 
     def _way(self, way: Way) -> tuple[Way, list[Case], float, str]:
         began = time.monotonic()
-        own = f"scmm-cases-{os.getpid()}" if self.own_cgroups else ""
-        if own:
-            enter_own(own)
+        own = f"scmm-cases-{os.getpid()}"
+        enter_own(own)
         return way, self._files(way), time.monotonic() - began, own
 
     def _files(self, way: Way) -> list[Case]:

@@ -10,7 +10,7 @@ from .cases import Case, Outcome
 from .explained import EXPLAINED
 from .ways import Evidence, Way
 
-BEGIN, END = "<!-- made by tools/conformance: {} -->", "<!-- end of {} -->"
+BEGIN, END = "<!-- made by tools/conformance -->", "<!-- end of what is made -->"
 _SHIM = (Way.PLAIN, Way.ENFORCED, Way.RECORDED)
 _PATH = re.compile(r"(/[\w.:@%+-]+){2,}")
 
@@ -58,14 +58,13 @@ def render(results: Results, evidence: Mapping[Way, Evidence], *, about: str) ->
     return "\n".join(lines) + "\n"
 
 
-def replaced(page: str, generated: str, *, part: str) -> str:
-    """The page with one of its generated parts changed. Raises ValueError where it has no such part."""
-    begin, end = BEGIN.format(part), END.format(part)
-    head, found, rest = page.partition(begin)
-    _, closed, tail = rest.partition(end)
+def replaced(page: str, generated: str) -> str:
+    """The page with its generated part changed. Raises ValueError where it has none."""
+    head, found, rest = page.partition(BEGIN)
+    _, closed, tail = rest.partition(END)
     if not found or not closed:
-        raise ValueError(f"the page lacks {begin} or {end}")
-    return f"{head}{begin}\n{generated}{end}{tail}"
+        raise ValueError(f"the page lacks {BEGIN} or {END}")
+    return f"{head}{BEGIN}\n{generated}{END}{tail}"
 
 
 def _files(results: Results, ways: Sequence[Way]) -> list[str]:
