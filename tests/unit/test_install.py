@@ -277,6 +277,26 @@ def test_installing_again_over_changes_keeps_these(host: Host) -> None:
     assert host.file.read_text() == '{"debug": false}'
 
 
+def test_a_file_that_was_changed_between_two_registrations_names_nothing_that_is_gone(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert host.run() == 0
+    ours = json.loads(host.file.read_text())
+    host.file.write_text(json.dumps({**ours, "debug": False}))
+    host.config.write_text(json.dumps({"shim": {"runtimes": {"youki": str(host.runc)}}}))
+    assert host.run() == 0
+    assert set(json.loads(host.file.read_text())["runtimes"]) == {"scmm", "scmm-crun", "scmm-youki"}
+    before = host.tree()
+    capsys.readouterr()
+    assert host.run("--undo") == 2, "else Docker would be left with names of starters that are removed"
+    assert f"some of what was registered stood there already (that is in {host.backup}; take out by hand" in err(capsys)
+    assert host.tree() == before
+    host.file.write_text('{"debug": false}')
+    assert host.run("--undo") == 0
+    assert host.file.read_text() == '{"debug": false}'
+    assert not host.libexec.exists()
+
+
 def test_a_backup_that_was_changed_is_not_put_back(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     assert host.run() == 0
     host.backup.write_text("{}")

@@ -160,14 +160,18 @@ class Records:
         """What undoing would do to the engine's file; None if nothing was done to any.
 
         Raises:
-            BadInput: the file was changed since, and still has what was registered; with the lines.
+            BadInput: the file was changed since, and still has what was registered; with the lines. Or it was changed
+                between two registrations, so that what it was before the second has what the first added.
         """
         record = self.read(engine)
         if record is None:
             return None
         now = read_text(record.path)
         if now == record.after:
-            return Change(record.path, now, now, _before(record))
+            before = _before(record)
+            if has_entries(before):
+                raise BadInput([_named_before(record)], source=str(record.path))
+            return Change(record.path, now, now, before)
         if (None if now is None else _digest(now)) == record.before:
             return Change(record.path, now, now, now)
         try:
@@ -250,6 +254,11 @@ def _since(record: Record, now: str | None) -> list[Problem]:
     kept = f"what it was before is in {record.backup}; " if record.before is not None else ""
     hint = f"{kept}take out by hand what was registered, and undo again"
     return [*result, Problem("", "is not put back to what it was, as those changes would be lost", hint)]
+
+
+def _named_before(record: Record) -> Problem:
+    what = "is not put back to what it was, as some of what was registered stood there already"
+    return Problem("", what, f"that is in {record.backup}; take out by hand what was registered, and undo again")
 
 
 def _digest(text: str) -> str:
