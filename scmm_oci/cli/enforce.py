@@ -17,9 +17,9 @@ from scmm_oci.cli.output import tell
 from scmm_oci.enforcer import launcher, overrides
 from scmm_oci.enforcer.overrides import Overrides
 from scmm_oci.errors import BadInput, Finding, Problem, short, unknown_value
+from scmm_oci.oci.annotations import MODES
 from scmm_oci.tables.arch import from_machine
 
-_MODES = ("standard", "strict", "seccomp", "permissive")
 # The launcher takes no larger numbers for descriptors.
 _MOST_DESCRIPTORS = 1 << 20
 _NO_POLICY = "-p POLICY, or rules: --default-action, --allow, --deny, --kill, --log"
@@ -155,7 +155,7 @@ def enforce(
     found += _usage(program, path, given, mode=mode, check=check, as_json=as_json, arch=arch)
     if quiet and (verbose or check):
         found.append(Problem("--quiet", "goes with neither --verbose nor --check"))
-    if report is not None and mode in _MODES and (check or mode != "permissive"):
+    if report is not None and mode in MODES and (check or mode != "permissive"):
         found.append(
             Problem(
                 "--report",
@@ -200,8 +200,8 @@ def _usage(
         found.append(Problem("", "no policy was given", _NO_POLICY))
     if not program and not check:
         found.append(Problem("", "no program was given", _NO_PROGRAM))
-    if mode not in _MODES:
-        found.append(unknown_value("--mode", "a mode", mode, _MODES))
+    if mode not in MODES:
+        found.append(unknown_value("--mode", "a mode", mode, MODES))
     if as_json and not check:
         found.append(Problem("--json", "goes with --check", "--status-fd has the same while a program runs"))
     if arch is not None:

@@ -20,7 +20,7 @@ from scmm_oci.cli.recording import WAITED
 from scmm_oci.errors import BadInput, Failure, Problem
 from scmm_oci.files import check_writable
 from scmm_oci.kernel.signals import Signals
-from scmm_oci.oci.annotations import MAX_NAME, is_capture_name
+from scmm_oci.oci.annotations import MAX_NAME, NAME_RULE, is_capture_name
 from scmm_oci.recorder import engine_recording, installation, target, users
 from scmm_oci.recorder.command import CannotExecute
 from scmm_oci.recorder.engine_command import EngineCommand, parse
@@ -113,8 +113,7 @@ def _checked(
     if output == "":
         problems.append(Problem("--output", "the file's name is empty", "is a variable unset?"))
     if name is not None and not is_capture_name(name):
-        rule = f"1 to {MAX_NAME} letters, digits, '_', '.', '-', beginning with a letter, a digit or '_'"
-        problems.append(Problem("--name", "is not a capture's name", rule))
+        problems.append(Problem("--name", "is not a capture's name", NAME_RULE))
     try:
         parsed = parse(command)
         wanted = engine_recording.wanted(parsed, os.environ)

@@ -15,7 +15,7 @@ from scmm_oci.cli.output import fail, plain, say
 from scmm_oci.errors import BadInput, Failure, Problem
 from scmm_oci.files import atomic_write, check_writable
 from scmm_oci.kernel.signals import Heard, Signals
-from scmm_oci.oci.annotations import MAX_NAME, is_capture_name
+from scmm_oci.oci.annotations import NAME_RULE, is_capture_name
 from scmm_oci.recorder import engines, processes, session, target, users
 from scmm_oci.recorder.command import CannotExecute, Child
 from scmm_oci.recorder.filtering import only
@@ -86,8 +86,7 @@ def _check(what: Target, wish: Wish) -> User | None:
     if not wish.output:
         problems.append(Problem("--output", "the file's name is empty", "is a variable unset?"))
     if wish.name is not None and not is_capture_name(wish.name):
-        rule = f"1 to {MAX_NAME} letters, digits, '_', '.', '-', beginning with a letter, a digit or '_'"
-        problems.append(Problem("--name", "is not a capture's name", rule))
+        problems.append(Problem("--name", "is not a capture's name", NAME_RULE))
     try:
         if what.command:
             user = users.parse_user(what.user) if what.user is not None else users.invoking_user(os.environ)

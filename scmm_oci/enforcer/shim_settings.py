@@ -9,7 +9,7 @@ import os
 
 from scmm_oci import quickjson
 from scmm_oci.enforcer import places, store
-from scmm_oci.oci.annotations import is_capture_name
+from scmm_oci.oci.annotations import MODES, is_capture_name, parse_policy
 from scmm_oci.oci.state import shown
 
 TYPE_CHECKING = False
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_SETTINGS = 1 << 20  # bytes
-MODES = ("standard", "strict", "seccomp", "permissive")
 DEFAULT = "default"  # the runtime of scmm-runc
 _CALLED = "scmm-"
 
@@ -132,18 +131,6 @@ def read(path: str) -> Settings:
         raise BadSettings([f"{path}: {error}"]) from None
 
 
-def policy_reference(text: str) -> tuple[str, str | None]:
-    """NAME or NAME@sha256:HEX as name and digest. Raises ValueError with all that is wrong with it."""
-    name, at, rest = text.partition("@")
-    found = store.name_problems(name)
-    digest = rest.removeprefix("sha256:")
-    if at and (digest == rest or not store.is_digest(digest)):
-        found.append(f"{shown(rest)} is no digest: sha256: and 64 hexadecimal digits in small letters expected")
-    if found:
-        raise ValueError("; ".join(found))
-    return name, digest if at else None
-
-
 def runtime(settings: Settings, called: str) -> str:
     """The runtime to become, as an absolute path.
 
@@ -189,7 +176,7 @@ def _images(document: object, found: list[str]) -> list[Image]:
         if wrong:
             continue
         try:
-            name, digest = policy_reference(texts["policy"])
+            name, digest = parse_policy(texts["policy"])
         except ValueError as error:
             found.append(f"{place}.policy: {error}")
             continue

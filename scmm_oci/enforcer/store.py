@@ -11,7 +11,7 @@ import fcntl
 import os
 
 from scmm_oci.enforcer import private
-from scmm_oci.oci.annotations import MAX_NAME, is_capture_name
+from scmm_oci.oci.annotations import NAME_RULE, is_capture_name, is_digest
 from scmm_oci.oci.state import shown
 
 TYPE_CHECKING = False
@@ -25,8 +25,6 @@ REPORT = ".report"
 
 # The frame of a compiled policy (docs/formats.md), by bytes; compiled.polfile.layout is too dear for the shim.
 MAGIC, VERSION, HEADER_SIZE, MAX_BYTES = b"SCMMPOL\0", 2, 64, 64 << 20
-
-_HEX = frozenset("0123456789abcdef")
 
 
 class BadStore(ValueError):
@@ -211,17 +209,7 @@ def _listed(directory: int) -> Iterator[tuple[str, bool]]:
 
 def name_problems(name: str) -> list[str]:
     """What keeps `name` from being the name of a policy; empty if nothing does."""
-    if is_capture_name(name):
-        return []
-    return [
-        f"{shown(name)} is no name of a policy: 1 to {MAX_NAME} letters, digits, '_', '.', '-' expected, "
-        "beginning with a letter, a digit or '_'"
-    ]
-
-
-def is_digest(text: str) -> bool:
-    """Whether it is a SHA-256 as we write it."""
-    return len(text) == 64 and _HEX.issuperset(text)
+    return [] if is_capture_name(name) else [f"{shown(name)} is no name of a policy: {NAME_RULE}"]
 
 
 def frame_problems(data: bytes) -> list[str]:

@@ -259,8 +259,5 @@ def _recording(annotations: Mapping[str, str], environment: Mapping[str, str], w
     if names.is_capture_name(name):
         wish.name = name
     elif wish.record:
-        message = (
-            f"{key}={shown(name)} (a capture name is 1 to {names.MAX_NAME} letters, digits, '_', '.', '-', "
-            "beginning with a letter, a digit or '_')"
-        )
+        message = f"{key}={shown(name)} (a capture name is {names.NAME_RULE})"
         (wish.problems if wish.required else wish.notes).append(message)

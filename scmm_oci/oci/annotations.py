@@ -18,6 +18,8 @@ MODES = ("standard", "strict", "seccomp", "permissive")
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 MAX_NAME = 128
+# What is_capture_name asks for, in words: names of captures, of policies and of runtimes.
+NAME_RULE = f"1 to {MAX_NAME} letters, digits, '_', '.', '-', beginning with a letter, a digit or '_'"
 _HEXADECIMAL = frozenset("0123456789abcdef")
 _DIGITS = 64  # of a SHA-256
 
@@ -49,21 +51,24 @@ def is_required(annotations: Mapping[str, str]) -> bool:
 def parse_policy(value: str) -> tuple[str, str | None]:
     """The name in the policy store and the digest that `NAME[@sha256:HEX]` asks for; the digest in small letters.
 
-    Raises ValueError, with what is wrong.
+    Raises ValueError, with all that is wrong.
     """
     name, at, digest = value.partition("@")
-    if not is_capture_name(name):
-        raise ValueError(
-            f"{shown(value)}: a policy's name is 1 to {MAX_NAME} letters, digits, '_', '.', '-', beginning with a "
-            "letter, a digit or '_'; a digest may follow: NAME@sha256:HEX"
-        )
-    if not at:
-        return name, None
     kind, _, text = digest.partition(":")
     text = text.lower()
-    if kind != "sha256" or len(text) != _DIGITS or not _HEXADECIMAL.issuperset(text):
-        raise ValueError(f"{shown(value)}: after the '@', 'sha256:' and {_DIGITS} hexadecimal digits are expected")
-    return name, text
+    found = []
+    if not is_capture_name(name):
+        found.append(f"a policy's name is {NAME_RULE}, and a digest may follow: NAME@sha256:HEX")
+    if at and (kind != "sha256" or not is_digest(text)):
+        found.append(f"after the '@', 'sha256:' and {_DIGITS} hexadecimal digits are expected")
+    if found:
+        raise ValueError(f"{shown(value)}: {'; '.join(found)}")
+    return name, text if at else None
+
+
+def is_digest(text: str) -> bool:
+    """Whether it is a SHA-256 as we write it: hexadecimal digits in small letters."""
+    return len(text) == _DIGITS and _HEXADECIMAL.issuperset(text)
 
 
 def read(annotations: Mapping[str, str], *, default_name: str) -> Wish:
@@ -74,10 +79,7 @@ def read(annotations: Mapping[str, str], *, default_name: str) -> Wish:
         problems.append(f"{RECORD}={shown(record)} (known values: true, required, false)")
     name = annotations.get(NAME, default_name)
     if not is_capture_name(name):
-        problems.append(
-            f"{NAME}={shown(name)} (a capture name is 1 to {MAX_NAME} letters, digits, '_', '.', '-', "
-            "beginning with a letter, a digit or '_')"
-        )
+        problems.append(f"{NAME}={shown(name)} (a capture name is {NAME_RULE})")
         name = default_name
     for key in sorted(annotations):
         if key.startswith("scmm.") and key not in KNOWN:

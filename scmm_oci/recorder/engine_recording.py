@@ -82,8 +82,7 @@ def wanted(command: EngineCommand, environ: Mapping[str, str]) -> Wanted:
         problems.append(Problem(PLACE, f"{what}={short(record)} says that it is not recorded", "leave it out"))
     name = given.get(names.NAME, variables.get("SCMM_NAME"))
     if name is not None and not names.is_capture_name(name):
-        rule = f"1 to {names.MAX_NAME} letters, digits, '_', '.', '-', beginning with a letter, a digit or '_'"
-        problems.append(Problem(PLACE, f"{short(name)} is not a capture's name", rule))
+        problems.append(Problem(PLACE, f"{short(name)} is not a capture's name", names.NAME_RULE))
     if problems:
         raise BadInput(problems)
     return Wanted(name, record is not None)

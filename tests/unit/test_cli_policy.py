@@ -157,7 +157,7 @@ def test_what_is_not_there_is_told_of_all_names(work, capsys):
     assert told(capsys)[1] == [
         "removed web",
         f"error: there is no policy webb in {work}/store (did you mean 'web'?)",
-        "error: 'a/b' is no name of a policy: 1 to 128 letters, digits, '_', '.', '-' expected, beginning with a "
+        "error: 'a/b' is no name of a policy: 1 to 128 letters, digits, '_', '.', '-', beginning with a "
         "letter, a digit or '_'",
     ]
 
