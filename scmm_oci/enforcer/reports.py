@@ -1,7 +1,8 @@
 """What the launcher tells in permissive mode (its `--report`) as values. Pure.
 
 The words are those of launcher/violations.c and launcher/supervise.c. What the program chose in them (paths, names of
-threads) is between fixed words, and is only ever shown.
+threads) is between fixed words, and is only ever shown. The program may write into the file as well, whatever and as
+much as it likes: no more is kept of it than the launcher would tell, and then it is said that there was more.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch
 
 _PREFIX = "scmm-enforce: "
+_MOST_KINDS = 2048  # violations.c, MOST_KINDS
+_MOST_NOTES, _MOST_NOTE = 20, 300
+_MOST_DIGITS = 20  # of a number of 64 bits
 _FIRST = re.compile(r"would refuse (.*) of process (\d+)(?: \((.*)\))?")
 _TOTAL = re.compile(r"would have refused \d+ calls?:")
 _COUNT = re.compile(r"  (\d+) times? (.*)")
@@ -61,8 +65,8 @@ def parse(text: str) -> Report:
     """A report of one run."""
     first: dict[tuple[str, str], Violation] = {}
     counts: dict[tuple[str, str], int] = {}
-    notes = []
-    for line in text.splitlines():
+    notes: list[str] = []
+    for line in text.split("\n"):
         said = line.removeprefix(_PREFIX)
         rest, _, answer = said.rpartition(": ")
         if said == line or _TOTAL.fullmatch(said):
@@ -71,18 +75,28 @@ def parse(text: str) -> Report:
             name = told[1].partition("(")[0]
             first.setdefault((name, answer), Violation(name, answer, told[1], told[3]))
         elif (summed := _COUNT.fullmatch(rest)) is not None:
-            counts[summed[2], answer] = int(summed[1])
+            counts[summed[2], answer] = int(summed[1][-_MOST_DIGITS:])
         else:
             notes.append(said.strip())
-    keys = dict.fromkeys([*first, *counts])
-    found = (first.get(key) or Violation(*key) for key in keys)
+    keys = list(dict.fromkeys([*first, *counts]))
+    found = (first.get(key) or Violation(*key) for key in keys[:_MOST_KINDS])
     return Report(
         tuple(
             Violation(one.name, one.answer, one.example, one.program, counts.get((one.name, one.answer)))
             for one in found
         ),
-        tuple(notes),
+        tuple(_fewer(notes, len(keys) - _MOST_KINDS)),
     )
+
+
+def _fewer(notes: list[str], kinds: int) -> list[str]:
+    """Notes that can be read; kinds: so many kinds of calls were left out, if that is more than none."""
+    kept = [note if len(note) <= _MOST_NOTE else f"{note[:_MOST_NOTE]}…" for note in notes[:_MOST_NOTES]]
+    if len(notes) > _MOST_NOTES:
+        kept.append(f"{len(notes) - _MOST_NOTES} lines more, which are not shown")
+    if kinds > 0:
+        kept.append(f"{kinds} kinds of calls more, which are not shown")
+    return kept
 
 
 def as_call(violation: Violation, machine: Arch) -> Call | None:

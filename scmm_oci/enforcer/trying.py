@@ -30,7 +30,9 @@ PREFIX = "scmm-try-"
 _STORE, _BUNDLES, _WHERE = "store", "run/containers", "policy_dir"
 # In a report until the launcher empties it: whether it ever ran.
 _NOT_BEGUN = "scmm-try: the launcher has not begun\n"
-_MOST_REPORT = 64 << 20  # bytes
+# Bytes. The program may write there too, and 2048 kinds of calls take less.
+_MOST_REPORT = 8 << 20
+_GOES_ON = f"\nthe report has more than {_MOST_REPORT} bytes, and its end was not read"
 # Seconds that one has between making its directory and locking it.
 _NEW = 60.0
 
@@ -63,10 +65,13 @@ class Trial:
         """What was told since, and no more is; None: no container began. Raises Failure."""
         try:
             with open(os.open(self._report, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-                text = file.read(_MOST_REPORT).decode(errors="surrogateescape")
+                read = file.read(_MOST_REPORT + 1)
             self._report.unlink()
         except OSError as error:
             raise Failure(f"{self._report} cannot be read: {error.strerror}") from None
+        text = read[:_MOST_REPORT].decode(errors="surrogateescape")
+        if len(read) > _MOST_REPORT:
+            text += _GOES_ON
         return None if text == _NOT_BEGUN else text
 
     def log(self) -> list[str]:

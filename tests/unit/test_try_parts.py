@@ -70,6 +70,19 @@ def test_what_was_not_watched_is_a_note(line: str) -> None:
     assert len(found.violations) == 3
 
 
+def test_what_the_program_has_written_there_is_cut_and_that_is_said() -> None:
+    noise = "".join(f"line {number}\n" for number in range(5000)) + "x" * 10_000
+    found = reports.parse(TOLD + noise)
+    assert len(found.violations) == 3
+    assert found.notes[0] == "line 0" and found.notes[-1] == "4981 lines more, which are not shown"
+    assert len(found.notes) == 21
+    assert reports.parse("x" * 10_000).notes == ("x" * 300 + "…",)
+    kinds = "".join(f"scmm-enforce: would refuse call {nr}() of process 7: errno 1 EPERM\n" for nr in range(3000))
+    found = reports.parse(kinds)
+    assert (len(found.violations), found.notes) == (2048, ("952 kinds of calls more, which are not shown",))
+    assert reports.parse("scmm-enforce:   " + "9" * 5000 + " times mkdir: errno 1 EPERM").violations
+
+
 @given(st.text())
 def test_any_text_is_a_report_or_notes(text: str) -> None:
     found = reports.parse(text)
@@ -297,6 +310,19 @@ def test_a_report_tells_whether_anything_began(places: Path, tmp_path: Path) -> 
         with pytest.raises(Failure, match="No such file"):
             trial.report()
         assert trial.store.report(trial.name, (0, 0)) is None
+
+
+def test_a_report_that_is_filled_is_not_read_to_its_end(places: Path, tmp_path: Path) -> None:
+    with trying.for_podman(compiled_policy(tmp_path), parts_of(tmp_path)) as trial:
+        for size, goes_on in ((trying._MOST_REPORT, False), (1 << 40, True)):
+            trial.expect_report()
+            path = trial.store.report(trial.name, (os.getuid(), os.getgid()))
+            assert path is not None
+            os.truncate(path, size)
+            text = trial.report()
+            assert text is not None and text.endswith("its end was not read") is goes_on
+            assert len(text) <= trying._MOST_REPORT + 100
+            assert bool(reports.parse(text).notes)
 
 
 @pytest.mark.parametrize("kind", ["link", "second name", "directory", "fifo"])
