@@ -89,6 +89,12 @@ class Tried:
         found = [] if file.ruleset is None else ["files and ports"]
         return [*found, *(["users and capabilities"] if file.identity != Identity() else [])]
 
+    @cached_property
+    def unseen(self) -> list[str]:
+        """What may be refused all the same: a program shows that by its end, if the policy holds and it is let end."""
+        has_shown = any(run.mode != PERMISSIVE and not run.is_stopped for run in self.runs)
+        return [] if has_shown else self.unwatched
+
 
 def _told(advice: Advice, arch: Arch) -> Advice:
     """Of arguments, a report has those of the first call, where the kernel's log has none."""
@@ -111,6 +117,9 @@ def show(tried: Tried, *, as_json: bool) -> None:
         click.echo(f"{run.mode} run: ended with {run.end}")
     if tried.serves:
         click.echo("serves")
+        if tried.unseen:
+            what = " and ".join(tried.unseen)
+            say(f"note: whether it is refused {what}, only a program shows that ends by itself under the policy")
         return
     is_known = tried.violations or all(run.has_begun for run in tried.runs)
     click.echo(f"{'does not serve' if is_known else 'not tried'}: {'; '.join(tried.objections)}")
@@ -164,6 +173,7 @@ def _as_json(tried: Tried) -> dict[str, Any]:
         "policy": tried.path,
         "serves": tried.serves,
         "objections": tried.objections,
+        "unseen": tried.unseen,
         "runs": runs,
         "advice": advice,
     }

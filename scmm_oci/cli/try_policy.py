@@ -103,6 +103,7 @@ def _unfit(command: EngineCommand) -> list[Problem]:
         "-d leaves the container in the background, and its end is waited for": command.is_set("detach"),
         "--restart starts the container again by itself": command.last("restart") not in (None, "", "no"),
         "--rm=false keeps the container, and each run's is removed": command.last("rm") == "false",
+        "--cidfile names a file that may not be there, and the second run would find it": bool(command.last("cidfile")),
     }
     found += [Problem(PLACE, what, _OUT) for what, is_so in wrong.items() if is_so]
     given = {*command.pairs("annotation"), *command.pairs("env", os.environ)}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scmm_oci.cli.attended import Limit, attend
 from scmm_oci.cli.docker_shim import docker_shim
-from scmm_oci.cli.output import say
+from scmm_oci.cli.output import plain, say
 from scmm_oci.cli.recording import WAITED
 from scmm_oci.enforcer import installed, launcher, reports, trying
 from scmm_oci.enforcer.registration import parts
@@ -28,6 +28,7 @@ _LABEL = "scmm.try"
 _STOP_S = 10  # what a container has to end in before it is killed: engines' own
 # What the launcher ends with where it runs nothing, and engines where they cannot start a container.
 NOT_BEGUN = 125
+_UNDECIDED = "try it with an image for which nothing else decides"
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class _Ground:
 def _ground(command: EngineCommand, data: bytes) -> Iterator[_Ground]:
     if command.engine is Engine.DOCKER:
         shim = docker_shim(command)
-        with trying.for_docker(data, shim.settings.policy_dir) as trial:
+        with trying.for_docker(data, shim.settings.policy_dir, shim.settings.log_file) as trial:
             yield _Ground(command, trial, shim.options)
         return
     origin = installation.origin()
@@ -156,6 +157,8 @@ def _run(ground: _Ground, mode: str, signals: Signals, *, duration: float | None
         status = attend(ground.words(mode), signals, ending=ending, limit=limit)
     finally:
         ground.remove()
+    if (why := ground.trial.overridden()) is not None:
+        raise Failure(f"it was not this policy that held in the {mode} run: {plain(why)}", _UNDECIDED)
     text = ground.trial.report() if mode == PERMISSIVE else None
     report = None if text is None else reports.parse(text)
     return Run(mode, status, report, bool(stopped)), came[0] if came else 0

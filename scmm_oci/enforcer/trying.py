@@ -21,17 +21,18 @@ from pathlib import Path
 from scmm_oci.enforcer import shim_settings
 from scmm_oci.enforcer.registration import parts
 from scmm_oci.enforcer.store import REPORT, SUFFIX, BadStore, Store
-from scmm_oci.errors import Failure
+from scmm_oci.errors import Failure, printable
 
 # Where programs may be executed, on nearly all hosts; what is made there belongs to root alone.
 PLACES = ("/var/tmp", "/tmp")
 PREFIX = "scmm-try-"
 # In a directory: a store, what the shim keeps of containers that run, and a file that says which store it is.
-_STORE, _BUNDLES, _WHERE = "store", "run/containers", "policy_dir"
+_STORE, _BUNDLES, _WHERE, _LOG = "store", "run/containers", "policy_dir", "shim.log"
 # In a report until the launcher empties it: whether it ever ran.
 _NOT_BEGUN = "scmm-try: the launcher has not begun\n"
 # Bytes. The program may write there too, and 2048 kinds of calls take less.
 _MOST_REPORT = 8 << 20
+_MOST_LOG = 64 << 10  # bytes of the shim's log that are looked through
 _GOES_ON = f"\nthe report has more than {_MOST_REPORT} bytes, and its end was not read"
 # Seconds that one has between making its directory and locking it.
 _NEW = 60.0
@@ -39,12 +40,19 @@ _NEW = 60.0
 
 @dataclass(frozen=True)
 class Trial:
-    """One that runs. reference: what containers ask for, NAME@sha256:DIGEST; starter: podman's, None for Docker."""
+    """One that runs.
+
+    Attributes:
+        reference: what containers ask for, NAME@sha256:DIGEST.
+        log_file: the shim's.
+        starter: podman's, None for Docker.
+    """
 
     directory: Path
     name: str
     reference: str
     store: Store
+    log_file: str
     starter: Path | None
 
     @property
@@ -74,13 +82,18 @@ class Trial:
             text += _GOES_ON
         return None if text == _NOT_BEGUN else text
 
-    def log(self) -> list[str]:
-        """What podman's shim has noted, without times."""
+    def overridden(self) -> str | None:
+        """Why another policy or mode than what is tried held for a container of the trial, if one did."""
+        # Who decides before the environment, by which we ask, is told by the shim (enforcer.wishes).
+        asked = (f"SCMM_POLICY='{self.name}", *(["SCMM_MODE="] if self.starter is not None else []))
         try:
-            lines = (self.directory / "shim.log").read_text(errors="replace").splitlines()
+            with open(self.log_file, "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _MOST_LOG))
+                lines = file.read(_MOST_LOG).decode(errors="replace").splitlines()
         except OSError:
-            return []
-        return [line.partition(" ")[2] for line in lines]
+            return None
+        said = [line.partition(": ")[2].partition(": ")[2] for line in lines]
+        return next((printable(each) for each in said if each.startswith(asked) and " is ignored: " in each), None)
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,7 @@ def for_podman(policy: bytes, of: Parts) -> Iterator[Trial]:
             "hook": str(of.hook),
             "policy_dir": str(directory / _STORE),
             "run_dir": str(directory / _BUNDLES),
-            "log_file": str(directory / "shim.log"),
+            "log_file": str(directory / _LOG),
         }
         written = parts.files(
             libexec=directory,
@@ -124,25 +137,25 @@ def for_podman(policy: bytes, of: Parts) -> Iterator[Trial]:
             (directory / each).mkdir()
             (directory / each).chmod(0o711)
         starter = directory / parts.starter(shim_settings.DEFAULT)
-        with _entry(directory, Store(str(directory / _STORE)), policy, starter) as trial:
+        with _entry(directory, Store(str(directory / _STORE)), policy, str(directory / _LOG), starter) as trial:
             yield trial
             _await_empty(directory / _BUNDLES)
 
 
 @contextmanager
-def for_docker(policy: bytes, policy_dir: str) -> Iterator[Trial]:
-    """A trial in the store that Docker's shim reads. Raises Failure."""
-    with _directory() as directory, _entry(directory, Store(policy_dir), policy, None) as trial:
+def for_docker(policy: bytes, policy_dir: str, log_file: str) -> Iterator[Trial]:
+    """A trial in the store that Docker's shim reads; log_file: where that shim writes. Raises Failure."""
+    with _directory() as directory, _entry(directory, Store(policy_dir), policy, log_file, None) as trial:
         yield trial
 
 
 @contextmanager
-def _entry(directory: Path, store: Store, policy: bytes, starter: Path | None) -> Iterator[Trial]:
+def _entry(directory: Path, store: Store, policy: bytes, log_file: str, starter: Path | None) -> Iterator[Trial]:
     name = directory.name
     (directory / _WHERE).write_text(store.directory)
     try:
         digest = store.add(name, policy)
-        yield Trial(directory, name, f"{name}@sha256:{digest}", store, starter)
+        yield Trial(directory, name, f"{name}@sha256:{digest}", store, log_file, starter)
     except BadStore as error:
         raise Failure(str(error)) from None
     finally:

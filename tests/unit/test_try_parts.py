@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from scmm_oci.cli.main import main
 from scmm_oci.cli.tried import Tried, show
 from scmm_oci.cli.try_runs import Run
 from scmm_oci.compiled import bpf
-from scmm_oci.enforcer import bundle, installed, launcher, reports, trying
+from scmm_oci.enforcer import bundle, enforcing, installed, launcher, reports, shim_settings, trying, wishes
 from scmm_oci.enforcer.reports import Violation
 from scmm_oci.enforcer.store import REPORT, BadStore, Store
 from scmm_oci.errors import Failure
+from scmm_oci.oci import runtime_argv
 from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch
 
@@ -198,8 +200,35 @@ def test_what_only_the_second_run_shows(tmp_path: Path) -> None:
     assert made(tmp_path, runs).unwatched == []
 
 
+def test_what_is_stopped_or_permitted_shows_no_refused_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {**POLICY, "filesystem": {"rules": [{"path": "/usr/**", "access": ["read_file"]}]}}
+    stopped = [Run("permissive", 143, CLEAN, True), Run("standard", 143, None, True)]
+    ended = [Run("permissive", 0, CLEAN), Run("standard", 0)]
+    cases = (stopped, files, True), (ended, files, False), (stopped, POLICY, False), (ended[:1], files, True)
+    for runs, policy, unseen in cases:
+        found = made(tmp_path, runs, wanted=len(runs), policy=policy)
+        capsys.readouterr()
+        show(found, as_json=False)
+        said = capsys.readouterr()
+        assert said.out.splitlines()[-1] == "serves"
+        assert ("whether it is refused files and ports" in said.err) is unseen
+        show(found, as_json=True)
+        assert json.loads(capsys.readouterr().out)["unseen"] == (["files and ports"] if unseen else [])
+
+
 def test_a_missing_policy_and_a_bad_command_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["-d", "--restart=always", "--rm=false", "-e", "SCMM_MODE=strict", "--annotation", "scmm.policy=x"]
+    words = [
+        "-d",
+        "--restart=always",
+        "--rm=false",
+        "--cidfile=id",
+        "-e",
+        "SCMM_MODE=strict",
+        "--annotation",
+        "scmm.policy=x",
+    ]
     assert main(["try", "nosuch.yaml", "--", "docker", "run", *words, "image"]) == 2
     lines = capsys.readouterr().err.splitlines()
     told = (
@@ -207,6 +236,7 @@ def test_a_missing_policy_and_a_bad_command_are_told_at_once(capsys: pytest.Capt
         "-d leaves",
         "--restart",
         "--rm=false",
+        "--cidfile",
         "scmm.policy names",
         "SCMM_MODE names",
     )
@@ -269,7 +299,7 @@ def test_podmans_place_has_all_and_goes(places: Path, tmp_path: Path) -> None:
 def test_dockers_store_keeps_what_is_not_ours(places: Path, tmp_path: Path) -> None:
     data, store = compiled_policy(tmp_path), Store(str(tmp_path / "store"))
     store.add("web", data)
-    with pytest.raises(ZeroDivisionError), trying.for_docker(data, store.directory) as trial:
+    with pytest.raises(ZeroDivisionError), trying.for_docker(data, store.directory, "/nowhere/shim.log") as trial:
         assert store.names() == sorted(["web", trial.name])
         trial.expect_report()
         assert store.strangers() == []  # a report is none
@@ -291,7 +321,7 @@ def test_what_a_dead_one_has_left_goes(places: Path, tmp_path: Path) -> None:
     young.mkdir()
     for each in (dead, running):
         os.utime(each, (0, 0))
-    with trying.for_docker(data, store.directory):
+    with trying.for_docker(data, store.directory, "/nowhere/shim.log"):
         pass
     assert sorted(path.name for path in places.iterdir()) == [running.name, young.name]
     assert sorted(os.listdir(store.directory)) == [f"{running.name}.report", f"{running.name}.scmm-pol"]
@@ -310,6 +340,37 @@ def test_a_report_tells_whether_anything_began(places: Path, tmp_path: Path) -> 
         with pytest.raises(Failure, match="No such file"):
             trial.report()
         assert trial.store.report(trial.name, (0, 0)) is None
+
+
+def test_who_else_has_decided_is_read_in_the_shims_log(places: Path, tmp_path: Path) -> None:
+    """What the shim itself writes there of a container whose image, or the host, asks for something else."""
+    data, log = compiled_policy(tmp_path), tmp_path / "log" / "shim.log"
+
+    def started(reference: str, *, mode: str, annotations: dict[str, str], images: tuple[Any, ...] = ()) -> None:
+        environment = [f"SCMM_POLICY={reference}", f"SCMM_MODE={mode}"]
+        config = {"annotations": annotations, "process": {"env": environment}}
+        values = {"runtimes": {"default": "/r"}, "launcher": "/l", "hook": "/h", "images": list(images)}
+        settings = shim_settings.check({**values, "log_file": str(log)})
+        wish = wishes.read(config, settings, named=lambda: ("web:1",))
+        line = runtime_argv.parse(["runc", "create", "abc"])
+        for each in wish.notes:
+            enforcing.note(settings, line, each)
+
+    rule = {"image": "web:*", "policy": "web", "mode": "permissive"}
+    with trying.for_docker(data, str(tmp_path / "store"), str(log)) as trial:
+        assert trial.overridden() is None, "there is no log yet"
+        started(trial.reference, mode="standard", annotations={})
+        started("other@sha256:" + "0" * 64, mode="standard", annotations={}, images=(rule,))
+        assert trial.overridden() is None, "that was somebody else's"
+        started(trial.reference, mode="standard", annotations={}, images=(rule,))
+        assert (trial.overridden() or "").endswith("the configuration for images 'web:*' decides")
+    log.unlink()
+    with trying.for_podman(data, parts_of(tmp_path)) as trial:
+        own = replace(trial, log_file=str(log))
+        started(own.reference, mode="standard", annotations={"scmm.mode": "standard"})
+        assert own.overridden() is None, "it says the same"
+        started(own.reference, mode="standard", annotations={"scmm.mode": "permissive"})
+        assert (own.overridden() or "").endswith("the annotation scmm.mode decides")
 
 
 def test_a_report_that_is_filled_is_not_read_to_its_end(places: Path, tmp_path: Path) -> None:
@@ -368,7 +429,7 @@ def test_only_the_first_process_reports() -> None:
 
 def test_nowhere_to_execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trying, "PLACES", (str(tmp_path / "missing"),))
-    with pytest.raises(Failure, match="no program can be executed"), trying.for_docker(b"", str(tmp_path)):
+    with pytest.raises(Failure, match="no program can be executed"), trying.for_docker(b"", str(tmp_path), ""):
         pass
 
 
