@@ -85,6 +85,8 @@ def prepare(asked: Asked, runtimes: Sequence[str]) -> tuple[Opener, tuple[Runtim
 
     tried(lambda: engine.check_options(asked.options))
     probe = tried(lambda: engine_probe.parse(word)) if word is not None else None
+    if probe is not None:
+        tried(lambda: engine_probe.check(probe))
     client = tried(lambda: engine.find(asked.engine, runtimes))
     command = tried(lambda: engine.command_of(client, asked.image, asked.args)) if client is not None else ()
     if problems:

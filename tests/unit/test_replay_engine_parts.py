@@ -63,6 +63,33 @@ def test_tcp_probes() -> None:
     assert not probe.answers("name")
 
 
+@pytest.mark.parametrize(("says", "good"), [(b"", False), (b"+OK\r\n", True)])
+def test_a_proxy_that_takes_connections_for_nobody_is_no_answer(says: bytes, good: bool) -> None:
+    """As docker-proxy does it for a published port: it accepts, finds that nobody listens, and closes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def proxy() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(says)
+
+        thread = threading.Thread(target=proxy)
+        thread.start()
+        assert engine_probe.parse(f"tcp://127.0.0.1:{server.getsockname()[1]}").answers("name") is good
+        thread.join()
+
+
+def test_a_probe_that_answers_without_a_container_cannot_fail() -> None:
+    with web(200) as port:
+        probe = engine_probe.parse(f"http://127.0.0.1:{port}/asked?x=1")
+        with pytest.raises(BadInput, match="answers already, before there is a container"):
+            engine_probe.check(probe)
+    engine_probe.check(probe)
+    with pytest.raises(BadInput):
+        engine_probe.check(engine_probe.parse("true"))
+    engine_probe.check(engine_probe.parse("false"))
+
+
 def test_probes_that_are_commands_know_the_container() -> None:
     assert engine_probe.parse("sh -c '[ \"$SCMM_CONTAINER\" = one ]'").answers("one")
     assert not engine_probe.parse("sh -c '[ \"$SCMM_CONTAINER\" = one ]'").answers("other")

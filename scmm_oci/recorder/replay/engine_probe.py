@@ -17,8 +17,12 @@ from scmm_oci.errors import BadInput, Problem, short
 
 # Seconds for an answer. The probe is repeated while the program has time.
 _PATIENCE = 2.0
+# How long a connection has to last. docker-proxy takes each one, and closes it where nobody listens behind it.
+_LASTS = 0.5
 # RFC 9110: 2xx and 3xx; what is refused, or broken, is no answer.
 _GOOD = range(200, 400)
+# In the place of a container's name.
+_NOBODY = "scmm-replay-none"
 _HINT = "such as http://127.0.0.1:8080/, tcp://127.0.0.1:6379, or a command: 'redis-cli -p 6379 ping'"
 
 
@@ -49,6 +53,17 @@ def parse(word: str) -> Probe:
     return Probe(word, lambda name: _command([program, *words[1:]], name))
 
 
+def check(probe: Probe) -> None:
+    """Make sure that it can fail: before there is a container, it does.
+
+    Raises:
+        BadInput: it answers.
+    """
+    if probe.answers(_NOBODY):
+        what = f"{short(probe.word)} answers already, before there is a container"
+        raise BadInput([Problem("--probe", what, "does something else listen there?")])
+
+
 def _of_url(word: str) -> Callable[[str], bool]:
     """Raises ValueError."""
     parts = urlsplit(word)
@@ -72,8 +87,12 @@ def _http(host: str, port: int, path: str) -> bool:
 
 def _tcp(host: str, port: int) -> bool:
     try:
-        with socket.create_connection((host, port), _PATIENCE):
-            return True
+        with socket.create_connection((host, port), _PATIENCE) as connection:
+            connection.settimeout(_LASTS)
+            try:
+                return connection.recv(1) != b""
+            except TimeoutError:
+                return True  # it waits for us to speak
     except OSError:
         return False
 
