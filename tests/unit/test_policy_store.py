@@ -11,20 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from shim_killed import killed_at
+from small_policies import compiled
 
-from scmm_oci.compiled import polfile
 from scmm_oci.compiled.polfile import layout
-from scmm_oci.compiled.policy_file import policy_file
 from scmm_oci.enforcer import private, store
 from scmm_oci.enforcer.store import BadStore, Store
-from scmm_oci.policy import document
-
-
-def compiled(name: str) -> bytes:
-    rules = "[{names: [read, write, execve, exit_group, rt_sigreturn], action: allow}]"
-    text = f'version: "1.0"\nmetadata: {{name: {name}}}\nsyscalls: {rules}\n'
-    return polfile.write(policy_file(document.parse(text.encode()))[0])
-
 
 OLD, NEW = compiled("old"), compiled("new")
 DIGEST = hashlib.sha256(OLD).hexdigest()
