@@ -83,7 +83,11 @@ def _changed(settings: Settings, called: str, line: CommandLine, config: dict[st
     from scmm_oci.enforcer.places import Places, key_of
 
     assert line.id is not None
-    root = runtime_root.of(line)
+    root = runtime_root.given(line)
+    if not os.path.isabs(root):
+        # runc 1.1 and crun begin there when they have gone to the bundle, which is another then; later runcs before.
+        raise ValueError(f"the runtime's root {root!r} is no absolute path, so where its state will be is not certain")
+    root = os.path.abspath(root)
     original = os.path.realpath(line.options.get("bundle") or ".")
     places = Places(settings.run_dir)
     try:

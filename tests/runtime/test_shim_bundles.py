@@ -18,7 +18,7 @@ from support import Hooks, need
 
 from rig import images, namespace
 from rig.mounts import private_dir
-from rig.process import wait_until
+from rig.process import find_program, run, wait_until
 from rig.runc import Bundle, available
 
 RUN = ("execute", "read_file")
@@ -147,6 +147,38 @@ def test_exec_is_enforced_in_both_forms(both: tuple[str, Path], shims: Shims, tm
     assert outcomes[both[0]] == (5, ["read", "unset"], ["read", "other"], True)
     assert outcomes[both[1]] == (5, ["refused", "unset"], ["refused", "unset"], True)
     assert shims.kept() == []
+
+
+def test_exec_is_enforced_where_the_environment_says_where_the_state_is(both: tuple[str, Path], shims: Shims) -> None:
+    """crun takes XDG_RUNTIME_DIR for root too."""
+    outcomes = []
+    for runtime in both:
+        with bundle(runtime, asks(policy="files"), text="exec sleep 1000") as one:
+            one.save()
+            program = find_program(str(runtime)) or str(runtime)
+            words = (
+                ("create", f"--bundle={one.directory}", one.id),
+                ("start", one.id),
+                ("exec", one.id, "sh", "-c", PROBE),
+                ("delete", "--force", one.id),
+            )
+            for each in words:
+                environment = {**os.environ, "XDG_RUNTIME_DIR": str(one.base / "state")}
+                run([program, *each], env=environment, output=one.log)
+            outcomes.append(one.log.read_text().split())
+    assert outcomes == [["read", "unset"], ["refused", "unset"]]
+    assert shims.kept() == []
+
+
+def test_a_root_that_is_not_absolute_is_none_to_enforce_below(both: tuple[str, Path], shims: Shims) -> None:
+    """runc 1.1 and crun have it in the bundle, and ours would be another."""
+    for root in ("", "x"):
+        with bundle(both[1], asks(policy="files"), global_options=[f"--root={root}"]) as one:
+            done = one.run(check=False)
+            assert (done.returncode, done.stdout) == (1, "") and "is no absolute path" in done.stderr
+    assert shims.kept() == []
+    with bundle(both[1], global_options=["--root=x"]) as one:  # the control: nobody asks for anything
+        assert one.run(check=False).stdout.splitlines() == FREE
 
 
 def test_state_list_and_delete_show_the_callers_bundle(both: tuple[str, Path], shims: Shims) -> None:

@@ -100,17 +100,18 @@ def test_roots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(runtime_root, "in_user_namespace", lambda: False)
-    assert [root(), root(dialect="crun"), root("--root", "/x/../y")] == ["/run/runc", "/run/crun", "/y"]
-    assert root("--root", "x") == os.path.abspath("x")
+    assert [root(), root(dialect="crun"), root("--root", "/x/../y")] == ["/run/runc", "/run/user/7/crun", "/y"]
+    assert [root("--root", "x"), root("--root", "")] == [os.path.abspath("x"), os.getcwd()]
     monkeypatch.setattr(runtime_root, "in_user_namespace", lambda: True)
     monkeypatch.delenv("USER", raising=False)
-    assert [root(), root(dialect="crun")] == ["/run/user/7/runc", "/run/crun"]
+    assert root() == "/run/user/7/runc"
     monkeypatch.setenv("USER", "root")
     assert root() == "/run/runc"
     monkeypatch.setattr(os, "geteuid", lambda: 7)
     assert [root(), root(dialect="crun")] == ["/run/user/7/runc", "/run/user/7/crun"]
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
-    assert root() == "/run/runc"
+    for nothing in (lambda: monkeypatch.setenv("XDG_RUNTIME_DIR", ""), lambda: monkeypatch.delenv("XDG_RUNTIME_DIR")):
+        nothing()
+        assert [root(), root(dialect="crun")] == ["/run/runc", "/run/crun"]
 
 
 def test_what_a_program_prints_and_how_it_ends(tmp_path: Path) -> None:
