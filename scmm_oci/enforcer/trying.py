@@ -7,7 +7,6 @@ directory. Docker's store is the host's, so a dead one's policy there is found b
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from scmm_oci import scratch
 from scmm_oci.enforcer import shim_settings
 from scmm_oci.enforcer.registration import parts
 from scmm_oci.enforcer.store import REPORT, SUFFIX, BadStore, Store
@@ -34,8 +34,6 @@ _NOT_BEGUN = "scmm-try: the launcher has not begun\n"
 _MOST_REPORT = 8 << 20
 _MOST_LOG = 64 << 10  # bytes of the shim's log that are looked through
 _GOES_ON = f"\nthe report has more than {_MOST_REPORT} bytes, and its end was not read"
-# Seconds that one has between making its directory and locking it.
-_NEW = 60.0
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,7 @@ def _directory() -> Iterator[Path]:
     if place is None:
         raise Failure(f"no program can be executed in {' or '.join(PLACES)} (noexec)")
     made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-    handle = _lock(made)
+    handle = scratch.lock(made)
     try:
         made.chmod(0o711)
         yield made
@@ -186,35 +184,15 @@ def _can_execute(place: str) -> bool:
         return False
 
 
-def _lock(directory: Path) -> int:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
-
-
 def _sweep() -> None:
     """Remove what trials have left that are dead."""
-    for path in [each for place in PLACES for each in sorted(Path(place).glob(f"{PREFIX}*"))]:
-        try:
-            status = path.lstat()
-            if status.st_uid != os.geteuid() or time.time() - status.st_mtime < _NEW:
-                continue
-            handle = _lock(path)
-        except OSError:
-            continue
-        try:
-            with suppress(FileNotFoundError):
-                if os.listdir(path / _BUNDLES):
-                    continue  # its container goes on, and needs the shim to end
-            with suppress(OSError, ValueError):
-                _forget((path / _WHERE).read_text(), path.name)
-            shutil.rmtree(path, ignore_errors=True)
-        finally:
-            os.close(handle)
+    for path in scratch.abandoned(each for place in PLACES for each in sorted(Path(place).glob(f"{PREFIX}*"))):
+        with suppress(FileNotFoundError):
+            if os.listdir(path / _BUNDLES):
+                continue  # its container goes on, and needs the shim to end
+        with suppress(OSError, ValueError):
+            _forget((path / _WHERE).read_text(), path.name)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _forget(directory: str, name: str) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from scmm_oci import scratch
 from scmm_oci.errors import Failure
 from scmm_oci.recorder.replay import leftovers
 from scmm_oci.recorder.replay.stopping import Stop
@@ -74,10 +75,10 @@ class Ground:
     def _open(self) -> None:
         leftovers.sweep()
         self.directory = tempfile.mkdtemp(prefix=f"{leftovers.PREFIX}{os.getpid()}-", dir=leftovers.PLACE)
-        self._stack.callback(os.close, leftovers.lock(self.directory))
+        self._stack.callback(os.close, scratch.lock(self.directory))
         self._stack.callback(leftovers.remove, self.directory)
         _memory(self.directory, "mode=0755")
-        self._stack.callback(os.close, leftovers.lock(self.directory))
+        self._stack.callback(os.close, scratch.lock(self.directory))
         os.mkdir(self.state, 0o700)
         # What `create` leaves behind becomes our child, so that its exit status can be had.
         before = ctypes.c_int()

@@ -7,7 +7,6 @@ another mount namespace sees the first only, and must not remove a mount point t
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from scmm_oci import scratch
 from scmm_oci.errors import Failure
 from scmm_oci.kernel import cgroup
 from scmm_oci.recorder import settings
@@ -29,24 +29,11 @@ PINS = os.path.dirname(settings.DEFAULTS["pin_dir"])
 _MNT_DETACH = 2
 _PATIENCE = 10.0  # seconds until a killed container has to be gone
 _PAUSE = 0.01
-# Seconds that a replay has between making its directory and locking it.
-_NEW = 60.0
 _RELEASES = (("cgroup.kill", "1"), ("freezer.state", "THAWED"))
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def lock(directory: str) -> int:
-    """A descriptor that holds the lock of a directory. Raises BlockingIOError if somebody has it."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
-
-
-def sweep(*, age: float = _NEW) -> None:
+def sweep(*, age: float = scratch.NEW_S) -> None:
     """Remove what replays have left that are dead.
 
     Args:
@@ -55,18 +42,8 @@ def sweep(*, age: float = _NEW) -> None:
     Raises:
         Failure: processes of theirs cannot be ended.
     """
-    for path in sorted(Path(PLACE).glob(f"{PREFIX}*")):
-        try:
-            status = path.lstat()
-            if status.st_uid != os.geteuid() or time.time() - status.st_mtime < age:
-                continue
-            handle = lock(str(path))
-        except OSError:
-            continue
-        try:
-            remove(str(path))
-        finally:
-            os.close(handle)
+    for path in scratch.abandoned(sorted(Path(PLACE).glob(f"{PREFIX}*")), age=age):
+        remove(str(path))
 
 
 def remove(directory: str) -> None:
