@@ -126,6 +126,35 @@ def test_a_call_of_the_runtime_that_was_taken_out_is_named(
     assert ("runtime", "prctl", True) in named and {name for _, name, _ in named} == {"prctl"}
 
 
+def test_a_program_that_ends_as_runtimes_do_has_to_be_seen_to_begin(
+    runtime: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """runc and crun end with 1 where the execve fails, too, and say nothing."""
+    source = bundle_of(tmp_path, "exit 1")
+    words = ("--nnp", "on", "--way", "run", "--way", "create", "--times", "1")
+
+    def refusing(name: str) -> tuple[int, dict[str, Any]]:
+        profile = Profile(OciAction.ALLOW, None, (MACHINE.scmp,), syscalls=(Rule((name,), OciAction.ERRNO),))
+        return replayed(profile, source, runtime, tmp_path, capsys, *words)
+
+    status, found = refusing("vhangup")
+    assert status == 0 and found["serves"] and found["findings"] == []
+    status, found = refusing("execve")
+    assert status == 1 and not found["serves"]
+    for one in found["ways"]:
+        assert (one["served"], one["expected"], one["failure"]["end"], one["phase"]) == (0, 1, 1, "runtime")
+        assert [(each["name"], each["needed"]) for each in one["missing"]] == [("execve", True)]
+
+    def none(*_: object) -> None:
+        raise Failure("no BTF")
+
+    monkeypatch.setattr(installation, "install", none)
+    status, found = refusing("vhangup")
+    assert status == 1 and [one["served"] for one in found["ways"]] == [0, 0]
+    assert {one["code"] for one in found["findings"]} == {"weak-control"}
+    assert left() == set()
+
+
 def test_rules_that_refuse_are_found_as_defaults_are(
     runtime: str, source: Path, app: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

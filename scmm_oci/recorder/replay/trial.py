@@ -24,7 +24,8 @@ from scmm_oci.tables.measured import Measured, Row
 # How often what should be enough is tried; and up to how many calls are left out one by one.
 _PROOFS = 3
 _MOST_LEFT_OUT = 24
-# runc and crun end with it where the execve fails, and their logs say nothing then.
+# runc and crun end with it where the execve fails, and their logs say nothing then: of a program that ends so, too,
+# only a recording tells whether it began.
 _OF_RUNTIMES = 1
 
 
@@ -101,16 +102,20 @@ class _Trial:
             message = f"{cell.title}: the container does not start without a profile either: {expected.message}"
             self.findings.append(Finding("no-control", message, "does the bundle run with this runtime?"))
             return Tried(cell, self._wish.times, expected, 0, failure=expected, phase=Phase.SETUP)
-        if expected.end == _OF_RUNTIMES:
-            message = f"{cell.title}: the program ends with {_OF_RUNTIMES}, as a runtime may that could not execute it"
-            self.findings.append(Finding("weak-control", message, "take a program that ends otherwise"))
         document = _document(profile)
-        runs = [self._start(cell, document) for _ in range(self._wish.times)]
-        passed = sum(one.end == expected.end for one in runs)
-        tried = Tried(cell, self._wish.times, expected, passed)
+        try:
+            runs = [self._once(cell, expected, document) for _ in range(self._wish.times)]
+        except Failure as error:
+            if expected.end != _OF_RUNTIMES:
+                raise
+            what = f"the program ends with {_OF_RUNTIMES}, as a runtime may that could not execute it; which it was"
+            message = f"{cell.title}: {what} is not known: {error}"
+            self.findings.append(Finding("weak-control", message, "take a program that ends otherwise"))
+            return Tried(cell, self._wish.times, expected, 0, failure=expected)
+        tried = Tried(cell, self._wish.times, expected, sum(is_well for _, is_well in runs))
         if tried.good:
             return tried
-        tried = replace(tried, failure=next(one for one in runs if one.end != expected.end))
+        tried = replace(tried, failure=next(ran for ran, is_well in runs if not is_well))
         try:
             return self._named(tried, profile)
         except Failure as error:
@@ -137,7 +142,7 @@ class _Trial:
         cell, program = tried.cell, lacks.filter_of(profile, self._machine)
         ran, capture = self._record(cell, _document(lacks.twin(profile)))
         missing = {*lacks.lacking(program, capture, machine=self._machine)}
-        if ran.end != tried.expected.end:
+        if not _is_well(cell, tried.expected, ran, capture):
             # Rules that refuse are in the way as well; and what comes after them was not seen.
             missing |= {*lacks.denied(capture)}
             _, capture = self._record(cell, _document(lacks.opened(profile)))
@@ -155,7 +160,15 @@ class _Trial:
         )
 
     def _passes(self, tried: Tried, profile: Profile) -> bool:
-        return self._start(tried.cell, _document(profile)).end == tried.expected.end
+        return self._once(tried.cell, tried.expected, _document(profile))[1]
+
+    def _once(self, cell: Cell, expected: Ran, document: Config) -> tuple[Ran, bool]:
+        """A start, and whether it ended as without a profile."""
+        if expected.end != _OF_RUNTIMES:
+            ran = self._start(cell, document)
+            return ran, ran.end == expected.end
+        ran, capture = self._record(cell, document)
+        return ran, _is_well(cell, expected, ran, capture)
 
     def _start(self, cell: Cell, document: Config | None) -> Ran:
         self._ground.stop.check()
@@ -171,6 +184,13 @@ class _Trial:
             return ran, self._hooks.capture(recorder)
         except Failure as error:
             raise Failure(f"{error}; the runtime: {ran.message}" if ran.message else str(error)) from None
+
+
+def _is_well(cell: Cell, expected: Ran, ran: Ran, capture: Capture) -> bool:
+    """Whether a start that was recorded ended as without a profile, and it was the program that did."""
+    if ran.end != expected.end or ran.end != _OF_RUNTIMES:
+        return ran.end == expected.end
+    return bool(capture.sessions) and bool(capture.sessions[_session(cell)].app)
 
 
 def _phase(missing: Sequence[Missing], capture: Capture, session: int) -> Phase | None:
