@@ -223,7 +223,7 @@ class InPodman(Host):
 
     def _options(self, way: str, name: str) -> list[str]:
         wishes = self._annotations(way, name).items()
-        return [*self.engine._run_words("none", None, [f"--annotation={key}={value}" for key, value in wishes])]
+        return [*self.engine.run_words("none", None, [f"--annotation={key}={value}" for key, value in wishes])]
 
     def _check(self, way: str) -> None:
         """What runs first, too: the precreate hook holds nothing else."""
@@ -280,7 +280,7 @@ class InDocker(Host):
         variables = {"scmm.policy": "SCMM_POLICY", "scmm.record": "SCMM_RECORD", "scmm.name": "SCMM_NAME"}
         wishes = self._annotations(way, name).items()
         runtime = [] if way == PLAIN else ["--runtime=scmm"]
-        return [*self.engine._run_words("none", None, runtime), *(f"--env={variables[key]}={to}" for key, to in wishes)]
+        return [*self.engine.run_words("none", None, runtime), *(f"--env={variables[key]}={to}" for key, to in wishes)]
 
     def _run_idle(self, way: str) -> None:
         options = [*self._options(way, f"docker-{way}-idle"), "--detach", f"--name=idle-{way}"]

@@ -104,7 +104,7 @@ class Engine(ABC):
         timeout: float = 60.0,
     ) -> Completed:
         """Run a container to its end and remove it."""
-        words = [*self._run_words(network, name, options), "--rm", *(["-i"] if input is not None else [])]
+        words = [*self.run_words(network, name, options), "--rm", *(["-i"] if input is not None else [])]
         return self("run", *words, image, *args, check=check, timeout=timeout, input=input)
 
     def run_detached(
@@ -118,7 +118,7 @@ class Engine(ABC):
     ) -> str:
         """Start a container in the background; returns its name. It stays until rm() or close()."""
         name = name or f"rig-{secrets.token_hex(4)}"
-        self("run", "--detach", *self._run_words(network, name, options), image, *args, timeout=timeout)
+        self("run", "--detach", *self.run_words(network, name, options), image, *args, timeout=timeout)
         return name
 
     def exec(
@@ -162,11 +162,12 @@ class Engine(ABC):
         """The host's process id of a running container's first process; 0 when it has ended."""
         return int(self.inspect(name)["State"]["Pid"])
 
-    def _run_words(self, network: Network, name: str | None, options: Sequence[str]) -> list[str]:
+    def run_words(self, network: Network, name: str | None, options: Sequence[str]) -> list[str]:
+        """What stands behind `run` and `create` for a container of the rig's, before the image."""
         named = ["--name", name] if name else []
-        return ["--pull=never", f"--network={network}", *named, *self._placement(), *options]
+        return ["--pull=never", f"--network={network}", *named, *self.placement(), *options]
 
-    def _placement(self) -> Sequence[str]:
+    def placement(self) -> Sequence[str]:
         """Options that put each container below the rig's cgroup, where the daemon does not do it."""
         return ()
 

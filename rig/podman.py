@@ -138,7 +138,7 @@ class Podman(Engine):
         }
         (self.base / "hooks" / "rig-devices.json").write_text(json.dumps(hook))
 
-    def _placement(self) -> Sequence[str]:
+    def placement(self) -> Sequence[str]:
         return (f"--cgroup-parent=/{self.cgroup.parent.name}/{self.cgroup.name}",)
 
     def rm(self, name: str) -> None:

@@ -1,6 +1,6 @@
 """Starters of scmm-runc that are installed: whether a program is one, what it is set to, the runtime below it.
 
-Called by the verbs that use what `scmm install` put in place (cli.docker_shim, cli.trying).
+Called by the verbs that use what `scmm install` put in place (cli.docker_shim, cli.try_runs).
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from scmm_oci.enforcer.registration import parts
 from scmm_oci.enforcer.shim_settings import Settings
 from scmm_oci.errors import Failure
 
-_BEGINNING = 8 << 10
-
 
 def is_starter(path: str) -> bool:
     """Whether the program at a path is a starter of ours."""
     try:
         with open(path, "rb") as file:
-            head = file.read(_BEGINNING)
+            return shim_settings.is_starter(file.read(shim_settings.BEGINNING))
     except OSError:
         return False
-    return head.startswith(b"#!") and shim_settings.MARK in head
 
 
 def settings_of(starter: str) -> Settings:

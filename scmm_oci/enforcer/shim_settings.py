@@ -22,7 +22,7 @@ _CALLED = "scmm-"
 
 # A script with this in its beginning is one of ours, and never the runtime to become.
 MARK = b"scmm_oci.enforcer.shim"
-_BEGINNING = 8 << 10
+BEGINNING = 8 << 10  # bytes, of a program that is asked about
 
 _PLACES = {
     "launcher": "/usr/local/libexec/scmm/scmm-enforce",
@@ -149,12 +149,17 @@ def runtime(settings: Settings, called: str) -> str:
             raise ValueError(f"the runtime {path} {reason}; run scmm install again once it is")
         itself = os.path.exists(called) and os.path.samefile(path, called)
         with open(path, "rb", buffering=0) as file:
-            beginning = file.read(_BEGINNING)
+            beginning = file.read(BEGINNING)
     except OSError as error:
         raise ValueError(f"the runtime {path}: {error.strerror}") from None
-    if itself or (beginning.startswith(b"#!") and MARK in beginning):
+    if itself or is_starter(beginning):
         raise ValueError(f"the runtime {path} is scmm-runc itself; run scmm install again with the real one")
     return path
+
+
+def is_starter(beginning: bytes) -> bool:
+    """Whether a program whose first BEGINNING bytes are these is one of our starters."""
+    return beginning.startswith(b"#!") and MARK in beginning
 
 
 def _images(document: object, found: list[str]) -> list[Image]:

@@ -63,7 +63,7 @@ class Origin:
 
 def origin() -> Origin:
     """What starters that are written now run."""
-    return Origin(_python(), _package(), _templates())
+    return Origin(python(), _package(), _templates())
 
 
 def configured(config: Path) -> Settings:
@@ -105,7 +105,7 @@ def starter(settings: Path, *, hook: str, says: str, needed: str) -> bytes:
         needed: where the package is gone, the container does not start if this is in what the hook was given.
     """
     text = (_templates() / "scmm-hook.in").read_text()
-    values = {"PYTHON": _python(), "PACKAGE": _package(), "SETTINGS": settings}
+    values = {"PYTHON": python(), "PACKAGE": _package(), "SETTINGS": settings}
     for name, value in {**values, "HOOK": hook, "SAYS": says, "NEEDED": needed}.items():
         text = text.replace(f"@{name}@", shlex.quote(str(value)))
     return text.encode()
@@ -224,7 +224,7 @@ def unsafe_places(layout: Layout) -> list[str]:
 
 def unsafe(paths: Iterable[Path]) -> list[str]:
     """Of paths, and of all that a starter runs, what others than root could change, in words."""
-    places = [_python(), Path(os.__file__).parent, *paths]
+    places = [python(), Path(os.__file__).parent, *paths]
     package = _package() / "scmm_oci"
     places += [
         _package(),
@@ -255,7 +255,7 @@ def _templates() -> Path:
     return next(path for path in (package / "hooks", package.parent / "hooks") if path.is_dir())
 
 
-def _python() -> Path:
+def python() -> Path:
     """The interpreter for the hooks, which need the standard library only.
 
     The system's is the fastest to start and stays when a virtual environment goes; else the one that the virtual

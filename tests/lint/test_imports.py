@@ -212,7 +212,7 @@ def dear_modules(code: str) -> dict[str, str]:
     """Those of DEAR that `code` loads when it runs as the hooks do (hooks/scmm-hook.in), each with its reason."""
     report = "\nprint('\\n'.join(sys.modules))"
     start = "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
-    command = [installation._python(), "-I", "-S", "-c", start + code + report, ROOT]
+    command = [installation.python(), "-I", "-S", "-c", start + code + report, ROOT]
     done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return {name: DEAR[name] for name in done.stdout.split() if name in DEAR}
@@ -231,7 +231,7 @@ def test_dear_modules_are_found(code: str, module: str) -> None:
 
 def test_the_hooks_need_nothing_installed() -> None:
     # -S leaves site-packages out, so the test above proves that the standard library is enough; this proves -S.
-    command = [installation._python(), "-I", "-S", "-c", "import click"]
+    command = [installation.python(), "-I", "-S", "-c", "import click"]
     done = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
     assert "No module named 'click'" in done.stderr
 

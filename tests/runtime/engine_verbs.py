@@ -33,7 +33,7 @@ class Verbs:
         return "docker" if isinstance(self.engine, Dockerd) else "podman"
 
     def words(self, verb: Sequence[str], command: Sequence[str], options: Sequence[str] = ()) -> list[str]:
-        ran = ["run", "--pull=never", "--network=none", *self.engine._placement(), *options, self.image, *command]
+        ran = ["run", "--pull=never", "--network=none", *self.engine.placement(), *options, self.image, *command]
         return [sys.executable, "-m", "scmm_oci.cli.main", *verb, "--", *self.engine.command(), *ran]
 
     def start(self, verb: Sequence[str], command: Sequence[str], options: Sequence[str] = (), **more: Any) -> Started:

@@ -149,7 +149,7 @@ class Replayed:
 
     def words(self, seccomp: Path, program: Program, *words: str, runtimes: Sequence[str]) -> list[str]:
         """The words of `scmm`."""
-        options = [*program.options, *self.ground.engine._placement()]
+        options = [*program.options, *self.ground.engine.placement()]
         given = ["--replay", "--engine", self.ground.engine.kind, "--image", program.image, "--json"]
         given += [f"--engine-option={option}" for option in options]
         given += [f"--runtime={self.runtimes[name]}" for name in runtimes]

@@ -211,7 +211,7 @@ def standard_input(way: Way) -> object:
 def a_terminal(way: Way) -> object:
     """With a size, input, and a key that interrupts."""
     script = f"{_SIZED} echo $TERM; trap 'echo interrupted; exit 4' INT; read line; echo got $line; {FOREVER}"
-    words = ["run", "-it", "--rm", "--pull=never", "--network=none", *way.engine._placement(), *way.options]
+    words = ["run", "-it", "--rm", "--pull=never", "--network=none", *way.engine.placement(), *way.options]
     with way.terminal(*words, way.image, "sh", "-c", script) as terminal:
         terminal.await_screen(lambda text: "33 101" in text, "its size")
         terminal.type(b"words\n")
@@ -408,7 +408,7 @@ def _names_in(tar: Path) -> list[str]:
 def created_and_started(way: Way) -> object:
     """`create`, `start --attach`: its output and status, twice; then renamed, and removed."""
     name, other = (f"rig-{secrets.token_hex(4)}" for _ in range(2))
-    options = ["--pull=never", "--network=none", *way.engine._placement(), *way.options]
+    options = ["--pull=never", "--network=none", *way.engine.placement(), *way.options]
     found = [way("create", "--name", name, *options, way.image, "sh", "-c", "echo out; exit 6", name=name)]
     found.extend(way("start", "--attach", name, name=name) for _ in range(2))
     found += [way("rename", name, other), way("start", "--attach", other, name=other), way("rm", other, name=other)]
@@ -486,7 +486,7 @@ def descriptors_preserved(way: Way) -> object:
     """podman hands on those that it is told to, to the first process and to others."""
     if way.engine.kind != "podman":
         return None
-    run = ["run", "--rm", "--preserve-fds=2", "--pull=never", "--network=none", *way.engine._placement()]
+    run = ["run", "--rm", "--preserve-fds=2", "--pull=never", "--network=none", *way.engine.placement()]
     script = "cat <&3; cat <&4; test -e /proc/self/fd/5 || echo no more"
     with Streams("three", "four") as streams, way.started("sh", "-c", LOOP) as name:
         command = way.engine.command()

@@ -150,7 +150,7 @@ class Ground:
         self.forget()
         reading, writing = os.pipe()
         settings = self.base / "shims/libexec/shim.json"
-        command = [installation._python(), "-I", "-S", "-c", DRIVER, ROOT, how, number, settings, self.shims.runc]
+        command = [installation.python(), "-I", "-S", "-c", DRIVER, ROOT, how, number, settings, self.shims.runc]
         with open(reading, "rb") as told:
             done = subprocess.run(
                 ["bash", "-c", f'exec "$@" 3>&{writing}', "sh", *map(str, command), *words],

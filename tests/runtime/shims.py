@@ -87,7 +87,7 @@ def make_shims(base: Path, *, hooks: Hooks | None = None, **changes: Any) -> Shi
     for name, key in (("scmm-runc", "default"), ("scmm-crun", "crun")):
         text = template
         values = {
-            "PYTHON": installation._python(),
+            "PYTHON": installation.python(),
             "PACKAGE": ROOT,
             "SETTINGS": libexec / "shim.json",
             "RUNTIME": settings["runtimes"][key],

@@ -184,7 +184,7 @@ def test_below_scmm_runc_it_is_done_once_and_what_enters_is_held(over_runc: Grou
 
 def test_descriptors_are_not_handed_on(over_runc: Ground) -> None:
     words = [*over_runc.engine.command(), "run", "--rm", "--preserve-fds=1", "--pull=never", "--network=none"]
-    words += over_runc.engine._placement()
+    words += over_runc.engine.placement()
     found = []
     for options in ([], [ASKS]):
         done = subprocess.run(

@@ -97,7 +97,7 @@ def shim(directory: Path, name: str, engine: Engine) -> None:
     exports = "".join(
         f"export {key}={shlex.quote(value)}\n" for key, value in engine.environ().items() if key != "PATH"
     )
-    placed = shlex.join(["--pull=never", "--network=none", *engine._placement()])
+    placed = shlex.join(["--pull=never", "--network=none", *engine.placement()])
     path = directory / name
     # Options before the verb stay before it.
     path.write_text(

@@ -120,7 +120,7 @@ class _Traced:
 
     def run_detached(self, image: str, *args: str, options: Sequence[str], network: Network) -> str:
         name = f"truth-{secrets.token_hex(4)}"
-        self._engine("create", *self._engine._run_words(network, name, options), image, *args)
+        self._engine("create", *self._engine.run_words(network, name, options), image, *args)
         self._engine("init", name)
         pid = self._engine.pid(name)
         # The namespace is kept, and with it all that is mounted there, so that names can be looked up afterwards.

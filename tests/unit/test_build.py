@@ -265,7 +265,7 @@ def test_the_package_works_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
         "from scmm_oci.recorder import installation, pins\n"
         "from scmm_oci.schema import problems\n"
         "assert installation.__file__.startswith(sys.argv[1]), installation.__file__\n"
-        "print(pins.OBJECT, installation._templates(), len(problems({}, 'policy')), sep='\\n')"
+        "print(pins.OBJECT, installation.origin().templates, len(problems({}, 'policy')), sep='\\n')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True, cwd=tmp_path

@@ -85,6 +85,7 @@ def test_lone_surrogates_survive() -> None:
         (b"{", "Expecting property name"),
         (b"{} {}", "Extra data"),
         (b'{"a": 1, "b": {"c": 1, "c": 2}}', "'c' stands twice"),
+        (b'{"a": 1, "b": {"process\\u0000": {}, "process": {}}}', r"the key 'process\\x00' has a NUL"),
         (b"[NaN]", "NaN is not JSON"),
         (b"[-Infinity]", "-Infinity is not JSON"),
         (b'["\xff"]', "can't decode byte 0xff"),
@@ -143,6 +144,18 @@ def test_a_file_is_read(write: Callable[[object], str], tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(path)
     assert list(read(path).items()) == [("b", 1), ("a", [2])]
     assert read(str(tmp_path / "link")) == read(path)
+
+
+def test_texts_with_a_nul_are_refused_where_they_decide(write: Callable[[object], str]) -> None:
+    apart = {"annotations": {"a": "x\0y"}, "process": {"args": ["x\0y"]}}
+    assert read(write(apart)) == apart
+    for place, document in (
+        (r"\.root\.path: 'rootfs\\x00x'", {"root": {"path": "rootfs\0x"}}),
+        (r"\.mounts\[1\]\.destination", {"mounts": [{"destination": "/a"}, {"destination": "/dev\0x"}]}),
+        (r"\.hooks\.poststop\[0\]\.path", {"hooks": {"poststop": [{"path": "/x\0"}]}}),
+    ):
+        with pytest.raises(ValueError, match=f"^{place}.* has a NUL, where crun ends it$"):
+            read(write(document))
 
 
 def test_the_examples_are_read_and_written() -> None:
@@ -269,7 +282,7 @@ def test_it_loads_no_json_package() -> None:
         "print(' '.join(sorted(sys.modules)))"
     )
     example = ROOT / "examples" / "oci-bundles" / "busybox-true" / "config.json"
-    command = [installation._python(), "-I", "-S", "-c", code, str(ROOT), str(example)]
+    command = [installation.python(), "-I", "-S", "-c", code, str(ROOT), str(example)]
     done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60, check=True)
     loaded = set(done.stdout.split())
     assert "scmm_oci.oci.config_json" in loaded

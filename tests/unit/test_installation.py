@@ -262,11 +262,11 @@ def test_a_link_is_judged_by_what_it_leads_to(tmp_path: Path) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize("what", ["_python", "_package"])
+@pytest.mark.parametrize("what", ["python", "_package"])
 def test_an_unsafe_place_is_refused(what: str, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "place"
     place.mkdir(mode=0o755)
-    monkeypatch.setattr(installation, "_python", lambda: Path("/usr/bin/env"))
+    monkeypatch.setattr(installation, "python", lambda: Path("/usr/bin/env"))
     monkeypatch.setattr(installation, "_package", lambda: Path("/usr"))
     monkeypatch.setattr(installation, what, lambda: place)
     assert len(installation.install(layout)) == 4
@@ -283,7 +283,7 @@ def test_an_unsafe_place_is_refused(what: str, layout: Layout, tmp_path: Path, m
 def test_a_place_that_became_unsafe_is_found(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "place"
     place.mkdir(mode=0o755)
-    monkeypatch.setattr(installation, "_python", lambda: Path("/usr/bin/env"))
+    monkeypatch.setattr(installation, "python", lambda: Path("/usr/bin/env"))
     monkeypatch.setattr(installation, "_package", lambda: place)
     installation.install(layout)
     assert codes(layout) == []
@@ -310,7 +310,7 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     (base / "scmm_oci" / "recorder" / "hook.py").write_text(STUB)
     python = base / "python"
     python.symlink_to(getattr(sys, "_base_executable", sys.executable))
-    monkeypatch.setattr(installation, "_python", lambda: python)
+    monkeypatch.setattr(installation, "python", lambda: python)
     monkeypatch.setattr(installation, "_package", lambda: base)
     monkeypatch.setattr(installation, "writable_by_others", lambda path: None)
     return Layout(hooks_dir=base / "hooks.d", libexec_dir=base / "libexec", config=tmp_path / "none.yaml")
@@ -371,9 +371,9 @@ def test_where_the_recorder_is_gone_containers_start_unless_it_is_required(
 ) -> None:
     installation.install(hostile)
     if gone == "package":
-        (installation._package() / "scmm_oci" / "recorder" / "hook.py").unlink()
+        (installation.origin().package / "scmm_oci" / "recorder" / "hook.py").unlink()
     else:
-        installation._python().unlink()
+        installation.python().unlink()
     done = start(hostile, stage, state)
     assert done.returncode == expected
     assert done.stdout == ""

@@ -423,7 +423,7 @@ def test_the_hook_loads_little(starter: Path) -> None:
     dear = {"json", "re", "enum", "typing", "dataclasses", "pathlib", "subprocess", "scmm_oci.errors"}
     code = "import sys; sys.path.append(sys.argv.pop(1)); from scmm_oci.enforcer import precreate; "
     code += "code = precreate.main(); sys.stderr.write(' '.join(sys.modules)); sys.exit(code)"
-    words = [installation._python(), "-I", "-S", "-c", code, ROOT, "--settings", starter.parent / "precreate.json"]
+    words = [installation.python(), "-I", "-S", "-c", code, ROOT, "--settings", starter.parent / "precreate.json"]
     found = []
     for policy in ("files", "filse"):  # who is to be told of a misspelling may wait
         text = json.dumps(asking(policy=policy))
@@ -447,7 +447,7 @@ def fault(starter: Path, how: str, number: int) -> tuple[int, str, bytes]:
     """Exit code, the call of that number that failed, and what was printed; the caller has ended since."""
     reading, writing = os.pipe()
     settings = starter.parent / "precreate.json"
-    words = [installation._python(), "-I", "-S", "-c", FAULTY, ROOT, how, number, "--settings", settings, "precreate"]
+    words = [installation.python(), "-I", "-S", "-c", FAULTY, ROOT, how, number, "--settings", settings, "precreate"]
     with open(reading, "rb") as told:
         done = subprocess.run(
             ["bash", "-c", f'"$@" 3>&{writing}; code=$?; exit $code', "sh", *map(str, words)],

@@ -420,7 +420,7 @@ def test_it_loads_little() -> None:
         "import sys; sys.path.insert(0, sys.argv[1]); from scmm_oci.oci import runtime_argv\n"
         "runtime_argv.parse(['create', 'c']); print(' '.join(sys.modules))"
     )
-    command = [installation._python(), "-I", "-S", "-c", code, str(ROOT)]
+    command = [installation.python(), "-I", "-S", "-c", code, str(ROOT)]
     done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60, check=True)
     ours = {name for name in done.stdout.split() if name.startswith("scmm_oci.")}
     assert ours == {

@@ -159,4 +159,4 @@ def test_the_shim_never_becomes_itself(tmp_path):
 
 def test_the_starter_is_known_as_ours():
     text = Path(__file__).resolve().parents[2].joinpath("hooks/scmm-runc.in").read_bytes()
-    assert text.startswith(b"#!") and shim_settings.MARK in text[: shim_settings._BEGINNING]
+    assert shim_settings.is_starter(text[: shim_settings.BEGINNING])

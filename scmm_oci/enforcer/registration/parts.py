@@ -78,10 +78,10 @@ def _unfit(path: Path) -> str | None:
         return "cannot be executed"
     try:
         with path.open("rb") as file:
-            head = file.read(8 << 10)
+            head = file.read(shim_settings.BEGINNING)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     # The shim over itself would never end.
-    if head.startswith(b"#!") and shim_settings.MARK in head:
+    if shim_settings.is_starter(head):
         return "is the shim itself"
     return None
