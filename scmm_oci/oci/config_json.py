@@ -2,8 +2,9 @@
 
 Members that we do not know stay, in their order; numbers stay as they are written, whatever their size and precision.
 What runtimes would read in two ways is refused: a key that stands twice (Go takes the last and merges objects, yajl
-the first), and at the places that decide what runs a key that is another's but for the case of its letters (Go's
-encoding/json takes both for one). Standard library only, and no json package where all is well (scmm_oci.quickjson).
+the first), a key with a NUL (crun's reader ends it there), and at the places that decide what runs a text with a NUL,
+or a key that is another's but for the case of its letters (Go's encoding/json takes both for one). Standard library
+only, and no json package where all is well (scmm_oci.quickjson).
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ def _integer(text: str) -> int | Number:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
+    if "\0" in "".join(found):
+        raise ValueError(f"the key {shown(next(key for key in found if chr(0) in key))} has a NUL, where crun ends it")
     if len(found) != len(pairs):
         seen = set()
         for key, _ in pairs:
@@ -87,7 +90,8 @@ class _Context:
 def loads(data: bytes) -> Any:
     """The value of one JSON document in UTF-8; numbers with a fraction or an exponent, and long ones, as Number.
 
-    Raises ValueError, also for what is nested deeper than MAX_DEPTH, for a key that stands twice and for text behind.
+    Raises ValueError, also for what is nested deeper than MAX_DEPTH, for a key that stands twice or has a NUL, and for
+    text behind.
     """
     text = data.decode("utf-8").strip(" \t\n\r")
     value: Any = None
@@ -171,11 +175,13 @@ def _pieces(value: Any, encode: Callable[[Any, int], Iterable[str]]) -> Iterator
 
 
 def _check_spellings(document: dict[str, Any]) -> None:
-    """Raise ValueError, with all of them, if there are keys that runc and crun take for different members."""
+    """Raise ValueError, with all of them, if there are keys or texts that runc and crun take for different ones."""
     from_folded = {name.casefold(): name for name in _KNOWN.split()}
     problems = []
     for place, value in _decisive(document):
-        for key in value:
+        for key, text in value.items():
+            if isinstance(text, str) and "\0" in text:
+                problems.append(f"{place}.{shown(key)[1:-1]}: {shown(text)} has a NUL, where crun ends it")
             meant = from_folded.get(key.casefold())
             if meant is not None and key != meant:
                 problems.append(f"{place}.{shown(key)[1:-1]}: runc reads it as {meant!r}, crun does not")

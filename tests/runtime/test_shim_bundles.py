@@ -239,6 +239,20 @@ def test_what_cannot_be_enforced_does_not_start(shims: Shims, how: str, tmp_path
         assert one.run(check=False).stdout.splitlines() == HELD
 
 
+def test_a_key_with_a_nul_is_no_way_past(both: tuple[str, Path], shims: Shims) -> None:
+    """crun's reader ends it there, and takes the first of two."""
+    outcomes = []
+    for runtime in both:
+        with bundle(runtime, asks(policy="files"), text=PROBE) as one:
+            first = {"process\0": {**one.config["process"], "args": ["sh", "-c", f"echo other; {PROBE}"]}}
+            one.config = {**first, **one.config}
+            done = one.run(check=False)
+            outcomes.append((done.returncode, done.stdout.split()))
+            assert "'process\\x00' has a NUL" in done.stderr or runtime == both[0]
+    other = ["other"] if both[0] == "crun" else []
+    assert outcomes == [(0, [*other, "read", "unset"]), (1, [])]
+
+
 def test_recording_that_cannot_be_stops_nothing(shims: Shims) -> None:
     with bundle(shims.runc, asks(record="true")) as one:
         assert one.run(check=False).stdout.splitlines() == FREE

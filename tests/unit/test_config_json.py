@@ -22,9 +22,10 @@ from scmm_oci.recorder import installation
 ROOT = Path(__file__).resolve().parents[2]
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
+keys = st.text(st.characters(codec="utf-8", min_codepoint=1), max_size=8)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
     max_leaves=12,
 )
 
