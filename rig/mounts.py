@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rig.process import RigError
 
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 1 << 14, 1 << 18
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 1 << 12, 1 << 14, 1 << 18
 MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -61,12 +61,17 @@ def mount(source: str, target: Path, fstype: str | None, flags: int = 0, data: s
         raise RigError(f"cannot mount {fstype or source} on {target} ({data or 'no options'}): {reason}")
 
 
+def unmount(path: Path) -> None:
+    """Unmount what was mounted there last; detach it if it is busy."""
+    target = os.fsencode(path)
+    if _libc.umount2(target, 0) and _libc.umount2(target, MNT_DETACH):
+        raise RigError(f"cannot unmount {path}: {os.strerror(ctypes.get_errno())}")
+
+
 def unmount_below(path: Path) -> None:
-    """Unmount everything at or below a path, newest first; what is busy is detached."""
+    """Unmount everything at or below a path, newest first."""
     for entry in reversed(mounts_below(path)):
-        target = os.fsencode(entry.point)
-        if _libc.umount2(target, 0) and _libc.umount2(target, MNT_DETACH):
-            raise RigError(f"cannot unmount {entry.point}: {os.strerror(ctypes.get_errno())}")
+        unmount(entry.point)
 
 
 def overlay(target: Path, *, lower: Path, work: Path) -> None:

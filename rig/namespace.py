@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from rig.cgroup import child_cgroup, rig_cgroup
 from rig.mounts import (
+    MS_BIND,
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
@@ -27,6 +29,7 @@ from rig.mounts import (
     mount,
     mounted_type,
     mounts_below,
+    unmount,
     unmount_below,
 )
 from rig.process import RigError
@@ -132,6 +135,7 @@ def enter(*, private: Iterable[Path] = PRIVATE_DIRS, fresh_bpffs: bool = False) 
         if _libc.unshare(_CLONE_NEWNS):
             raise RigError(f"unshare(CLONE_NEWNS): {os.strerror(ctypes.get_errno())}")
         mount("none", Path("/"), None, MS_REC | MS_PRIVATE)
+        _null(Path("/dev/shm"))
     cgroup2 = _cgroup2_only()
     bpffs = _bpffs(fresh=fresh_bpffs)
     done = before.private if before else ()
@@ -145,6 +149,16 @@ def enter(*, private: Iterable[Path] = PRIVATE_DIRS, fresh_bpffs: bool = False) 
         created=(before.created if before else ()) + created,
     )
     return _entered
+
+
+def _null(directory: Path) -> None:
+    """A /dev/null of this namespace's own: runtimes give the standard streams of an exec to the user that it is for."""
+    mount("tmpfs", directory, "tmpfs", MS_NOSUID)  # for as long as it takes
+    null = directory / "null"
+    os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 3))  # Linux Documentation/admin-guide/devices.txt
+    null.chmod(0o666)
+    mount(str(null), Path(os.devnull), None, MS_BIND)
+    unmount(directory)
 
 
 def _cgroup2_only() -> bool:

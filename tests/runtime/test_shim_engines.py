@@ -17,11 +17,9 @@ from test_shim_bundles import FREE, HELD, POLICY, PROBE, SCRIPT
 from rig import images, namespace
 from rig.docker import Dockerd
 from rig.engine import Engine
-from rig.mounts import mount, private_dir, unmount_below
+from rig.mounts import MS_BIND, mount, private_dir, unmount_below
 from rig.podman import Podman
 from rig.process import wait_until
-
-_MS_BIND = 4096  # mount(2)
 
 
 @dataclass
@@ -182,7 +180,7 @@ def ranges(inside: namespace.Entered, tmp_path: Path) -> Iterator[None]:
     for place in places:
         own = tmp_path / place.name
         own.write_text("nobody:200000:65536\n")
-        mount(str(own), place, None, _MS_BIND)
+        mount(str(own), place, None, MS_BIND)
     yield
     for place in places:
         unmount_below(place)

@@ -20,7 +20,7 @@ from shim_ground import POLICY, Ground, contents, is_enforced, swept
 from support import ROOT, need
 
 from rig import namespace
-from rig.mounts import MS_NODEV, MS_NOSUID, mount, private_dir, unmount_below
+from rig.mounts import MS_BIND, MS_NODEV, MS_NOSUID, mount, private_dir, unmount_below
 from scmm_oci.enforcer import private
 from scmm_oci.enforcer.store import BadStore
 
@@ -31,7 +31,7 @@ OTHER = {**POLICY, "filesystem": {"rules": [{"path": "/", "access": ["read_file"
 _SWEEP = (
     "import sys; sys.path.append(sys.argv[1]); from scmm_oci.enforcer.places import Places; Places(sys.argv[2]).sweep()"
 )
-_MS_RDONLY, _MS_REMOUNT, _MS_BIND = 1, 32, 4096
+_MS_RDONLY, _MS_REMOUNT = 1, 32
 
 
 @pytest.fixture
@@ -252,8 +252,8 @@ def test_a_disk_that_is_read_only(ground: Ground) -> None:
     ):
         path.mkdir(parents=True, exist_ok=True)
         ground.ask(**wish)
-        mount(str(path), path, None, _MS_BIND)
-        mount("none", path, None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY)
+        mount(str(path), path, None, MS_BIND)
+        mount("none", path, None, MS_BIND | _MS_REMOUNT | _MS_RDONLY)
         try:
             code, _, config = ground.create("0", 0)
         finally:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import stat
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rig import namespace
-from rig.mounts import MS_NOSUID, mount, private_dir
+from rig.mounts import private_dir
 from rig.process import RigError
 
 from . import kept, suite, table, ways
@@ -22,7 +21,6 @@ from .ways import Way
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/conformance.md"
 KEPT = ROOT / "out/conformance.json"
-_MS_BIND = 4096  # linux/mount.h
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,9 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cgroups = described()
     with private_dir("conformance") as base:
         base.chmod(0o711)
-        for each in ("shim", "scratch", "devices"):
+        for each in ("shim", "scratch"):
             (base / each).mkdir(mode=0o711)
-        _private_null(base / "devices")
         try:
             cases = suite.fetch()
             compared = Comparison(
@@ -97,15 +94,6 @@ def _files(cases: suite.Suite, options: argparse.Namespace) -> list[Path]:
     if missing:
         raise RigError(f"no such cases: {', '.join(missing)}; there are {', '.join(there)}")
     return [path for name, path in there.items() if name in named]
-
-
-def _private_null(directory: Path) -> None:
-    """A /dev/null of this namespace's own: runc gives the standard streams of an exec to the user that it is for."""
-    mount("tmpfs", directory, "tmpfs", MS_NOSUID)
-    null = directory / "null"
-    os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 3))  # Linux Documentation/admin-guide/devices.txt
-    null.chmod(0o666)
-    mount(str(null), Path(os.devnull), None, _MS_BIND)
 
 
 def _run(compared: Comparison, cgroups: str) -> kept.Run:
