@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,6 +14,7 @@ from scmm_oci.cli import replayed_engine, replayed_shown
 from scmm_oci.cli.filters import Subject
 from scmm_oci.cli.installing import placed
 from scmm_oci.cli.output import data, plain, say, tell
+from scmm_oci.enforcer import installed
 from scmm_oci.errors import BadInput, Failure, Finding, Problem
 from scmm_oci.files import atomic_write, check_writable
 from scmm_oci.tables.floor import Verb, floor
@@ -21,6 +22,7 @@ from scmm_oci.tables.measured import DIRECTORY, Measured, path_of, read, to_json
 
 if TYPE_CHECKING:
     from scmm_oci.oci.seccomp import Profile
+    from scmm_oci.recorder.replay.bundle import Config
     from scmm_oci.recorder.replay.cells import Runtime
     from scmm_oci.recorder.replay.starter import Opener
 
@@ -180,11 +182,28 @@ def _ready(subject: Subject, asked: Asked) -> tuple[Profile, list[Finding], Open
         prepared = _tried(lambda: replayed_engine.prepare(engine, asked.runtimes), problems)
         opener, chosen = prepared if prepared is not None else (None, None)
     elif (directory := asked.bundle) is not None:
-        opener = _tried(lambda: start.bundles(bundle.read(directory)), problems)
+        source = _tried(lambda: bundle.read(directory), problems)
+        opener = start.bundles(source) if source is not None else None
         chosen = _tried(lambda: runtimes.find(asked.runtimes), problems)
-    if profile is None or opener is None or chosen is None:
+        if asked.measure:
+            problems += _unmeasurable(source.config if source is not None else {}, chosen or ())
+    if problems or profile is None or opener is None or chosen is None:
         raise BadInput(problems)
     return *profile, opener, chosen
+
+
+def _unmeasurable(config: Config, chosen: Sequence[Runtime]) -> list[Problem]:
+    """What would make a floor something else than what the runtime needs by itself."""
+    found = []
+    if (config.get("hooks") or {}).get("startContainer"):
+        # It runs them between the filter and the program, and the calls for that would be allowed everywhere.
+        what = "what the runtime does for hooks at startContainer is no need of other containers"
+        found.append(Problem("--measure-floor", what, "measure with a bundle that has none"))
+    for runtime in chosen:
+        if installed.is_starter(runtime.path):
+            what = f"{runtime.path} is scmm-runc, and its digest does not tell the runtime below"
+            found.append(Problem("--measure-floor", what, "--runtime names that one"))
+    return found
 
 
 def _tried(what: Callable[[], _T], problems: list[Problem]) -> _T | None:

@@ -18,6 +18,7 @@ from samples import nginx
 from scmm_oci.capture.file import parse
 from scmm_oci.capture.model import Phase
 from scmm_oci.cli.main import main
+from scmm_oci.enforcer import shim_settings
 from scmm_oci.errors import BadInput
 from scmm_oci.oci.seccomp import Condition, OciAction, Operator, Profile, Rule, to_json
 from scmm_oci.recorder.replay import bundle, lacks
@@ -323,6 +324,27 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path, monkeypatch, capsys):
         f"error: {tmp_path}/b/config.json: .process:",
         "error: --runtime: '/gone':",
     ]
+
+
+def test_a_floor_is_measured_of_the_runtime_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shim").write_bytes(b"#!/bin/sh\n# " + shim_settings.MARK + b"\necho runc version 9.9.9\n")
+    (tmp_path / "runc").write_text("#!/bin/sh\necho runc version 9.9.9\n")
+    for name in ("shim", "runc"):
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "p.json").write_bytes(to_json(PROFILE))
+    hook = [{"path": "/bin/true"}]
+    made(tmp_path / "hooked", changed(hooks={"startContainer": hook}))
+    made(tmp_path / "plain", changed(hooks={"prestart": hook}))
+    words = ["verify", "p.json", "--replay", "--measure-floor", "--floor-directory", "p.json"]
+    assert main([*words, "--bundle", "hooked", "--runtime", "./shim"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [" ".join(line.split()[:5]) for line in lines] == [
+        "error: --measure-floor: what the runtime",
+        f"error: --measure-floor: {tmp_path}/shim is scmm-runc,",
+    ]
+    assert main([*words, "--bundle", "plain", "--runtime", "./runc"]) == 1
+    assert "p.json cannot be made" in capsys.readouterr().err, "all that was given is taken"
 
 
 def test_where_nothing_can_be_kept_nothing_is_started(tmp_path, monkeypatch, capsys):
