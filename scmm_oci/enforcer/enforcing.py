@@ -35,7 +35,9 @@ def enforced(
     if not os.access(settings.launcher, os.X_OK):
         raise ValueError(f"the launcher {settings.launcher} is not there or not executable; run scmm install again")
     plan = bundle.Plan(
-        launcher_source=settings.launcher,
+        # With CAP_SYS_ADMIN, a container makes its mounts writable: that must not be the host's program. Root of a user
+        # namespace cannot write to that one anyway, and executes nothing that comes from where /run is noexec.
+        launcher_source=settings.launcher if _has_own_users(config) else place.copy_launcher(settings.launcher),
         policy_source=os.path.join(place.path, "policy"),
         mode=wish.mode,
         preserve_fds=line.preserve_fds + listening(),
@@ -86,6 +88,13 @@ def outside(config: Mapping[str, Any]) -> tuple[int, int] | None:
                 found.append(each.get("hostID", 0))
                 break
     return (found[0], found[1]) if len(found) == 2 else None
+
+
+def _has_own_users(config: Mapping[str, Any]) -> bool:
+    """Whether the container has a user namespace that is not its runtime's."""
+    linux = config.get("linux")
+    spaces = linux.get("namespaces") if isinstance(linux, dict) else None
+    return isinstance(spaces, list) and any(isinstance(one, dict) and one.get("type") == "user" for one in spaces)
 
 
 def _writer(config: Mapping[str, Any]) -> tuple[int, int]:

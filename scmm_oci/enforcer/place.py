@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-OWNER, CONFIG, POLICY, PLAN = "owner.json", "config.json", "policy", "plan.json"
+OWNER, CONFIG, POLICY, LAUNCHER, PLAN = "owner.json", "config.json", "policy", "launcher", "plan.json"
 _EXEC, _JSON = "exec-", ".json"
 
 MAX_PLAN = 1 << 20  # bytes
@@ -68,6 +68,12 @@ class Place:
             for each in (self._run, os.path.dirname(os.path.dirname(self.path))):
                 self._let_through(each)
         private.write_at(self._descriptor, PLAN, quickjson.dumps(plan))
+
+    def copy_launcher(self, source: str) -> str:
+        """Copy the launcher, for this container alone, and give the copy's path. Raises OSError."""
+        with open(source, "rb", buffering=0) as file:
+            private.write_at(self._descriptor, LAUNCHER, file.read(), mode=0o555)
+        return os.path.join(self.path, LAUNCHER)
 
     def plan(self) -> dict[str, Any]:
         """What was decided when the container was made. Raises Lost."""

@@ -4,7 +4,7 @@ A directory belongs to one id below one root of a runtime. It is made under a lo
 becomes of the shim, and holds
 
     owner.json   written first: id, root, and the generation, which is the process that made it
-    config.json  the changed bundle;  policy: what the launcher reads;  plan.json: what was decided, written last
+    config.json  the changed bundle;  launcher, policy: what is mounted;  plan.json: what was decided, written last
     exec-GENERATION.json: the changed process of one `exec`
 
 The shim becomes the runtime, so the generation's process is the runtime while it creates the container, or runs it in

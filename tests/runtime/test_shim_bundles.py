@@ -253,6 +253,21 @@ def test_a_key_with_a_nul_is_no_way_past(both: tuple[str, Path], shims: Shims) -
     assert outcomes == [(0, [*other, "read", "unset"]), (1, [])]
 
 
+def test_a_container_that_may_mount_writes_to_no_launcher_but_its_own(both: tuple[str, Path], shims: Shims) -> None:
+    def admin(config: dict[str, Any]) -> None:
+        for each in config["process"]["capabilities"].values():
+            each.append("CAP_SYS_ADMIN")
+
+    text = "mount -o remount,bind,rw /dev/.scmm-enforce && echo x >>/dev/.scmm-enforce && echo written"
+    launcher = Path(shims.settings["launcher"])
+    before = launcher.read_bytes()
+    with bundle(both[1], admin, asks(policy="files", mode="seccomp"), text=text) as one:
+        assert one.run(check=False).stdout.split() == ["written"]
+    assert launcher.read_bytes() == before
+    with bundle(both[1], asks(policy="files", mode="seccomp"), text=text) as one:  # the control: it is the capability
+        assert one.run(check=False).stdout.split() == []
+
+
 def test_recording_that_cannot_be_stops_nothing(shims: Shims) -> None:
     with bundle(shims.runc, asks(record="true")) as one:
         assert one.run(check=False).stdout.splitlines() == FREE

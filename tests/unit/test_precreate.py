@@ -81,7 +81,8 @@ def test_a_policy_is_enforced_and_all_else_stays(settings: Settings, shims: Shim
         "cwd": "/",
         "noNewPrivileges": True,
     }
-    assert [each["source"] for each in found["mounts"][2:]] == [settings.launcher, str(place / "policy")]
+    assert [each["source"] for each in found["mounts"][2:]] == [str(place / "launcher"), str(place / "policy")]
+    assert (place / "launcher").read_bytes() == Path(settings.launcher).read_bytes()
     (ended,) = found["hooks"].pop("poststop")
     assert (ended["path"], ended["args"]) == (STARTER, ["scmm-precreate", "poststop", name])
     assert found["mounts"][:2] == config["mounts"]
