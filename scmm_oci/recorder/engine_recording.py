@@ -31,7 +31,8 @@ HOOKS = ".hooks"  # beside the captures: where no hooks are installed
 _MOST_NAME = 100  # leaves room for what tells two recordings apart
 _MOST_LOG = 64 << 10  # bytes of the hook's log that are looked through
 _MOST_DESCRIPTOR = 64 << 10
-_REMOTE = ("remote", "url", "connection", "ssh")
+_REMOTE = ("remote", "url", "host", "connection", "context", "ssh")
+_IN_REACH = "only this one's containers are in reach"
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,37 @@ class Planned:
 
 
 def elsewhere(command: EngineCommand, environ: Mapping[str, str]) -> list[Problem]:
-    """What says that the container would run on another machine than this one."""
+    """What says that the container would run on another machine than this one; of a context, nobody can tell."""
+    if command.engine is Engine.DOCKER:
+        given = command.last("host")
+        place, what, value = PLACE, "--host", given
+        if given is None and command.last("context") is None:
+            place, what, value = "DOCKER_HOST", "is set", environ.get("DOCKER_HOST")
+        if value is None or _is_here(value):
+            return []
+        return [Problem(place, f"{what}: {short(value)} is an engine on another machine", _IN_REACH)]
     problems = [
-        Problem(PLACE, f"--{option} is for an engine on another machine", "only this one's containers are in reach")
+        Problem(PLACE, f"--{option} is for an engine on another machine", _IN_REACH)
         for option in _REMOTE
-        if command.last(option) not in (None, "false")
+        if command.last(option) not in (None, "false", "default")
     ]
-    if command.engine is Engine.PODMAN and environ.get("CONTAINER_HOST"):
-        problems.append(Problem("CONTAINER_HOST", "is set: podman would start the container elsewhere", "unset it"))
-    return problems
+    return problems + [
+        Problem(variable, "is set: podman would start the container elsewhere", "unset it")
+        for variable in ("CONTAINER_HOST", "CONTAINER_CONNECTION")
+        if environ.get(variable)
+    ]
+
+
+def _is_here(host: str) -> bool:
+    """Whether Docker's client finds a daemon of this machine there: docker(1), --host. What has no scheme is TCP."""
+    scheme, colons, rest = host.partition("://")
+    if not colons:
+        scheme, rest = "tcp", host
+    if scheme != "tcp":
+        return scheme in ("unix", "fd")
+    name = rest.partition("/")[0].rpartition("@")[2]
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    return name in ("", "localhost", "::1") or name.startswith("127.")
 
 
 def wanted(command: EngineCommand, environ: Mapping[str, str]) -> Wanted:

@@ -201,7 +201,14 @@ def test_what_the_command_itself_asks_for(text: str, name: str | None, asks: boo
     [
         ("podman --remote run x", {}, "--remote is for an engine on another machine"),
         ("podman --url=ssh://h run x", {}, "--url is for an engine"),
+        ("podman -H tcp://h:1 run x", {}, "--host is for an engine"),
+        ("podman --context=far run x", {}, "--context is for an engine"),
         ("podman run x", {"CONTAINER_HOST": "ssh://h"}, "CONTAINER_HOST: is set"),
+        ("podman run x", {"CONTAINER_CONNECTION": "far"}, "CONTAINER_CONNECTION: is set"),
+        ("docker -H ssh://h run x", {}, "--host: 'ssh://h' is an engine on another machine"),
+        ("docker --host=tcp://10.0.0.1:2375 run x", {"DOCKER_HOST": "unix:///a"}, "--host: 'tcp://10.0.0.1:2375' is"),
+        ("docker -H localhost.example.org:2375 run x", {}, "--host: 'localhost.example.org:2375' is"),
+        ("docker run x", {"DOCKER_HOST": "tcp://[fd00::1]:2375"}, "DOCKER_HOST: is set: 'tcp://[fd00::1]:2375' is"),
         ("podman run --annotation scmm.record=false x", {}, "scmm.record='false' says that it is not recorded"),
         ("docker run -e SCMM_RECORD=0 x", {}, "SCMM_RECORD='0' says that it is not recorded"),
         ("docker run -e SCMM_RECORD x", {"SCMM_RECORD": "no"}, "SCMM_RECORD='no' says"),
@@ -212,6 +219,22 @@ def test_what_cannot_be_recorded(text: str, environ: dict[str, str], says: str) 
     with pytest.raises(BadInput) as caught:
         engine_recording.wanted(of(text), environ)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ("podman --remote=false --context=default run x", {"CONTAINER_HOST": ""}),
+        ("docker run x", {}),
+        ("docker run x", {"DOCKER_HOST": ""}),
+        ("docker run x", {"DOCKER_HOST": "tcp://127.0.0.1:2375"}),
+        ("docker run x", {"DOCKER_HOST": "tcp://[::1]:2375"}),
+        ("docker -H unix:///run/docker.sock run x", {"DOCKER_HOST": "ssh://h"}),
+        ("docker -H localhost:2375 run x", {}),
+    ],
+)
+def test_engines_of_this_machine(text: str, environ: dict[str, str]) -> None:
+    assert engine_recording.elsewhere(of(text), environ) == []
 
 
 def test_podman_says_where_it_looks_for_hooks(tmp_path: Path) -> None:
