@@ -13,6 +13,7 @@ import click
 from scmm_oci.cli import replayed_engine, replayed_shown
 from scmm_oci.cli.filters import Subject
 from scmm_oci.cli.installing import placed
+from scmm_oci.cli.outcome import many
 from scmm_oci.cli.output import data, plain, say, tell
 from scmm_oci.enforcer import installed
 from scmm_oci.errors import BadInput, Failure, Finding, Problem
@@ -148,7 +149,7 @@ def run(subject: Subject, asked: Asked, *, as_json: bool) -> bool:
     verbs = [Verb(word) for word in dict.fromkeys(asked.verbs)] or list(Verb)
     cells = tuple(Cell(*one) for one in product(chosen, _NNP[asked.nnp], verbs))
     tell(findings)
-    say(f"containers are started as root on this host: {len(cells)} ways, {asked.times} times each")
+    say(f"containers are started as root on this host: {many(len(cells), 'way')}, {many(asked.times, 'time')} each")
     wish = trial.Wish(opener, cells, asked.times, asked.seconds, told=lambda line: say(plain(line)))
     replayed = trial.replay(wish, profile)
     measured: list[Measured] = []
@@ -166,7 +167,10 @@ def run(subject: Subject, asked: Asked, *, as_json: bool) -> bool:
         where = path_of(one.digest, directory=asked.directory)
         say(f"what {plain(one.runtime)} {plain(one.version)} needs: {plain(where)}")
     good = sum(one.good for one in replayed.cells)
-    say(f"{plain(subject.path)}: serves in {good} of {len(replayed.cells)} ways")
+    # Nothing is known of the profile where there was nothing to hold it against.
+    untried = sum(one.expected.end is None for one in replayed.cells)
+    so = f"; {untried} could not be tried: there it does not start without a profile either" if untried else ""
+    say(f"{plain(subject.path)}: serves in {good} of {len(replayed.cells)} ways{so}")
     return replayed.good
 
 

@@ -34,7 +34,8 @@ def print_replay(replayed: Replay) -> None:
         table.add_row(*(Text(plain(cell)) for cell in row))
     out.print(table)
     for one in replayed.cells:
-        if one.failure is not None:
+        # What has no control is told by a finding, with the same words.
+        if one.failure is not None and one.expected.end is not None:
             out.print(Text(plain(f"{one.cell.title}: {_how(one)}")))
 
 

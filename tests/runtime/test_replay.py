@@ -341,8 +341,19 @@ def test_tables_for_people(
     (here,) = runtimes.find([runtime])
     assert lines[1] == [runtime, here.version, *["off", "run", "0", "of", "1", "status", "3", "app", "app:", "mkdir"]]
     assert "ended with status 1, without the profile with status 3; with what lacks it serves" in out
-    assert "containers are started as root on this host: 1 ways, 1 times each" in err
+    assert "containers are started as root on this host: 1 way, 1 time each" in err
     assert err.splitlines()[-1] == f"{path}: serves in 0 of 1 ways"
+    # What does not start without a profile either says nothing of it; that is told once.
+    document = json.loads((source / "config.json").read_text())
+    document["process"]["args"] = ["/no/such/program"]
+    bad = bundle_of(tmp_path, "exit 0")
+    (bad / "config.json").write_text(json.dumps(document))
+    words[2] = str(bad)
+    assert main(["verify", str(path), *words]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2 and err.count("/no/such/program") and err.count("[no-control]") == 1
+    told = "serves in 0 of 1 ways; 1 could not be tried: there it does not start without a profile either"
+    assert err.splitlines()[-1] == f"{path}: {told}"
 
 
 def test_a_policy_is_replayed_as_it_is_compiled(

@@ -96,11 +96,11 @@ class _Trial:
 
     def cell(self, cell: Cell, profile: Profile) -> Tried:
         """Start one cell ``times`` times, and find out what it lacks if that fails."""
-        self._wish.told(f"{cell.title}: {self._wish.times} starts")
+        self._wish.told(f"{cell.title}: {self._wish.times} start{'s' * (self._wish.times != 1)}")
         expected = self._start(cell, None)
         if expected.end is None:
             message = f"{cell.title}: the container does not start without a profile either: {expected.message}"
-            self.findings.append(Finding("no-control", message, "does the bundle run with this runtime?"))
+            self.findings.append(Finding("no-control", message, "does it run with this runtime at all?"))
             return Tried(cell, self._wish.times, expected, 0, failure=expected, phase=Phase.SETUP)
         document = _document(profile)
         try:
