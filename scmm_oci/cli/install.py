@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,7 +14,7 @@ from scmm_oci.cli.output import plain, say, tell
 from scmm_oci.enforcer import shim_settings
 from scmm_oci.enforcer.registration import files
 from scmm_oci.enforcer.registration.engines import ENGINES, Engine, Kind
-from scmm_oci.errors import BadInput
+from scmm_oci.errors import BadInput, Failure
 from scmm_oci.recorder import installation
 from scmm_oci.recorder.installation import Layout
 
@@ -74,10 +76,24 @@ def install(
         if dry_run:
             _preview(change, writes=[*needed.files], removes=[])
             return 0
-        for written in installation.write(needed.files):
-            say(f"wrote {plain(written)}")
-        _told(records.apply(kind, change), kind, change, known, needed)
+        new = [path for path in needed.files if not os.path.lexists(path)]
+        try:
+            for written in installation.write(needed.files):
+                say(f"wrote {plain(written)}")
+            record = records.apply(kind, change)
+        except Failure:
+            # Nobody calls them, and there is no registration whose undoing would take them away.
+            _remove(new, layout)
+            raise
+        _told(record, kind, change, known, needed)
     return 0
+
+
+def _remove(paths: Sequence[Path], layout: Layout) -> None:
+    for path in installation.remove(paths):
+        say(f"removed {plain(path)}")
+    if paths and layout.libexec_dir.is_dir() and not any(layout.libexec_dir.iterdir()):
+        layout.libexec_dir.rmdir()
 
 
 def _told(record: files.Record | None, kind: Kind, change: files.Change, known: Engine, needed: Wanted) -> None:
@@ -114,10 +130,7 @@ def _undo(records: files.Records, kind: Kind, layout: Layout, *, dry_run: bool) 
         say(f"removed {plain(change.path)}" if change.after is None else f"put back {plain(change.path)}")
         say(f"for {kind} to take notice: {known.reload}")
         say(f"containers that were made with {' or '.join(names)} cannot be started any more")
-    for path in installation.remove(removes):
-        say(f"removed {plain(path)}")
-    if removes and not any(layout.libexec_dir.iterdir()):
-        layout.libexec_dir.rmdir()
+    _remove(removes, layout)
     if others:
         say(f"scmm-runc stays for {' and '.join(others)}")
     elif used:

@@ -420,11 +420,17 @@ def test_a_file_that_cannot_be_written_leaves_nothing_registered(host: Host, mon
             raise Failure("no space")
         real(path, *words, **options)
 
+    before = host.tree()
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "atomic_write", refusing)
+        assert host.run() == 1
+    assert host.tree() == before and not host.libexec.exists()
+    # What was there before for another engine stays.
+    assert replace(host, engine=Kind.PODMAN).run() == 0
+    before = host.tree()
     monkeypatch.setattr(files, "atomic_write", refusing)
     assert host.run() == 1
-    assert host.file.read_text() == DAEMON
-    assert not host.backup.exists()
-    assert [*(host.base / "records").iterdir()] == []
+    assert host.tree() == before
 
 
 def test_a_run_that_was_killed_before_the_file_is_taken_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
