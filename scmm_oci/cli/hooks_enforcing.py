@@ -19,6 +19,7 @@ from scmm_oci.enforcer.registration import parts
 from scmm_oci.errors import BadInput, Failure, Finding, Problem
 from scmm_oci.recorder import doctor, installation
 from scmm_oci.recorder.installation import Layout
+from scmm_oci.settings_file import BadSettings
 
 DROP_IN = Path("/etc/containers/containers.conf.d/scmm-hooks.conf")
 DESCRIPTOR = "scmm-precreate.json"
@@ -157,6 +158,6 @@ def _settings(place: Enforcing) -> bytes:
     }
     try:
         found = shim_settings.check(values).as_dict()
-    except shim_settings.BadSettings as error:
+    except BadSettings as error:
         raise BadInput([Problem("", each) for each in error.problems], source=source) from None
     return (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()

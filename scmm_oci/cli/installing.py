@@ -17,6 +17,7 @@ from scmm_oci.enforcer.registration import engines, parts
 from scmm_oci.errors import BadInput, Failure, Problem
 from scmm_oci.recorder import installation
 from scmm_oci.recorder.installation import DESCRIPTORS, Layout
+from scmm_oci.settings_file import BadSettings
 
 # Where scmm-runc is called by the name of another runtime, without any that was set.
 _USUAL = (shim_settings.DEFAULT, "crun")
@@ -73,7 +74,7 @@ def installed(layout: Layout) -> tuple[dict[str, str], Path | None]:
     """What engines may have been told of, and where the shim keeps its containers, if that can be told."""
     try:
         settings = shim_settings.read(str(layout.libexec_dir / parts.SETTINGS))
-    except (shim_settings.BadSettings, OSError):
+    except (BadSettings, OSError):
         return engines.names(layout.libexec_dir, _USUAL), None
     return engines.names(layout.libexec_dir, dict.fromkeys((*_USUAL, *settings.runtimes))), Path(settings.run_dir)
 
@@ -119,7 +120,7 @@ def _earlier(layout: Layout) -> dict[str, Path]:
     """Who installs for a second engine means the runtimes of the first."""
     try:
         runtimes = shim_settings.read(str(layout.libexec_dir / parts.SETTINGS)).runtimes
-    except (shim_settings.BadSettings, OSError):
+    except (BadSettings, OSError):
         return {}
     return {name: Path(runtimes[name]) for name in _USUAL if os.access(runtimes.get(name, ""), os.X_OK)}
 
@@ -136,7 +137,7 @@ def _settings(layout: Layout, document: object, runtimes: Mapping[str, Path], pr
     }
     try:
         found = shim_settings.check(values).as_dict()
-    except shim_settings.BadSettings as error:
+    except BadSettings as error:
         # That there is no default has been told, by the option it would come from.
         lacks = shim_settings.DEFAULT not in runtimes
         told = [each for each in error.problems if not (lacks and each.startswith(".runtimes:"))]

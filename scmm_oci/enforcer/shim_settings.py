@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 
-from scmm_oci import quickjson
+from scmm_oci import settings_file
 from scmm_oci.enforcer import places, store
 from scmm_oci.oci.annotations import MODES, is_capture_name, parse_policy
 from scmm_oci.oci.state import shown
+from scmm_oci.settings_file import BadSettings, is_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,14 +32,6 @@ _PLACES = {
     "run_dir": places.DIRECTORY,
     "log_file": "/var/log/scmm/shim.log",
 }
-
-
-class BadSettings(ValueError):
-    """The settings are not usable; `problems` and the message name all that is wrong."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
 
 
 class Image:
@@ -119,16 +112,7 @@ def check(document: object) -> Settings:
 
 def read(path: str) -> Settings:
     """The settings in the JSON file `path`. Raises BadSettings or OSError."""
-    with open(path, "rb") as file:
-        data = file.read(MAX_SETTINGS + 1)
-    if len(data) > MAX_SETTINGS:
-        raise BadSettings([f"{path}: larger than {MAX_SETTINGS} bytes"])
-    try:
-        return check(quickjson.loads(data))
-    except BadSettings as error:
-        raise BadSettings([f"{path}: {each}" for each in error.problems]) from None
-    except ValueError as error:
-        raise BadSettings([f"{path}: {error}"]) from None
+    return settings_file.read(path, MAX_SETTINGS, check)
 
 
 def runtime(settings: Settings, called: str) -> str:
@@ -193,8 +177,4 @@ _IMAGE = {"image": None, "policy": None, "mode": MODES[0]}
 
 
 def _path_problems(place: str, value: object) -> list[str]:
-    if isinstance(value, str) and "\0" not in value and value[:1] == "/" != value[1:2]:
-        clean = os.path.normpath(value) == value
-    else:
-        clean = False
-    return [] if clean else [f"{place}: {shown(value)} is not an absolute path without '..' and '//'"]
+    return [] if is_place(value) else [f"{place}: {shown(value)} is not an absolute path without '..' and '//'"]

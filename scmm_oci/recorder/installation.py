@@ -21,6 +21,7 @@ from scmm_oci.errors import BadInput, Failure, Finding, Problem
 from scmm_oci.files import atomic_write, read_bounded
 from scmm_oci.recorder import settings as settings_module
 from scmm_oci.recorder.settings import Settings
+from scmm_oci.settings_file import BadSettings
 
 # Where podman looks without being told (containers.conf(5), hooks_dir), rootless too.
 HOOKS_DIR = Path("/usr/share/containers/oci/hooks.d")
@@ -73,7 +74,7 @@ def configured(config: Path) -> Settings:
         document = {name: value for name, value in document.items() if name != SHIM}
     try:
         return settings_module.check(document)
-    except settings_module.BadSettings as error:
+    except BadSettings as error:
         raise BadInput([Problem("", each) for each in error.problems], source=str(config)) from None
 
 

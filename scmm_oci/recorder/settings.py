@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
-from scmm_oci import quickjson
+from scmm_oci import settings_file
+from scmm_oci.settings_file import BadSettings, is_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,14 +22,6 @@ DEFAULTS: dict[str, Any] = {
 }
 
 _RANGES = {"deadline": (1, 60, "seconds"), "call_tables": (16, 65536, "tables"), "facts": (1024, 4194304, "facts")}
-
-
-class BadSettings(ValueError):
-    """The settings are not usable; `problems` and the message name all that is wrong."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
 
 
 class Settings:
@@ -77,12 +68,7 @@ def check(document: object) -> Settings:
             low, high, what = _RANGES[name]
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 problems.append(f".{name}: {value!r} is not a number of {what} from {low} to {high}")
-        elif (
-            not isinstance(value, str)
-            or not os.path.isabs(value)
-            or os.path.normpath(value) != value
-            or value.startswith("//")
-        ):
+        elif not is_place(value):
             problems.append(f".{name}: {value!r} is not an absolute path without '..' and '//'")
     if problems:
         raise BadSettings(problems)
@@ -93,13 +79,4 @@ def read(path: str | None) -> Settings:
     """The settings in the JSON file `path`, or the defaults. Raises BadSettings or OSError."""
     if path is None:
         return check({})
-    with open(path, "rb") as file:
-        data = file.read(MAX_SETTINGS + 1)
-    if len(data) > MAX_SETTINGS:
-        raise BadSettings([f"{path}: larger than {MAX_SETTINGS} bytes"])
-    try:
-        return check(quickjson.loads(data))
-    except BadSettings as error:
-        raise BadSettings([f"{path}: {each}" for each in error.problems]) from None
-    except ValueError as error:
-        raise BadSettings([f"{path}: {error}"]) from None
+    return settings_file.read(path, MAX_SETTINGS, check)

@@ -27,7 +27,7 @@ ALLOWED = {
     "enforcer": ("tables", "kernel", "oci", "capture", "policy", "compiled"),
     "cli": ("tables", "kernel", "oci", "capture", "policy", "compiled", "recorder", "enforcer"),
 }
-BOTTOM = ("collection", "errors", "fastschema", "files", "log", "quickjson", "schema", "scratch")
+BOTTOM = ("collection", "errors", "fastschema", "files", "log", "quickjson", "schema", "scratch", "settings_file")
 MODULES = {str(path.relative_to(ROOT)): path for path in project_files(".py")}
 
 

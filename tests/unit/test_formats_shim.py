@@ -19,6 +19,7 @@ from scmm_oci.enforcer.place import owner_of
 from scmm_oci.enforcer.store import Store
 from scmm_oci.oci import runtime_argv
 from scmm_oci.recorder.replay.cells import Cell, Missing, Ran, Replay, Runtime, Tried
+from scmm_oci.settings_file import BadSettings
 from scmm_oci.tables.floor import Verb
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text()
@@ -30,7 +31,7 @@ def test_the_settings_are_read_as_they_stand_there() -> None:
     assert shim_settings.check(SETTINGS).as_dict() == SETTINGS
     lean = {"runtimes": SETTINGS["runtimes"]}
     assert shim_settings.check(lean).as_dict() == {**SETTINGS, "images": []}
-    with pytest.raises(shim_settings.BadSettings, match="no such setting"):
+    with pytest.raises(BadSettings, match="no such setting"):
         shim_settings.check({**SETTINGS, "unknown": 1})
 
 
@@ -60,7 +61,7 @@ def test_a_containers_files_have_these_members(tmp_path: Path) -> None:
     words = shim_start.words(settings, "/usr/local/libexec/scmm/scmm-runc", line)
     (kept,) = (tmp_path / "run").iterdir()
     assert str(kept) in words and len(kept.name) == 24
-    assert {each.name for each in kept.iterdir()} == {"owner.json", "config.json", "policy", "plan.json"}
+    assert {each.name for each in kept.iterdir()} == {"owner.json", "config.json", "launcher", "policy", "plan.json"}
     plan, owner = (json.loads((kept / name).read_text()) for name in ("plan.json", "owner.json"))
     ours = {"bundle": str(bundle), "root": str(tmp_path / "runc"), "sha256": made}
     assert plan == PLAN | ours

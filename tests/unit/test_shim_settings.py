@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from scmm_oci.enforcer import shim_settings
-from scmm_oci.enforcer.shim_settings import BadSettings, check, read, runtime
+from scmm_oci.enforcer.shim_settings import check, read, runtime
 from scmm_oci.oci.annotations import parse_policy
+from scmm_oci.settings_file import BadSettings
 
 GIVEN = {"runtimes": {"default": "/usr/bin/runc"}}
 HEX = "0123456789abcdef" * 4

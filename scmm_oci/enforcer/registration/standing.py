@@ -14,6 +14,7 @@ from scmm_oci.enforcer import shim_settings
 from scmm_oci.enforcer.registration import engines, parts
 from scmm_oci.enforcer.registration.files import read_text
 from scmm_oci.errors import BadInput, Finding
+from scmm_oci.settings_file import BadSettings
 
 SHIM = "scmm-runc"
 
@@ -39,7 +40,7 @@ def standings(libexec: Path, configs: Mapping[engines.Kind, Path]) -> Iterator[S
             settings = shim_settings.read(str(settings_path))
         except PermissionError:
             raise
-        except (shim_settings.BadSettings, OSError) as error:
+        except (BadSettings, OSError) as error:
             yield _wrong(SHIM, "shim-settings", str(error), "run scmm install again")
     runtimes = settings.runtimes if settings is not None else {shim_settings.DEFAULT: ""}
     if settings is not None:
