@@ -225,7 +225,7 @@ def test_a_full_disk(ground: Ground, what: str) -> None:
     """No room for our directory, more with each try; the plan is the last to be written."""
     ground.settings(hook=str(ground.script))
     outcomes: dict[str, list[bool]] = {"policy": [], "record": []}
-    for room in (1, 2, 3, 4, 5, 6, 7, 8) if "inodes" in what else (4, 8, 12, 16):
+    for room in (1, 2, 3, 4, 5, 6, 7, 8, 9) if "inodes" in what else (4, 8, 12, 16, 64, 72, 80, 128):
         for wish in outcomes:
             with small(ground.shims.bundles.parent, what.format(room)):
                 ground.ask(**{"policy": {"policy": "files"}, "record": {"record": "true"}}[wish])
