@@ -75,7 +75,11 @@ def atomic_write_all(
         Failure: a file could not be written; no path has changed.
     """
     names = [os.fspath(path) for path, _ in files]
-    if len({os.path.abspath(name) for name in names}) != len(names):
+    try:
+        places = {os.path.abspath(name) for name in names}
+    except OSError as error:
+        raise Failure(f"the working directory cannot be told: {error.strerror}", "is it gone?") from None
+    if len(places) != len(names):
         raise Failure("two outputs have the same path: " + ", ".join(names))
     staged: list[tuple[str, str]] = []
     try:

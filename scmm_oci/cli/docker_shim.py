@@ -29,7 +29,9 @@ def docker_shim(command: EngineCommand) -> Shim:
     runtimes = engine_answers.docker_runtimes(command.client)
     ours = {name: path for name, path in runtimes.paths.items() if installed.is_starter(path)}
     if not ours:
-        hint = "scmm install docker makes it known"
+        # Docker has it from when it read its configuration last.
+        notice = engines.ENGINES[engines.Kind.DOCKER].reload
+        hint = f"scmm install docker makes it known; where that was done: {notice}"
         raise Failure("Docker does not know scmm-runc, without which nothing can be done to its containers", hint)
     chosen = command.last("runtime")
     if chosen is not None and chosen not in ours:

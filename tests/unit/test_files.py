@@ -81,6 +81,17 @@ def test_two_outputs_of_one_path_are_refused(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+def test_a_working_directory_that_is_gone(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(Failure, match="working directory cannot be told: No such file"):
+        atomic_write_all([("a", b"1")])
+    atomic_write_all([(tmp_path / "a", b"1")])
+    assert (tmp_path / "a").read_bytes() == b"1"
+
+
 def test_reading_is_bounded(tmp_path):
     target = tmp_path / "file"
     target.write_bytes(b"12345")

@@ -67,7 +67,7 @@ ENGINES: Mapping[Kind, Engine] = {
         podman.edited,
         podman.entries,
         podman.notes,
-        "nothing: podman reads its configuration each time; restart its service if there is one (podman.socket)",
+        "there is nothing to do, as it reads its configuration each time; restart its service if it has one (podman.socket)",
         f"podman --runtime {NAME} run --rm --annotation scmm.record=true IMAGE",
     ),
     Kind.CONTAINERD: Engine(
