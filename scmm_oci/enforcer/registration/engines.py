@@ -67,7 +67,7 @@ ENGINES: Mapping[Kind, Engine] = {
         podman.edited,
         podman.entries,
         podman.notes,
-        "there is nothing to do, as it reads its configuration each time; restart its service if it has one (podman.socket)",
+        "there is nothing to do: it reads its configuration each time; if it has a service (podman.socket), restart that",
         f"podman --runtime {NAME} run --rm --annotation scmm.record=true IMAGE",
     ),
     Kind.CONTAINERD: Engine(
