@@ -67,7 +67,7 @@ ENGINES: Mapping[Kind, Engine] = {
         podman.edited,
         podman.entries,
         podman.notes,
-        "there is nothing to do: it reads its configuration each time; if it has a service (podman.socket), restart that",
+        "there is nothing to do: it reads its configuration each time; restart its service, if any (podman.socket)",
         f"podman --runtime {NAME} run --rm --annotation scmm.record=true IMAGE",
     ),
     Kind.CONTAINERD: Engine(
