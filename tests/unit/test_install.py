@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from small_policies import compiled
 
 from scmm_oci.cli import doctor as cli_doctor
 from scmm_oci.cli.main import main
 from scmm_oci.enforcer import shim_settings
 from scmm_oci.enforcer.registration import engines, files, standing
 from scmm_oci.enforcer.registration.engines import Kind
+from scmm_oci.enforcer.store import Store
 from scmm_oci.errors import Failure
 from scmm_oci.recorder import doctor, installation
 from scmm_oci.recorder.doctor import Verdict
@@ -576,6 +578,25 @@ def test_doctor_finds_what_is_older_than_the_configuration(host: Host) -> None:
     ]
     assert host.run(runtimes=False) == 0
     assert [detail for _, verdict, detail in checked(host) if verdict is Verdict.FAILED] == []
+
+
+def test_doctor_finds_images_whose_policy_is_not_to_be_had(host: Host) -> None:
+    held = Store(str(host.base / "store"))
+    images = [{"image": "nginx*", "policy": "web"}, {"image": "a", "policy": f"web@sha256:{'0' * 64}"}]
+    host.config.write_text(json.dumps({"shim": {"policy_dir": held.directory, "images": images}}))
+    assert host.run() == 0
+    where = f"there is no policy store {held.directory}: `scmm policy add` makes it"
+    assert checked(host)[1:-1] == [
+        ("policies", Verdict.FAILED, f"no container of the images {image} starts: {where}") for image in ("nginx*", "a")
+    ]
+    held.add("web", compiled())
+    ((name, verdict, detail),) = checked(host)[1:-1]
+    assert (name, verdict) == ("policies", Verdict.FAILED) and detail.startswith("no container of the images a starts")
+    assert "has the digest sha256:" in detail
+    images.pop()
+    host.config.write_text(json.dumps({"shim": {"policy_dir": held.directory, "images": images}}))
+    assert host.run() == 0
+    assert {verdict for _, verdict, _ in checked(host)} == {Verdict.OK}
 
 
 def test_doctor_finds_what_others_could_write(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

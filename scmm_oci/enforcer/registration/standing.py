@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scmm_oci.enforcer import shim_settings
+from scmm_oci.enforcer import shim_settings, store
 from scmm_oci.enforcer.registration import engines, parts
 from scmm_oci.enforcer.registration.files import read_text
 from scmm_oci.errors import BadInput, Finding
@@ -47,6 +47,9 @@ def standings(libexec: Path, configs: Mapping[engines.Kind, Path]) -> Iterator[S
         yield Standing(
             "scmm-runc", f"installed in {libexec}, over {_over(runtimes)}", tuple(_broken(libexec, settings))
         )
+        unserved = tuple(_unserved(settings))
+        if unserved:
+            yield Standing("policies", "", unserved)
     for kind, config in configs.items():
         yield from _engine(kind, config, engines.names(libexec, runtimes))
 
@@ -91,6 +94,19 @@ def _broken(libexec: Path, settings: shim_settings.Settings) -> Iterator[Finding
     for path, what in ((settings.launcher, "no policy can be enforced"), (settings.hook, "nothing can be recorded")):
         if not os.access(path, os.X_OK):
             yield Finding("missing", f"{path} is not there, or no program: {what}", "run scmm install again")
+
+
+def _unserved(settings: shim_settings.Settings) -> Iterator[Finding]:
+    """Images whose containers cannot start, as their policy is not to be had."""
+    if os.path.isdir(settings.policy_dir) and not os.access(settings.policy_dir, os.R_OK | os.X_OK):
+        return  # only root can tell
+    held = store.Store(settings.policy_dir)
+    for image in settings.images:
+        try:
+            held.read(image.policy, image.digest)
+        except store.BadStore as error:
+            what = f"no container of the images {image.image} starts: {error}"
+            yield Finding("image-policy", what, f"scmm policy add {image.policy} FILE, or change shim.images")
 
 
 def _over(runtimes: Mapping[str, str]) -> str:
