@@ -106,7 +106,9 @@ def test_words_that_are_no_probe(word: str) -> None:
 
 def test_options_that_would_leave_nothing_to_try() -> None:
     engine.check_options(["--network=host", "-v=/a:/b", "--security-opt=label=disable", "--privileged=false"])
+    engine.check_options(["--seccomp-policy=default", "--annotation=run.oci.keep_original_groups=1"])
     bad = ["--privileged", "--name=x", "--security-opt=seccomp=unconfined", "image", "--pid=host", "--rm"]
+    bad += ["--seccomp-policy=image", "--annotation=run.oci.seccomp_bpf_data=AAAA"]
     with pytest.raises(BadInput) as caught:
         engine.check_options([*bad, "--network=host"])
     assert len(caught.value.problems) == len(bad)

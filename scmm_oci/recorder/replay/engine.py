@@ -31,7 +31,15 @@ _MOST_MESSAGE = 300
 _EMPTY_WORDS = ("See '", "Run '", "Error: failed to start containers", 'time="')
 # Which options of `run` a replay gives itself, and why others may not.
 _OWN = ("--name", "--rm", "--detach", "-d", "--entrypoint", "--runtime", "--security-opt", "--cidfile", "--restart")
-_OPENS = {"--privileged": "the engine then drops the profile", "--pid": "programs are found by their PID namespace"}
+_OPENS = {
+    "--privileged": "the engine then drops the profile",
+    "--pid": "programs are found by their PID namespace",
+    # podman-run(1): `image` puts the profile in the image's label before that of --security-opt.
+    "--seccomp-policy": "podman then takes the image's profile",
+}
+_MEANS_NOTHING = ("", "false", "private", "default")
+# crun(1): run.oci.seccomp_bpf_data= and others say what filter there is instead.
+_FILTERS = "--annotation=run.oci.seccomp"
 
 
 @dataclass(frozen=True)
@@ -171,8 +179,10 @@ def check_options(options: Sequence[str]) -> None:
         name, equals, value = option.partition("=")
         if not option.startswith("-"):
             problems.append(Problem("--engine-option", f"{short(option)}: an option with '-' expected", "write -v=…"))
-        elif name in _OPENS and not (equals and value in ("", "false", "private")):
+        elif name in _OPENS and not (equals and value in _MEANS_NOTHING):
             problems.append(Problem("--engine-option", f"{name} cannot be replayed: {_OPENS[name]}"))
+        elif option.startswith(_FILTERS):
+            problems.append(Problem("--engine-option", f"{short(option)} says another filter than the profile's"))
         elif name in _OWN and not _harmless(name, value):
             problems.append(Problem("--engine-option", f"{name} is given by the replay itself"))
     if problems:
