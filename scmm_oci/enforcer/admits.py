@@ -9,6 +9,7 @@ Sources: launcher/*.c, and strace of the launcher under policies of every kind (
 from __future__ import annotations
 
 from scmm_oci.enforcer import sections
+from scmm_oci.enforcer.store import HEADER_SIZE, MAGIC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ IDENTITY = "identity"
 PERMISSIVE = "permissive"
 
 _SECTIONS = {1: FILTER, 2: FILTER, 3: RULESET, 4: PATHS, 6: PORTS, 7: IDENTITY}
-_HEADER, _ENTRY, _PATH_RULE, _MOST_SECTIONS = 64, 24, 24, 64
+_ENTRY, _PATH_RULE, _MOST_SECTIONS = 24, 24, 64
 
 
 class Need:
@@ -157,10 +158,10 @@ def parts(policy: bytes) -> frozenset[str]:
             raise ValueError("not a compiled policy: it ends early")
         return int.from_bytes(policy[offset : offset + size], "little")
 
-    if policy[:8] != b"SCMMPOL\0" or not 0 < number(12, 4) <= _MOST_SECTIONS:
+    if policy[: len(MAGIC)] != MAGIC or not 0 < number(12, 4) <= _MOST_SECTIONS:
         raise ValueError("not a compiled policy")
     found = set()
-    for entry in range(_HEADER, _HEADER + _ENTRY * number(12, 4), _ENTRY):
+    for entry in range(HEADER_SIZE, HEADER_SIZE + _ENTRY * number(12, 4), _ENTRY):
         part = _SECTIONS.get(number(entry, 4))
         if part is None:
             continue

@@ -19,7 +19,7 @@ _EXEC, _JSON = "exec-", ".json"
 
 MAX_PLAN = 1 << 20  # bytes
 # Where runtimes keep the path of the bundle: runc (libcontainer, stateFilename) and youki; crun (src/libcrun/status.c).
-_STATES = ("state.json", "status")
+STATES = ("state.json", "status")
 MAX_STATE = 64 << 20  # bytes; runc's holds the configuration in other words
 
 
@@ -140,7 +140,7 @@ def is_named(directory: str, key: str) -> bool | None:
 
     Raises Lost where that cannot be told.
     """
-    for each in _STATES:
+    for each in STATES:
         place = os.path.join(directory, each)
         try:
             descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_TYPE, _DIRECTORY, _REGULAR, _LINK = 0o170000, 0o040000, 0o100000, 0o120000
-_OTHERS_WRITE, _STICKY = 0o022, 0o1000
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _CHUNK = 1 << 20
 
 TEMPORARY = ".tmp"
@@ -41,7 +41,7 @@ def open_directory(path: str, *, make: bool = False) -> int:
         while True:
             status = os.stat(above)
             # In a sticky directory nobody can replace what is not theirs.
-            open_to_all = status.st_mode & _OTHERS_WRITE and not status.st_mode & _STICKY
+            open_to_all = status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX
             if status.st_uid not in (0, os.geteuid()) or open_to_all:
                 found.append(f"others could replace {path}: {above} is theirs to write")
             if above == os.path.dirname(above):
@@ -74,7 +74,7 @@ def read_at(directory: int, name: str, most: int, *, place: str) -> bytes:
     descriptor = _open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY, place=place, directory=directory)
     try:
         status = os.fstat(descriptor)
-        if status.st_mode & _TYPE != _REGULAR:
+        if not stat.S_ISREG(status.st_mode):
             raise _refused(errno.EINVAL, f"{place} is no regular file")
         found = _of_others(status, place)
         if status.st_size > most:
@@ -187,7 +187,7 @@ def _open(name: str, flags: int, *, place: str, directory: int | None = None) ->
 
 def _is_link(name: str, directory: int | None) -> bool:
     try:
-        return os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode & _TYPE == _LINK
+        return stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
     except OSError:
         return False
 

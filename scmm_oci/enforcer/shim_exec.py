@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from scmm_oci.enforcer import bundle, enforcing, runtime_root, wishes
-from scmm_oci.enforcer.place import MAX_STATE, Lost
+from scmm_oci.enforcer.place import MAX_STATE, STATES, Lost
 from scmm_oci.enforcer.places import Places
 from scmm_oci.oci import config_json
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from scmm_oci.enforcer.shim_settings import Settings
     from scmm_oci.oci.runtime_argv import CommandLine
 
-# runc's, and crun's: see enforcer.place.
-STATES = ("state.json", "status")
 MAX_PROCESS = 1 << 20  # bytes
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 
 from scmm_oci.enforcer import private
 from scmm_oci.oci.annotations import NAME_RULE, is_capture_name, is_digest
@@ -126,7 +127,7 @@ class Store:
                 raise BadStore([f"{place} cannot be a report: {_words(error)}"]) from None
             try:
                 status = os.fstat(descriptor)
-                if status.st_mode & 0o170000 != 0o100000 or status.st_nlink != 1:
+                if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
                     raise BadStore([f"{place} cannot be a report: it is no regular file with one name"])
                 os.fchown(descriptor, *owner)
             except OSError as error:
