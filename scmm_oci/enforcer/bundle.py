@@ -99,7 +99,7 @@ def absolute(config: dict[str, Any], bundle: str) -> None:
         root["path"] = os.path.join(bundle, path)
     for mount in _mounts(config):
         source = mount.get("source")
-        if isinstance(source, str) and source and _is_bind(mount):
+        if isinstance(source, str) and source and is_bind(mount):
             mount["source"] = os.path.join(bundle, source)
 
 
@@ -247,7 +247,7 @@ def _tmpfs(mounts: list[dict[str, Any]]) -> str | None:
             place = os.path.normpath(os.path.join("/", str(mount.get("destination"))))
             if place in (wanted, "/", "//"):
                 top = mount  # what was there before is hidden
-        if top is None or os.path.normpath(str(top.get("destination"))) != wanted or _is_bind(top):
+        if top is None or os.path.normpath(str(top.get("destination"))) != wanted or is_bind(top):
             continue
         options = top.get("options")
         if top.get("type") == "tmpfs" and not (isinstance(options, list) and "ro" in options):
@@ -255,7 +255,7 @@ def _tmpfs(mounts: list[dict[str, Any]]) -> str | None:
     return None
 
 
-def _is_bind(mount: dict[str, Any]) -> bool:
+def is_bind(mount: dict[str, Any]) -> bool:
     """runtime-spec, "Mounts": type bind, or an option that says so."""
     options = mount.get("options")
     return mount.get("type") == "bind" or (isinstance(options, list) and ("bind" in options or "rbind" in options))

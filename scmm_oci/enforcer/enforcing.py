@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import time
 
-from scmm_oci.enforcer import bundle, telling
+from scmm_oci.enforcer import bundle, mountpoints, telling
+from scmm_oci.oci.state import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,19 +62,25 @@ def _refuse_links(config: Mapping[str, Any], plan: bundle.Plan) -> None:
     """Raise ValueError where a link, or what is no file, is in the place of the launcher or the policy.
 
     The container's root could lead a link elsewhere, and `exec` with it. What is missing the runtime makes, as for
-    all mounts, and it stays: whoever removes a mount point takes the mount away, also from containers that share it.
+    all mounts, and it stays: whoever removes a mount point takes the mount away, also from containers that share it. So
+    where a link leads a volume to that place, which others may share, nothing is kept safe either.
     """
     root = config.get("root")
     rootfs = root.get("path") if isinstance(root, dict) else None
     if not isinstance(rootfs, str):
         return
-    for path in filter(None, (plan.launcher, plan.policy, plan.report)):
-        above = os.path.dirname(path)
-        if above != "/":
-            if os.path.islink(rootfs + above):
-                raise ValueError(f"{above} is a symbolic link in the container: nothing can be kept safe there")
-        elif os.path.lexists(rootfs + path) and (os.path.islink(rootfs + path) or not os.path.isfile(rootfs + path)):
+    above = os.path.dirname(plan.launcher)
+    if above != "/" and os.path.islink(rootfs + above):
+        raise ValueError(f"{above} is a symbolic link in the container: nothing can be kept safe there")
+    for path in filter(None, (plan.launcher, plan.policy, plan.report)) if above == "/" else ():
+        if os.path.lexists(rootfs + path) and (os.path.islink(rootfs + path) or not os.path.isfile(rootfs + path)):
             raise ValueError(f"{path} in the container is no regular file, and it is where scmm-enforce goes")
+    mounts = [("/" + str(each.get("destination")).lstrip("/"), each) for each in config["mounts"]]
+    sources = [(name, each.get("source") if bundle.is_bind(each) else None) for name, each in mounts]
+    lie = mountpoints.resolved(rootfs, sources)
+    hiding = [name for (name, _), place in zip(mounts, lie, strict=True) if mountpoints.covers(place, above)]
+    if hiding and os.path.normpath(hiding[-1]) not in ("/", above):
+        raise ValueError(f"links in the container lead the mount {shown(hiding[-1])} over {above}: it would be hidden")
 
 
 def outside(config: Mapping[str, Any]) -> tuple[int, int] | None:

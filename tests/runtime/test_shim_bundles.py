@@ -378,6 +378,24 @@ def test_links_where_the_launcher_goes_are_refused(shims: Shims) -> None:
             assert "no regular file" in done.stderr or "is a symbolic link" in done.stderr
 
 
+@pytest.mark.parametrize("target", ["/dev", "/tmp"])
+def test_a_volume_that_links_lead_over_the_launcher_is_refused(
+    both: tuple[str, Path], shims: Shims, target: str, tmp_path: Path
+) -> None:
+    """Others share it, and could put another launcher there. The control: links that lead elsewhere are nobody's."""
+    volume = {"destination": "/data", "type": "bind", "source": str(tmp_path), "options": ["rbind", "rw"]}
+    outcomes = []
+    for runtime in both:
+        with bundle(runtime, lambda config: config["mounts"].append(volume), asks(policy="files")) as one:
+            (one.directory / "rootfs/data").symlink_to(target)
+            done = one.run(check=False)
+            outcomes.append((done.returncode, done.stdout.splitlines()))
+            if (runtime, target) == (both[1], "/dev"):
+                assert "lead the mount '/data' over /dev" in done.stderr
+    assert outcomes == [(7, FREE), (1, []) if target == "/dev" else (7, HELD)]
+    assert not (tmp_path / ".scmm-enforce").exists()
+
+
 @pytest.mark.parametrize("form", ["absolute", "relative"])
 def test_a_terminal(both: tuple[str, Path], shims: Shims, form: str) -> None:
     """The console's other end comes over the socket; without --bundle the working directory is the bundle."""
