@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _TIMES, _SECONDS = 20, 10.0
 _NNP = {"both": (False, True), "on": (True,), "off": (False,)}
+# The parameters of _OPTIONS, but for --replay itself.
+_NAMES = (
+    *("bundle", "engine", "image", "engine_option", "probe", "runtime", "way", "nnp", "times", "seconds"),
+    *("measure_floor", "floor_directory"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,50 +55,21 @@ class Asked:
 def options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of a replay, put on a command, which has them as one argument, ``asked``; None without --replay."""
 
-    def wrapped(
-        *,
-        replay: bool,
-        bundle: str | None,
-        engine: str | None,
-        image: str | None,
-        engine_option: tuple[str, ...],
-        probe: str | None,
-        runtime: tuple[str, ...],
-        way: tuple[str, ...],
-        nnp: str | None,
-        times: int | None,
-        seconds: float | None,
-        measure_floor: bool,
-        floor_directory: str | None,
-        **rest: Any,
-    ) -> None:
-        given = {
-            "--bundle": bundle,
-            "--engine": engine,
-            "--image": image,
-            "--engine-option": engine_option,
-            "--probe": probe,
-            "--runtime": runtime,
-            "--way": way,
-            "--nnp": nnp,
-            "--times": times,
-            "--seconds": seconds,
-            "--measure-floor": measure_floor,
-            "--floor-directory": floor_directory,
-        }
+    def wrapped(*, replay: bool, **rest: Any) -> None:
+        given = {f"--{name.replace('_', '-')}": rest.pop(name) for name in _NAMES}
         stray = ", ".join(name for name, value in given.items() if value not in (None, (), False))
         if not replay and stray:
             raise click.UsageError(f"{stray}: only with --replay.")
         asked = Asked(
-            bundle,
+            given["--bundle"],
             replayed_engine.asked(given, rest["more"]),
-            runtime,
-            way,
-            nnp or "both",
-            times or _TIMES,
-            seconds or _SECONDS,
-            measure_floor,
-            floor_directory or DIRECTORY,
+            given["--runtime"],
+            given["--way"],
+            given["--nnp"] or "both",
+            given["--times"] or _TIMES,
+            given["--seconds"] or _SECONDS,
+            given["--measure-floor"],
+            given["--floor-directory"] or DIRECTORY,
         )
         command(asked=asked if replay else None, **rest)
 
