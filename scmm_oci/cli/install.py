@@ -10,9 +10,10 @@ import click
 
 from scmm_oci.cli.hooks import layout_options
 from scmm_oci.cli.installing import Wanted, installed, placed, removable, wanted
+from scmm_oci.cli.outcome import many
 from scmm_oci.cli.output import plain, say, tell
 from scmm_oci.enforcer import shim_settings
-from scmm_oci.enforcer.registration import files
+from scmm_oci.enforcer.registration import files, in_use
 from scmm_oci.enforcer.registration.engines import ENGINES, Engine, Kind
 from scmm_oci.errors import BadInput, Failure
 from scmm_oci.recorder import installation
@@ -120,6 +121,9 @@ def _undo(records: files.Records, kind: Kind, layout: Layout, *, dry_run: bool) 
     if change is None:
         say(f"nothing was registered with {kind}")
         return 0
+    if kind is Kind.PODMAN and run_dir is not None and (running := in_use.podmans(run_dir)):
+        which = f"{many(len(running), 'container')} over scmm-runc: {', '.join(one[:12] for one in running)}"
+        raise Failure(f"podman could stop and remove no more {which}", "podman rm --force them, and undo then")
     if dry_run:
         _preview(change, writes=[], removes=removes)
         return 0
@@ -130,6 +134,8 @@ def _undo(records: files.Records, kind: Kind, layout: Layout, *, dry_run: bool) 
         say(f"removed {plain(change.path)}" if change.after is None else f"put back {plain(change.path)}")
         say(f"for {kind} to take notice: {known.reload}")
         say(f"containers that were made with {' or '.join(names)} cannot be started any more")
+        if kind is Kind.PODMAN:
+            say("those that run podman can neither stop nor end with `rm`, until scmm is installed again")
     _remove(removes, layout)
     if others:
         say(f"scmm-runc stays for {' and '.join(others)}")

@@ -15,6 +15,7 @@ from small_policies import compiled
 from scmm_oci.cli import doctor as cli_doctor
 from scmm_oci.cli.main import main
 from scmm_oci.enforcer import shim_settings
+from scmm_oci.enforcer.places import Places
 from scmm_oci.enforcer.registration import engines, files, standing
 from scmm_oci.enforcer.registration.engines import Kind
 from scmm_oci.enforcer.store import Store
@@ -211,6 +212,32 @@ def test_the_last_engine_takes_the_parts_with_it(host: Host, capsys: pytest.Capt
     assert (host.libexec / "scmm-runc").exists()
     assert podman.run("--undo") == 0
     assert not host.libexec.exists()
+
+
+@pytest.mark.parametrize(("manager", "refused"), [("libpod", True), ("cri-o", False)])
+def test_podman_keeps_what_it_stops_containers_with(
+    manager: str, refused: bool, host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    podman = replace(host, engine=Kind.PODMAN)
+    assert podman.run() == 0
+    before, run = host.tree(), host.base / "run"
+    config = json.dumps({"annotations": {"io.container.manager": manager}}).encode()
+    with Places(str(run)).claim(str(host.base / "runc-root"), "4242abcd4242abcd") as place:
+        place.write(config=config, plan={"bundle": "/b"})
+    capsys.readouterr()
+    there = host.tree()
+    assert podman.run("--undo", "--dry-run") == podman.run("--undo") == int(refused)
+    told = err(capsys)
+    if not refused:
+        assert "scmm-runc stays for containers that run" in told and "can neither stop" in told
+        return
+    assert told.count("podman could stop and remove no more 1 container over scmm-runc: 4242abcd4242 (podman rm") == 2
+    assert host.tree() == there
+    # Control: when it has ended, nothing keeps its directory or the registration.
+    owner = next(run.glob("*/owner.json"))
+    owner.write_text(json.dumps(json.loads(owner.read_text()) | {"generation": "nobody"}))
+    assert podman.run("--undo") == 0
+    assert host.tree().keys() < before.keys()
 
 
 def test_parts_stay_for_containers_that_run(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
