@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from rig.process import wait_until
 from scmm_oci.cli.main import main
 from scmm_oci.errors import BadInput, Failure
+from scmm_oci.recorder import engine_answers
 from scmm_oci.recorder.engines import Engine
 from scmm_oci.recorder.replay import engine, engine_probe, engine_process
 from scmm_oci.recorder.replay.cells import Runtime
@@ -54,6 +56,26 @@ def test_http_probes(status: int, good: bool) -> None:
         probe = engine_probe.parse(f"http://127.0.0.1:{port}/asked?x=1")
         assert probe.answers("name") is good
     assert not probe.answers("name"), "nobody is there any more"
+
+
+def test_an_answer_that_never_ends_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_probe, "_PATIENCE", 1.0)
+    gone = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                while not gone.wait(0.05):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        begun = time.monotonic()
+        assert not engine_probe.parse(f"http://127.0.0.1:{server.getsockname()[1]}/").answers("name")
+        assert time.monotonic() - begun < 30
+        gone.set()
+        thread.join()
 
 
 def test_tcp_probes() -> None:
@@ -140,7 +162,7 @@ def test_the_runtime_is_told_where_each_engine_takes_it() -> None:
     ],
 )
 def test_last_words(text: str, expected: str) -> None:
-    assert engine.last_words(text.encode()) == expected
+    assert engine_answers.last_words(text.encode()) == expected
 
 
 def stand_in(directory: Path, name: str, script: str) -> None:

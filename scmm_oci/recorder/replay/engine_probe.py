@@ -8,8 +8,9 @@ import shlex
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -79,10 +80,29 @@ def _of_url(word: str) -> Callable[[str], bool]:
 def _http(host: str, port: int, path: str) -> bool:
     try:
         with closing(http.client.HTTPConnection(host, port, timeout=_PATIENCE)) as connection:
-            connection.request("GET", path)
-            return connection.getresponse().status in _GOOD
+            connection.connect()
+            with _all_within(connection.sock, _PATIENCE):
+                connection.request("GET", path)
+                return connection.getresponse().status in _GOOD
     except (OSError, http.client.HTTPException):
         return False
+
+
+@contextmanager
+def _all_within(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """End a connection after a time: its own timeout is for each byte, and who sends few of them would hold us."""
+
+    def end() -> None:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def _tcp(host: str, port: int) -> bool:
