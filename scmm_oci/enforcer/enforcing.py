@@ -36,9 +36,7 @@ def enforced(
     if not os.access(settings.launcher, os.X_OK):
         raise ValueError(f"the launcher {settings.launcher} is not there or not executable; run scmm install again")
     plan = bundle.Plan(
-        # With CAP_SYS_ADMIN, a container makes its mounts writable: that must not be the host's program. Root of a user
-        # namespace cannot write to that one anyway, and executes nothing that comes from where /run is noexec.
-        launcher_source=settings.launcher if _has_own_users(config) else place.copy_launcher(settings.launcher),
+        launcher_source=_launcher(settings, config, place),
         policy_source=os.path.join(place.path, "policy"),
         mode=wish.mode,
         preserve_fds=line.preserve_fds + listening(),
@@ -97,11 +95,21 @@ def outside(config: Mapping[str, Any]) -> tuple[int, int] | None:
     return (found[0], found[1]) if len(found) == 2 else None
 
 
-def _has_own_users(config: Mapping[str, Any]) -> bool:
-    """Whether the container has a user namespace that is not its runtime's."""
+def _launcher(settings: Settings, config: Mapping[str, Any], place: Place) -> str:
+    """The launcher to mount: a copy for this container alone, where its root could write to the host's.
+
+    With CAP_SYS_ADMIN, that of its user namespace among them, a container makes its mounts writable.
+    """
     linux = config.get("linux")
-    spaces = linux.get("namespaces") if isinstance(linux, dict) else None
-    return isinstance(spaces, list) and any(isinstance(one, dict) and one.get("type") == "user" for one in spaces)
+    spaces, mappings = (
+        linux.get(key) or [] if isinstance(linux, dict) else [] for key in ("namespaces", "uidMappings")
+    )
+    if any(isinstance(one, dict) and one.get("type") == "user" for one in spaces):
+        # Nothing is executed in there that comes from where /run is noexec, and only who is root outside can write.
+        mapped = any(isinstance(one, dict) and one.get("hostID", 0) == 0 for one in linux.get("uidMappings") or [])
+        if not mapped or os.statvfs(place.path).f_flag & os.ST_NOEXEC:
+            return settings.launcher
+    return place.copy_launcher(settings.launcher)
 
 
 def _writer(config: Mapping[str, Any]) -> tuple[int, int]:

@@ -18,6 +18,7 @@ OWNER, CONFIG, POLICY, LAUNCHER, PLAN = "owner.json", "config.json", "policy", "
 _EXEC, _JSON = "exec-", ".json"
 
 MAX_PLAN = 1 << 20  # bytes
+MAX_POLICY = 64 << 20  # bytes
 # Where runtimes keep the path of the bundle: runc (libcontainer, stateFilename) and youki; crun (src/libcrun/status.c).
 STATES = ("state.json", "status")
 MAX_STATE = 64 << 20  # bytes; runc's holds the configuration in other words
@@ -82,6 +83,23 @@ class Place:
         except (OSError, ValueError) as error:
             text = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise Lost(f"how the container is enforced is not known any more: {text}") from None
+
+    def check_policy(self, digest: object) -> None:
+        """Raise Lost where the policy belongs to others, who are root in the container, and they have changed it.
+
+        digest: the SHA-256 that it had. The next one who looks may see another: nothing keeps them from writing.
+        """
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(POLICY, flags, dir_fd=self._descriptor)
+        except FileNotFoundError:
+            return  # the container has it mounted
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if status.st_uid in (0, os.geteuid()):
+                return
+            if status.st_size > MAX_POLICY or private.sha256(file.read(MAX_POLICY)) != digest:
+                raise Lost(f"{os.path.join(self.path, POLICY)} was changed by uid {status.st_uid}, whose it is")
 
     def write_process(self, data: bytes) -> str:
         """Write the process of an `exec` and give the file's path. Those whose `exec` has ended go. Raises OSError."""

@@ -39,10 +39,12 @@ def words(settings: Settings, line: CommandLine) -> list[str]:
             raise Lost(f"the container was made from a bundle in {settings.run_dir}, and it is not known from which")
         return given
     with place:
-        plan = _plan(place.plan())
+        decided = place.plan()
+        plan = _plan(decided)
         named = line.options.get("process")
         if plan is None:
             return _only_stripped(line, place, named) if named else given
+        place.check_policy(decided.get("sha256"))
         count = line.preserve_fds + enforcing.listening()
         if named:
             process = _process(named, pipe=True)

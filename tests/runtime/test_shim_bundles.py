@@ -253,21 +253,6 @@ def test_a_key_with_a_nul_is_no_way_past(both: tuple[str, Path], shims: Shims) -
     assert outcomes == [(0, [*other, "read", "unset"]), (1, [])]
 
 
-def test_a_container_that_may_mount_writes_to_no_launcher_but_its_own(both: tuple[str, Path], shims: Shims) -> None:
-    def admin(config: dict[str, Any]) -> None:
-        for each in config["process"]["capabilities"].values():
-            each.append("CAP_SYS_ADMIN")
-
-    text = "mount -o remount,bind,rw /dev/.scmm-enforce && echo x >>/dev/.scmm-enforce && echo written"
-    launcher = Path(shims.settings["launcher"])
-    before = launcher.read_bytes()
-    with bundle(both[1], admin, asks(policy="files", mode="seccomp"), text=text) as one:
-        assert one.run(check=False).stdout.split() == ["written"]
-    assert launcher.read_bytes() == before
-    with bundle(both[1], asks(policy="files", mode="seccomp"), text=text) as one:  # the control: it is the capability
-        assert one.run(check=False).stdout.split() == []
-
-
 def test_recording_that_cannot_be_stops_nothing(shims: Shims) -> None:
     with bundle(shims.runc, asks(record="true")) as one:
         assert one.run(check=False).stdout.splitlines() == FREE
@@ -349,6 +334,45 @@ def nobody(config: dict[str, Any]) -> None:
 def said(one: Bundle) -> list[str]:
     """What the container's program wrote; the launcher tells on stderr what this kernel cannot hold."""
     return [line for line in one.log.read_text().splitlines() if not line.startswith("scmm-enforce:")]
+
+
+@pytest.mark.parametrize("shape", [asks(), user_namespace], ids=["the host's users", "own users"])
+def test_a_container_that_may_mount_writes_to_no_launcher_but_its_own(
+    both: tuple[str, Path], shims: Shims, shape: Edit
+) -> None:
+    def admin(config: dict[str, Any]) -> None:
+        for each in config["process"]["capabilities"].values():
+            each.append("CAP_SYS_ADMIN")
+
+    text = "mount -o remount,bind,rw /dev/.scmm-enforce && echo x >>/dev/.scmm-enforce && echo written"
+    launcher = Path(shims.settings["launcher"])
+    before = launcher.read_bytes()
+    with bundle(both[1], admin, shape, asks(policy="files", mode="seccomp"), text=text) as one:
+        for path in (one.base, one.directory):
+            path.chmod(0o711)
+        assert one.run(check=False).stdout.split() == ["written"]
+    assert launcher.read_bytes() == before
+    with bundle(both[1], asks(policy="files", mode="seccomp"), text=text) as one:  # the control: it is the capability
+        assert one.run(check=False).stdout.split() == []
+
+
+def test_a_policy_that_its_owner_has_changed_lets_nobody_in(both: tuple[str, Path], shims: Shims) -> None:
+    """It belongs to who is root in the container, outside of it."""
+    with bundle(both[1], mapped, asks(policy="files"), text="exec sleep 1000") as one:
+        for path in (one.base, one.directory):
+            path.chmod(0o711)
+        one.create()
+        one.start()
+        assert one.exec("sh", "-c", PROBE).stdout.split() == ["refused", "unset"]
+        (key,) = shims.kept()
+        policy = shims.bundles / key / "policy"
+        assert policy.stat().st_uid == 100000
+        content = policy.read_bytes()
+        for changed, code in ((content[:-1], 1), (content + b"x", 1), (content, 0)):
+            policy.write_bytes(changed)
+            done = one.exec("sh", "-c", PROBE, check=False)
+            assert (done.returncode, done.stdout != "") == (code, code == 0)
+            assert ("was changed by uid 100000" in done.stderr) is (code == 1)
 
 
 @pytest.mark.parametrize("shape", [readonly, no_tmpfs, nobody, user_namespace, mapped], ids=lambda each: each.__name__)
