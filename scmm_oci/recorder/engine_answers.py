@@ -13,7 +13,11 @@ from dataclasses import dataclass
 
 from scmm_oci.errors import Failure, printable, short
 
-_PATIENCE_S = 30.0
+# For a question, and for a container that is made or removed on a busy machine.
+_PATIENCE_S = 60.0
+_MOST_MESSAGE = 300  # characters
+# What Docker's command says behind the daemon's words: how it is used, and that what was to happen has not.
+_EMPTY_WORDS = ("See '", "Run '", "Error: failed to start containers", 'time="')
 # pflag's help for an option that is a list of strings: `--hooks-dir strings   TEXT (default [A,B])`.
 _HOOKS_DIR = re.compile(r"^ +--hooks-dir strings?\b.*?(?:\(default \[([^\]\n]*)\]\))?$", re.MULTILINE)
 
@@ -61,18 +65,41 @@ def labelled(client: Sequence[str], label: str) -> list[str]:
     return asked([*client, "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={label}"]).split()
 
 
-def asked(words: Sequence[str]) -> str:
-    """What a command prints. Raises Failure: it is not there, fails, or takes too long; with its last line."""
+def asked(words: Sequence[str], *, named: bool = True) -> str:
+    """What an engine's command prints.
+
+    Args:
+        named: in Failures, the program's name stands before what it says; else its words stand alone.
+
+    Raises:
+        Failure: it cannot be executed, fails, or takes too long.
+    """
     name = words[0].rpartition("/")[2]
     try:
+        # Signals of the terminal are for us: what is asked then, such as to stop a container, has to be done.
         done = subprocess.run(
-            list(words), capture_output=True, timeout=_PATIENCE_S, check=False, stdin=subprocess.DEVNULL
+            list(words),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PATIENCE_S,
+            check=False,
+            start_new_session=True,
         )
     except subprocess.TimeoutExpired:
         raise Failure(f"{name} does not answer within {_PATIENCE_S:.0f} seconds") from None
     except OSError as error:
         raise Failure(f"{short(words[0])} cannot be executed: {error.strerror}") from None
     if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"status {done.returncode}"]
-        raise Failure(f"{name}: {printable(lines[-1][:300])}")
+        said = last_words(done.stderr)
+        if not said:
+            raise Failure(f"{name} ended with status {done.returncode}")
+        raise Failure(f"{name}: {said}" if named else said)
     return done.stdout.decode(errors="replace")
+
+
+def last_words(text: bytes) -> str:
+    """The last line that says what has happened, on one line and cut; "" if there is none."""
+    lines = [line.strip() for line in text.decode(errors="replace").splitlines()]
+    told = [line for line in lines if line]
+    told = [line for line in told if not line.startswith(_EMPTY_WORDS)] or told
+    return printable(told[-1])[:_MOST_MESSAGE] if told else ""

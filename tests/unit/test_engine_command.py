@@ -305,7 +305,7 @@ def test_a_runtime_of_dockers_that_is_not_ours(tmp_path: Path) -> None:
     ("script", "says"),
     [
         ("echo no daemon >&2; exit 1", "docker: no daemon"),
-        ("exit 3", "docker: status 3"),
+        ("exit 3", "docker ended with status 3"),
         ("echo text", "not understood: 'text"),
         ('echo \'{"runtimes": 5, "default": 1}\'', "not understood"),
         ("printf '\\033[2J' >&2; exit 1", r"docker: \\x1b"),

@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from scmm_oci.errors import BadInput, Failure, Problem, printable, short
+from scmm_oci.recorder import engine_answers
 from scmm_oci.recorder.engines import Engine
 from scmm_oci.recorder.replay import leftovers, runtimes
 from scmm_oci.recorder.replay.cells import Runtime
@@ -24,11 +24,6 @@ from scmm_oci.recorder.runtimes import KNOWN
 
 # What containers of replays are known by, beside their names.
 LABEL = "scmm.replay"
-# Seconds for a question, and for a container that is made or removed on a busy machine.
-_PATIENCE = 60.0
-_MOST_MESSAGE = 300
-# What Docker's command says behind the daemon's words: how it is used, and that what was to happen has not.
-_EMPTY_WORDS = ("See '", "Run '", "Error: failed to start containers", 'time="')
 # Which options of `run` a replay gives itself, and why others may not.
 _OWN = ("--name", "--rm", "--detach", "-d", "--entrypoint", "--runtime", "--security-opt", "--cidfile", "--restart")
 _OPENS = {
@@ -82,7 +77,7 @@ class Client:
         Raises:
             Failure: it fails, with the engine's last words.
         """
-        return _answer(self.words(verb, rest, runtime), f"{self.engine} {verb}")
+        return engine_answers.asked(self.words(verb, rest, runtime), named=False)
 
     def state(self, name: str, runtime: Runtime) -> State:
         """What the engine says of a container. Raises Failure."""
@@ -189,14 +184,6 @@ def check_options(options: Sequence[str]) -> None:
         raise BadInput(problems)
 
 
-def last_words(text: bytes) -> str:
-    """The last line that says what has happened, on one line and cut."""
-    lines = [line.strip() for line in text.decode(errors="replace").splitlines()]
-    told = [line for line in lines if line]
-    told = [line for line in told if not line.startswith(_EMPTY_WORDS)] or told
-    return printable(told[-1])[:_MOST_MESSAGE] if told else ""
-
-
 def _harmless(name: str, value: str) -> bool:
     return name == "--security-opt" and not value.startswith(("seccomp", "no-new-privileges"))
 
@@ -211,7 +198,7 @@ def _unknown(engine: Engine, word: str, error: Exception, paths: dict[str, str] 
 
 def _of_podman(client: Client, word: str) -> str:
     words = [client.program, "--runtime", word, "info", "--format={{json .Host.OCIRuntime}}"]
-    told = _object(f"[{_answer(words, 'podman info')}]")
+    told = _object(f"[{engine_answers.asked(words, named=False)}]")
     path = told.get("path")
     if not isinstance(path, str):
         raise Failure("podman does not say where it is")
@@ -221,26 +208,6 @@ def _of_podman(client: Client, word: str) -> str:
 def _of_docker(client: Client) -> dict[str, str]:
     told = _object(f"[{client.ask('info', '--format={{json .Runtimes}}')}]")
     return {name: str(one["path"]) for name, one in told.items() if isinstance(one, dict) and one.get("path")}
-
-
-def _answer(words: Sequence[str], what: str) -> str:
-    """What a command prints. Raises Failure."""
-    try:
-        done = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_PATIENCE,
-            check=False,
-            start_new_session=True,
-        )
-    except subprocess.TimeoutExpired:
-        raise Failure(f"{what} did not end within {_PATIENCE:.0f} s") from None
-    except OSError as error:
-        raise Failure(f"{words[0]} cannot be executed: {error.strerror}") from None
-    if done.returncode:
-        raise Failure(last_words(done.stderr) or f"{what} ended with status {done.returncode}")
-    return done.stdout.decode(errors="replace")
 
 
 def _object(text: str) -> dict[str, Any]:

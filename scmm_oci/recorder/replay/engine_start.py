@@ -20,12 +20,13 @@ from typing import IO
 
 from scmm_oci.errors import Failure
 from scmm_oci.oci.seccomp import OciAction
+from scmm_oci.recorder.engine_answers import last_words
 from scmm_oci.recorder.engines import Engine
 from scmm_oci.recorder.replay import engine_process as processes
 from scmm_oci.recorder.replay import reaping
 from scmm_oci.recorder.replay.bundle import Config
 from scmm_oci.recorder.replay.cells import RUNS, Cell, Ran
-from scmm_oci.recorder.replay.engine import LABEL, Client, State, last_words
+from scmm_oci.recorder.replay.engine import LABEL, Client, State
 from scmm_oci.recorder.replay.engine_probe import Probe
 from scmm_oci.recorder.replay.engine_recording import recorded
 from scmm_oci.recorder.replay.ground import Ground
