@@ -132,7 +132,7 @@ def _undo(records: files.Records, kind: Kind, layout: Layout, *, dry_run: bool) 
     records.revert(kind, change)
     if not change.is_done:
         say(f"removed {plain(change.path)}" if change.after is None else f"put back {plain(change.path)}")
-        say(f"for {kind} to take notice: {known.reload}")
+        say(f"for {kind} to take notice: {known.unload}")
         say(f"containers that were made with {' or '.join(names)} cannot be started any more")
         if kind is Kind.PODMAN:
             say("those that run podman can neither stop nor end with `rm`, until scmm is installed again")

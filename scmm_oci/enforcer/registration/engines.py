@@ -41,7 +41,7 @@ class Engine:
         with these in it, the same text if they are. Raises BadInput, with every problem.
     entries: the text of the file and names of runtimes → those of them that it has, whatever they are.
     notes: the text of the edited file and runtimes → what it will not do, or what else to look at.
-    reload, trial: commands: how the engine takes notice, and how to see that it works.
+    reload, unload, trial: commands: how the engine takes notice, of what is gone too, and how to see that it works.
     """
 
     config: Path
@@ -49,8 +49,14 @@ class Engine:
     entries: Callable[[str | None, Mapping[str, str]], list[str]]
     notes: Callable[[str, Mapping[str, str]], list[Finding]]
     reload: str
+    unload: str
     trial: str
 
+
+_PODMAN_READS = "there is nothing to do: it reads that each time; restart its service, if there is one (podman.socket)"
+    "there is nothing to do: it reads its configuration each time; restart its service, if any (podman.socket)"
+)
+_CONTAINERD_READS = "systemctl restart containerd; containers go on running"
 
 ENGINES: Mapping[Kind, Engine] = {
     Kind.DOCKER: Engine(
@@ -60,6 +66,8 @@ ENGINES: Mapping[Kind, Engine] = {
         docker.notes,
         # dockerd(8): runtimes are among what is read anew at SIGHUP.
         "systemctl reload docker, or send dockerd a SIGHUP",
+        # At SIGHUP a file without `runtimes` leaves those that it knows (seen with 20.10).
+        "systemctl reload docker; systemctl restart docker where daemon.json has no `runtimes` any more",
         f"docker run --rm --runtime {NAME} -e SCMM_RECORD=1 IMAGE",
     ),
     Kind.PODMAN: Engine(
@@ -67,7 +75,8 @@ ENGINES: Mapping[Kind, Engine] = {
         podman.edited,
         podman.entries,
         podman.notes,
-        "there is nothing to do: it reads its configuration each time; restart its service, if any (podman.socket)",
+        _PODMAN_READS,
+        _PODMAN_READS,
         f"podman --runtime {NAME} run --rm --annotation scmm.record=true IMAGE",
     ),
     Kind.CONTAINERD: Engine(
@@ -75,7 +84,8 @@ ENGINES: Mapping[Kind, Engine] = {
         containerd.edited,
         containerd.entries,
         containerd.notes,
-        "systemctl restart containerd; containers go on running",
+        _CONTAINERD_READS,
+        _CONTAINERD_READS,
         f"a RuntimeClass with handler {NAME} (deploy/kubernetes), or ctr run --runc-binary PROGRAM …",
     ),
 }
