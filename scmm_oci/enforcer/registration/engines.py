@@ -54,8 +54,6 @@ class Engine:
 
 
 _PODMAN_READS = "there is nothing to do: it reads that each time; restart its service, if there is one (podman.socket)"
-    "there is nothing to do: it reads its configuration each time; restart its service, if any (podman.socket)"
-)
 _CONTAINERD_READS = "systemctl restart containerd; containers go on running"
 
 ENGINES: Mapping[Kind, Engine] = {
