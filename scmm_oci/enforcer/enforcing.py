@@ -100,11 +100,9 @@ def _launcher(settings: Settings, config: Mapping[str, Any], place: Place) -> st
 
     With CAP_SYS_ADMIN, that of its user namespace among them, a container makes its mounts writable.
     """
-    linux = config.get("linux")
-    spaces, mappings = (
-        linux.get(key) or [] if isinstance(linux, dict) else [] for key in ("namespaces", "uidMappings")
-    )
-    if any(isinstance(one, dict) and one.get("type") == "user" for one in spaces):
+    found = config.get("linux")
+    linux = found if isinstance(found, dict) else {}
+    if any(isinstance(one, dict) and one.get("type") == "user" for one in linux.get("namespaces") or []):
         # Nothing is executed in there that comes from where /run is noexec, and only who is root outside can write.
         mapped = any(isinstance(one, dict) and one.get("hostID", 0) == 0 for one in linux.get("uidMappings") or [])
         if not mapped or os.statvfs(place.path).f_flag & os.ST_NOEXEC:
