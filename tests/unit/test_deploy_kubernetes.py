@@ -258,7 +258,7 @@ class Node:
         return done.returncode, [line.rpartition("sys.exit(main(sys.argv[1:])) ")[2].strip() for line in lines]
 
     def packages(self) -> list[str]:
-        return sorted(path.name for path in (self.host / "opt/scmm").iterdir())
+        return sorted(path.name for path in (self.host / "opt/scmm-node").iterdir())
 
 
 @pytest.fixture
@@ -271,30 +271,34 @@ INSTALL = "install containerd --file /etc/containerd/config.toml"
 
 
 def test_a_node_is_installed_and_containerd_restarted_once(node: Node) -> None:
-    assert node.run("install") == (0, [f"/opt/scmm/one {INSTALL}", RESTART])
+    assert node.run("install") == (0, [f"/opt/scmm-node/one {INSTALL}", RESTART])
     assert node.packages() == ["one"]
-    assert node.run("install") == (0, [f"/opt/scmm/one {INSTALL}"]), "nothing has changed"
+    assert node.run("install") == (0, [f"/opt/scmm-node/one {INSTALL}"]), "nothing has changed"
 
 
 def test_a_restart_that_failed_is_made_up_for(node: Node) -> None:
     (node.base / "bin/nsenter").write_text("#!/bin/sh\nexit 3\n")
-    assert node.run("install") == (3, [f"/opt/scmm/one {INSTALL}"])
+    assert node.run("install") == (3, [f"/opt/scmm-node/one {INSTALL}"])
     (node.base / "bin/nsenter").write_text(NSENTER)
-    assert node.run("install") == (0, [f"/opt/scmm/one {INSTALL}", RESTART])
-    assert node.run("install") == (0, [f"/opt/scmm/one {INSTALL}"])
+    assert node.run("install") == (0, [f"/opt/scmm-node/one {INSTALL}", RESTART])
+    assert node.run("install") == (0, [f"/opt/scmm-node/one {INSTALL}"])
 
 
 def test_a_newer_build_takes_the_place_of_the_older(node: Node) -> None:
     node.run("install")
     node.build("two")
-    assert node.run("install") == (0, [f"/opt/scmm/two {INSTALL}"])
+    assert node.run("install") == (0, [f"/opt/scmm-node/two {INSTALL}"])
     assert node.packages() == ["two"]
 
 
 def test_a_node_is_undone(node: Node) -> None:
+    # Where the README puts what is installed by hand.
+    own = node.host / "opt/scmm/bin/scmm"
+    own.parent.mkdir(parents=True)
+    own.touch()
     node.run("install")
-    assert node.run("undo") == (0, [f"/opt/scmm/one {INSTALL} --undo", RESTART])
-    assert not (node.host / "opt/scmm").exists()
+    assert node.run("undo") == (0, [f"/opt/scmm-node/one {INSTALL} --undo", RESTART])
+    assert not (node.host / "opt/scmm-node").exists() and own.exists()
 
 
 def test_the_package_stays_for_containers_that_run(node: Node) -> None:
@@ -311,9 +315,9 @@ def test_policies_are_there_before_the_runtime(node: Node) -> None:
     assert (status, calls) == (
         0,
         [
-            "/opt/scmm/one policy add a b /opt/scmm/policy --replace",
-            "/opt/scmm/one policy add web /opt/scmm/policy --replace",
-            f"/opt/scmm/one {INSTALL}",
+            "/opt/scmm-node/one policy add a b /opt/scmm-node/policy --replace",
+            "/opt/scmm-node/one policy add web /opt/scmm-node/policy --replace",
+            f"/opt/scmm-node/one {INSTALL}",
             RESTART,
         ],
     )
@@ -325,7 +329,7 @@ def test_a_node_that_has_things_elsewhere(node: Node) -> None:
     status, calls = node.run("install", CONTAINERD_CONFIG="/k3s/config.toml", RESTART="systemctl restart k3s")
     assert status == 0
     assert calls == [
-        "/opt/scmm/one install containerd --file /k3s/config.toml",
+        "/opt/scmm-node/one install containerd --file /k3s/config.toml",
         "nsenter --target 1 --mount -- systemctl restart k3s",
     ]
 
