@@ -118,14 +118,14 @@ def show(tried: Tried, *, as_json: bool) -> None:
     if tried.serves:
         click.echo("serves")
         if tried.unseen:
-            what = " and ".join(tried.unseen)
+            what = ", ".join(tried.unseen)
             say(f"note: whether it is refused {what}, only a program shows that ends by itself under the policy")
         return
     is_known = tried.violations or all(run.has_begun for run in tried.runs)
     click.echo(f"{'does not serve' if is_known else 'not tried'}: {'; '.join(tried.objections)}")
     differ = len(tried.runs) == 2 and not tried.violations and all(run.has_begun for run in tried.runs)
     if differ and tried.unwatched:
-        what = " and ".join(tried.unwatched)
+        what = ", ".join(tried.unwatched)
         say(f"of {what}, only the second run shows what is refused: `scmm-record run -- …` records what is used,")
         say(f"and `scmm verify {plain(tried.path)} CAPTURE` tells what of that the policy lacks")
     if not all(run.has_begun for run in tried.runs):
