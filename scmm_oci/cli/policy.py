@@ -14,7 +14,7 @@ from scmm_oci.cli.confine import confine
 from scmm_oci.cli.kinds import Kind
 from scmm_oci.cli.output import console, data, plain, say
 from scmm_oci.compiled import polfile
-from scmm_oci.enforcer import private
+from scmm_oci.enforcer import mounting, private
 from scmm_oci.enforcer import store as policies
 from scmm_oci.enforcer.store import BadStore, Store
 from scmm_oci.errors import BadInput, Problem
@@ -81,8 +81,8 @@ def add(*, name: str, compiled: str, replace: bool, store: Path | None, config: 
         found_kind = kinds.kind_of(text)
         what = f"is {found_kind}, not {Kind.COMPILED}" if found_kind else f"is not {Kind.COMPILED}"
         raise BadInput([Problem(compiled, what, f"`scmm compile -i POLICY -o {name}{policies.SUFFIX}` makes one")])
-    ruleset = polfile.read(text, source=compiled).ruleset
-    here = landlock.abi()
+    read = polfile.read(text, source=compiled)
+    ruleset, here = read.ruleset, landlock.abi()
     with _told():
         digest = Store(directory).add(name, text, replace=replace)
     click.echo(f"{name}@sha256:{digest}")
@@ -91,6 +91,10 @@ def add(*, name: str, compiled: str, replace: bool, store: Path | None, config: 
         has = f"has Landlock's ABI {here}" if here else "has no Landlock"
         say(f"note: this kernel {has}, and the policy has rights of ABI {ruleset.abi}: those are not held here")
         say(f"  `scmm enforce -p {plain(compiled)} --check` tells which; with scmm.mode=strict no container starts")
+    if mounts := mounting.allowed(read, landlock=here > 0):
+        why = "it has no rules for files, which would refuse them" if here else "without Landlock, files are not held"
+        say(f"note: programs under this policy may call {', '.join(mounts)}: {why}")
+        say("  with CAP_SYS_ADMIN, or in user namespaces, they can put a launcher of theirs where exec finds it")
 
 
 @policy.command("list", context_settings=_HELP)

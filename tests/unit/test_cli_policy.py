@@ -84,6 +84,42 @@ def test_what_this_kernel_cannot_hold_is_told(work, capsys, monkeypatch, here, t
     assert told_of is None or f"this kernel {told_of}, and the policy has rights of ABI" in err[0]
 
 
+@pytest.mark.parametrize(
+    ("rules", "here", "may"),
+    [
+        ("", 7, ""),
+        ("  - {name: mount, action: allow}\n", 7, "mount: it has no rules for files"),
+        ("  - {name: umount2, action: log}\n  - {name: pivot_root, action: deny}\n", 7, "umount2: it has"),
+        (
+            '  - {name: mount, action: allow, constraints: [{arg: "3", type: flags, allowed: ["4096"]}]}\n',
+            7,
+            "mount: it has",
+        ),
+        ("  - {name: mount, action: allow}\nfilesystem: {rules: [{path: /srv, access: [read_file]}]}\n", 7, ""),
+        (
+            "  - {name: mount, action: allow}\nfilesystem: {rules: [{path: /srv, access: [read_file]}]}\n",
+            0,
+            "mount: without Landlock, files are not held",
+        ),
+        (
+            "  - {name: sethostname, action: deny}\nsettings: {default_action: allow}\n",
+            7,
+            "mount, move_mount, pivot_root, umount2: it has",
+        ),
+    ],
+)
+def test_who_could_take_the_launcher_away_is_told(work, capsys, monkeypatch, rules, here, may):
+    monkeypatch.setattr(landlock, "abi", lambda: here)
+    own = POLICY.replace("[{names", "\n  - {names").replace("allow}]", "allow}")
+    Path("mounts.scmm.yaml").write_text(own + rules)
+    assert main(["compile", "-i", "mounts.scmm.yaml", "-o", "mounts.scmm-pol", "--no-validate"]) == 0
+    capsys.readouterr()
+    assert policy("add", "mounts", "mounts.scmm-pol") == 0
+    notes = [line for line in told(capsys)[1] if "programs under this policy may call" in line]
+    assert len(notes) == bool(may)
+    assert not may or f"note: programs under this policy may call {may}" in notes[0]
+
+
 def test_list_tells_programs_all_and_ends_with_one_for_what_cannot_be_used(work, capsys):
     assert policy("list", "--json") == 0  # no store is no error
     policy("add", "web", "web.scmm-pol")
