@@ -101,7 +101,7 @@ def _unfit(command: EngineCommand) -> list[Problem]:
     found = engine_recording.elsewhere(command, os.environ)
     wrong = {
         "-d leaves the container in the background, and its end is waited for": command.is_set("detach"),
-        "--restart starts the container again by itself": command.last("restart") not in (None, "", "no"),
+        "--restart starts the container again by itself": command.last("restart") not in (None, "", "no", "never"),
         "--rm=false keeps the container, and each run's is removed": command.last("rm") == "false",
         "--cidfile names a file that may not be there, and the second run would find it": bool(command.last("cidfile")),
     }
