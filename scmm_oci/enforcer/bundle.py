@@ -1,4 +1,4 @@
-"""Changes to an OCI configuration, as parsed JSON and in place: paths made absolute, a policy enforced, hooks added.
+"""Changes to an OCI configuration, as parsed JSON and in place: paths made absolute, a policy enforced.
 
 Only what is named here is touched: all other members, their order and their numbers stay. Pure. Standard library only,
 and little of it: stands on every container start (scmm_oci.enforcer.shim).
@@ -11,14 +11,12 @@ from __future__ import annotations
 import os
 
 from scmm_oci.enforcer import admits
-from scmm_oci.oci import annotations as names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from typing import Any
 
-    from scmm_oci.enforcer.wishes import Wish
 
 # Names in the container. They are mount points themselves, and so is the directory that they are in: the kernel lets
 # nobody in there rename or remove them (EBUSY), so `exec` finds what was put there. A directory of ours in between
@@ -30,7 +28,6 @@ TMPFS = ("/dev", "/run", "/tmp")
 
 _BIND_OPTIONS = ("bind", "ro", "nosuid", "nodev")
 _REPORT_OPTIONS = ("bind", "rw", "nosuid", "nodev", "noexec")
-_HOOK_TIMEOUT = 10  # seconds, as in hooks/*.json
 _SECCOMP_BLOB = "run.oci.seccomp_bpf_data"
 
 
@@ -94,7 +91,7 @@ def absolute(config: dict[str, Any], bundle: str) -> None:
     Raises:
         ValueError: root or mounts are malformed.
     """
-    root = _member(config, "root")
+    root = member(config, "root")
     if root is not None and isinstance(path := root.get("path"), str) and path:
         root["path"] = os.path.join(bundle, path)
     for mount in _mounts(config):
@@ -115,12 +112,12 @@ def enforce(config: dict[str, Any], plan: Plan) -> list[str]:
         ValueError: the configuration has no process to put the launcher before, or its seccomp section refuses what
             the launcher needs, or what is to be changed is malformed.
     """
-    process = _member(config, "process")
+    process = member(config, "process")
     if process is None:
         raise ValueError("config.json: .process: is missing, so there is nothing to enforce a policy on")
     arguments = _arguments(process, ".process")
     mounts = _mounts(config)
-    linux = _member(config, "linux") or {}
+    linux = member(config, "linux") or {}
     directory = _tmpfs(mounts)
     plan.in_rootfs = directory is None
     plan.launcher, plan.policy = f"{directory or ''}/{LAUNCHER}", f"{directory or ''}/{POLICY}"
@@ -183,62 +180,6 @@ def words(plan: Plan, *, preserve_fds: int | None = None, report: str = "") -> l
     return [plan.launcher, "-q", "-p", plan.policy, "-m", plan.mode, *told, *kept, "--"]
 
 
-def record(config: dict[str, Any], starter: str, wish: Wish) -> None:
-    """Have the recorder's hooks called, by the path of their starter, and say in annotations what they look for.
-
-    Hooks that are there already (an engine's hooks directory adds the same) are not added twice.
-
-    Raises:
-        ValueError: hooks or annotations are malformed.
-    """
-    annotations = config.get("annotations")
-    if annotations is None:
-        annotations = config["annotations"] = {}
-    if not isinstance(annotations, dict):
-        raise ValueError("config.json: .annotations: not an object")
-    annotations[names.RECORD] = "required" if wish.required else "true"
-    if wish.name is not None:
-        annotations[names.NAME] = wish.name
-    else:
-        # What is there cannot be used, and the hook has a default.
-        annotations.pop(names.NAME, None)
-    hooks = config.get("hooks") or {}
-    there = [
-        one.get("path")
-        for stage in ("prestart", "createRuntime")
-        for one in (hooks.get(stage) or [] if isinstance(hooks, dict) else [])
-        if isinstance(one, dict)
-    ]
-    if starter not in there:
-        add_hook(config, "prestart", starter, ["scmm-hook", "prestart"])
-    add_hook(config, "poststop", starter, ["scmm-hook", "poststop"])
-
-
-def add_hook(
-    config: dict[str, Any], stage: str, path: str, args: Sequence[str], *, timeout: int = _HOOK_TIMEOUT
-) -> None:
-    """Append a hook (runtime-spec, "POSIX-platform Hooks") unless one of that path and arguments is there.
-
-    Args:
-        stage: prestart, poststop, …; path: absolute, on the host; args: with the name, argv[0]; timeout: seconds.
-
-    Raises:
-        ValueError: the hooks are malformed.
-    """
-    hooks = _member(config, "hooks")
-    if hooks is None:
-        hooks = config["hooks"] = {}
-    stages = hooks.get(stage)
-    if stages is None:
-        stages = hooks[stage] = []
-    if not isinstance(stages, list):
-        raise ValueError(f"config.json: .hooks.{stage}: not a list")
-    wanted = {"path": path, "args": list(args), "timeout": timeout}
-    same = ("path", "args")
-    if not any(isinstance(one, dict) and all(one.get(key) == wanted[key] for key in same) for one in stages):
-        stages.append(wanted)
-
-
 def _tmpfs(mounts: list[dict[str, Any]]) -> str | None:
     """Where a file system in memory is that can be mounted into, or None."""
     for wanted in TMPFS:
@@ -270,7 +211,8 @@ def _mounts(config: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _member(config: dict[str, Any], key: str) -> dict[str, Any] | None:
+def member(config: dict[str, Any], key: str) -> dict[str, Any] | None:
+    """An object in a configuration, or None. Raises ValueError for what is no object."""
     found = config.get(key)
     if found is not None and not isinstance(found, dict):
         raise ValueError(f"config.json: .{key}: not an object")

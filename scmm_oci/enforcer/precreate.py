@@ -15,7 +15,17 @@ import os
 import sys
 import time
 
-from scmm_oci.enforcer import again, bundle, copies, enforcing, runtime_root, shim_settings, telling, wishes
+from scmm_oci.enforcer import (
+    added_hooks,
+    again,
+    bundle,
+    copies,
+    enforcing,
+    runtime_root,
+    shim_settings,
+    telling,
+    wishes,
+)
 from scmm_oci.enforcer.shim import text_of
 from scmm_oci.oci import annotations as names
 from scmm_oci.oci import config_json, runtime_argv
@@ -108,7 +118,7 @@ def _enforced(data: bytes, config: dict[str, Any], settings: Settings, starter: 
     with copies.claim(copies.directory(settings), container) as copy:
         decided: dict[str, Any] = {}
         policy = enforcing.enforced(settings, line, config, wish, copy, decided)
-        bundle.add_hook(config, POSTSTOP, starter, [NAME, POSTSTOP, copy.key])
+        added_hooks.add(config, POSTSTOP, starter, [NAME, POSTSTOP, copy.key])
         result = config_json.dumps(config)
         mapped = enforcing.outside(config)
         copy.write(config=result, plan=decided, policy=policy, owner=mapped, reachable=mapped is not None)

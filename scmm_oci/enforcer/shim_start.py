@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from scmm_oci.enforcer import bundle, enforcing, passing, runtime_root, telling, wishes
+from scmm_oci.enforcer import added_hooks, bundle, enforcing, passing, runtime_root, telling, wishes
 from scmm_oci.oci import config_json, runtime_argv
 from scmm_oci.oci.runtime_options import CRUN, RUNC
 
@@ -102,7 +102,7 @@ def _changed(settings: Settings, called: str, line: CommandLine, config: dict[st
             _recorded(settings, line, config, wish)
         # Last of all hooks: what is removed then, no other needs any more.
         ended = [telling.NAME, passing.ENDED, place.key, place.generation]
-        bundle.add_hook(config, "poststop", os.path.abspath(called), ended)
+        added_hooks.add(config, "poststop", os.path.abspath(called), ended)
         mapped = enforcing.outside(config)
         place.write(
             config=config_json.dumps(config),
@@ -118,7 +118,7 @@ def _recorded(settings: Settings, line: CommandLine, config: dict[str, Any], wis
     try:
         if not os.access(settings.hook, os.X_OK):
             raise ValueError(f"{settings.hook} is not there or not executable; run scmm hooks install")
-        bundle.record(config, settings.hook, wish)
+        added_hooks.record(config, settings.hook, wish)
     except ValueError as error:
         if wish.required or not wish.policy:
             raise

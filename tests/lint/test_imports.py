@@ -172,7 +172,7 @@ assert b'"name":"read"' in quickjson.dumps(document)
 # scmm-runc, as far as create and exec go without a store and a runtime: on every start of a container, enforced or not.
 THE_SHIM = """
 from types import SimpleNamespace
-from scmm_oci.enforcer import admits, bundle, wishes
+from scmm_oci.enforcer import added_hooks, admits, bundle, wishes
 config = {
     "process": {"args": ["true"], "env": ["SCMM_POLICY=web", "SCMM_RECORD=1"]},
     "root": {"path": "rootfs"},
@@ -184,7 +184,7 @@ assert wish.policy == "web" and wish.record and not wish.problems
 plan = bundle.Plan(launcher_source="/x", policy_source="/y", mode=wish.mode, parts={admits.FILTER})
 bundle.absolute(config, "/bundle")
 assert bundle.enforce(config, plan)
-bundle.record(config, "/hook", wish)
+added_hooks.record(config, "/hook", wish)
 process = {"args": ["true"]}
 bundle.exec_process(process, plan)
 assert wishes.strip(process) == []

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from rig.runc import template
 from scmm_oci import quickjson
-from scmm_oci.enforcer import admits, bundle, wishes
+from scmm_oci.enforcer import added_hooks, admits, bundle, wishes
 from scmm_oci.enforcer.bundle import Plan
 from scmm_oci.oci import annotations as names
+from scmm_oci.recorder import settings
+from scmm_oci.settings_file import BadSettings
 
 # The parts that we touch, as config.md, config-linux.md and runtime.md of the runtime-spec describe them.
 HOOK = {
@@ -309,22 +311,31 @@ def test_exec():
 
 def test_hooks_and_annotations():
     there = config()
-    bundle.record(there, "/lib/scmm-hook", wish(record=True, name="web"))
+    added_hooks.record(there, "/lib/scmm-hook", wish(record=True, name="web"))
     assert there["annotations"] == {names.RECORD: "true", names.NAME: "web"}
     assert there["hooks"] == {
-        stage: [{"path": "/lib/scmm-hook", "args": ["scmm-hook", stage], "timeout": 10}]
+        stage: [{"path": "/lib/scmm-hook", "args": ["scmm-hook", stage], "timeout": 62}]
         for stage in ("prestart", "poststop")
     }
     assert valid(there)
-    # The descriptors of hooks/ say the same.
     again = copy.deepcopy(there)
-    bundle.record(again, "/lib/scmm-hook", wish(record=True, name="web"))
+    added_hooks.record(again, "/lib/scmm-hook", wish(record=True, name="web"))
     assert again == there
+
+
+def test_the_hook_gives_up_before_the_runtime_kills_it():
+    """A runtime starts no container whose hook it had to kill; and recording stops none."""
+    there = config()
+    added_hooks.record(there, "/lib/scmm-hook", wish(record=True))
+    (hook,) = there["hooks"]["prestart"]
+    assert settings.check({"deadline": 60}).deadline < hook["timeout"]
+    with pytest.raises(BadSettings):
+        settings.check({"deadline": 61})
 
 
 def test_the_hook_reads_what_was_written():
     there = config(annotations={"a": "b", names.NAME: "../x"})
-    bundle.record(there, "/lib/scmm-hook", wish(record=True, required=True))
+    added_hooks.record(there, "/lib/scmm-hook", wish(record=True, required=True))
     assert there["annotations"] == {"a": "b", names.RECORD: "required"}
     read = names.read(there["annotations"], default_name="x")
     assert (read.record, read.required, read.name, read.problems) == (True, True, "x", [])
@@ -333,14 +344,14 @@ def test_the_hook_reads_what_was_written():
 def test_hooks_of_others_stay_and_come_first():
     other = {"path": "/usr/bin/nvidia", "args": ["x"]}
     there = config(hooks={"prestart": [other], "poststart": [other], "poststop": None})
-    bundle.record(there, "/lib/scmm-hook", wish(record=True))
+    added_hooks.record(there, "/lib/scmm-hook", wish(record=True))
     assert there["hooks"]["prestart"][0] == other and len(there["hooks"]["prestart"]) == 2
     assert there["hooks"]["poststart"] == [other]
     assert len(there["hooks"]["poststop"]) == 1
     # podman's hooks directory may have added ours, to another stage.
     ours = {"path": "/lib/scmm-hook", "args": ["scmm-hook", "createRuntime"]}
     there = config(hooks={"createRuntime": [ours]})
-    bundle.record(there, "/lib/scmm-hook", wish(record=True))
+    added_hooks.record(there, "/lib/scmm-hook", wish(record=True))
     assert "prestart" not in there["hooks"] and len(there["hooks"]["poststop"]) == 1
 
 
@@ -349,17 +360,17 @@ def test_hooks_of_others_stay_and_come_first():
 )
 def test_malformed_hooks(changes):
     with pytest.raises(ValueError, match=r"\.(hooks|annotations)"):
-        bundle.record(config() | changes, "/lib/scmm-hook", wish(record=True))
+        added_hooks.record(config() | changes, "/lib/scmm-hook", wish(record=True))
 
 
 def test_a_hook_of_the_shim():
     there = config()
     for _ in range(2):
-        bundle.add_hook(there, "poststop", "/lib/scmm-runc", ["scmm-runc", "--ended", "x"], timeout=5)
+        added_hooks.add(there, "poststop", "/lib/scmm-runc", ["scmm-runc", "--ended", "x"], timeout=5)
     assert there["hooks"]["poststop"] == [
         {"path": "/lib/scmm-runc", "args": ["scmm-runc", "--ended", "x"], "timeout": 5}
     ]
-    bundle.add_hook(there, "poststop", "/lib/scmm-runc", ["scmm-runc", "--ended", "y"])
+    added_hooks.add(there, "poststop", "/lib/scmm-runc", ["scmm-runc", "--ended", "y"])
     assert len(there["hooks"]["poststop"]) == 2
 
 
@@ -394,7 +405,7 @@ def test_nothing_else_is_changed(there, mode):
     bundle.enforce(there, plan(mode=mode, parts={admits.FILTER, admits.RULESET}))
     had_annotations = "annotations" in json.loads(before)
     had_name = names.NAME in json.loads(before).get("annotations", {})
-    bundle.record(there, "/lib/scmm-hook", wish(record=True, name="web"))
+    added_hooks.record(there, "/lib/scmm-hook", wish(record=True, name="web"))
     assert valid(there)
     assert quickjson.loads(json.dumps(there).encode()) == there
     # Take away what was added: what is left is what was there, member for member and in its order.
