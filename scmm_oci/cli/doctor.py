@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -13,10 +13,12 @@ from scmm_oci.cli.hooks import layout_options
 from scmm_oci.cli.hooks_enforcing import Enforcing
 from scmm_oci.cli.installing import stale
 from scmm_oci.cli.output import console, data, plain
+from scmm_oci.enforcer import installed
 from scmm_oci.enforcer.registration.engines import ENGINES, Kind
 from scmm_oci.enforcer.registration.standing import SHIM, standings
 from scmm_oci.errors import BadInput, Failure, Problem
 from scmm_oci.recorder import doctor as checks
+from scmm_oci.recorder import engine_answers
 from scmm_oci.recorder.doctor import Check, Verdict
 from scmm_oci.recorder.installation import Layout
 
@@ -39,6 +41,8 @@ def doctor(*, hooks_dir: Path, libexec_dir: Path, config: Path, as_json: bool) -
     layout = Layout(hooks_dir=hooks_dir, libexec_dir=libexec_dir, config=config)
     shim = list(registered(layout, {kind: engine.config for kind, engine in ENGINES.items()}))
     over = any(each.name == Kind.PODMAN and each.verdict is Verdict.OK for each in shim)
+    if any(each.name == Kind.DOCKER and each.verdict is Verdict.OK for each in shim):
+        shim += unnoticed(["docker"])
     report = [*checks.examine(layout), *enforcing(Enforcing(layout), shim=over), *shim]
     if as_json:
         data([dataclasses.asdict(each) for each in report])
@@ -75,6 +79,17 @@ def registered(layout: Layout, configs: Mapping[Kind, Path]) -> Iterator[Check]:
             yield Check(standing.name, Verdict.OK, standing.detail)
     for problem in old:
         yield Check(SHIM, Verdict.FAILED, str(Problem(problem.place, problem.message)), problem.hint)
+
+
+def unnoticed(client: Sequence[str]) -> Iterator[Check]:
+    """Whether dockerd has not read yet that it is told of scmm-runc; nothing where it does not run."""
+    try:
+        runtimes = engine_answers.docker_runtimes(client)
+    except Failure:
+        return
+    if not any(installed.is_starter(path) for path in runtimes.paths.values()):
+        detail = "dockerd has not read its configuration since then, and does not know scmm-runc"
+        yield Check(Kind.DOCKER, Verdict.WARNING, detail, ENGINES[Kind.DOCKER].reload)
 
 
 def enforcing(place: Enforcing, *, shim: bool) -> Iterator[Check]:

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from support import need
 
 from rig.process import missing_programs
+from scmm_oci.cli import doctor
 from scmm_oci.cli.docker_shim import docker_shim
 from scmm_oci.cli.main import main, record
 from scmm_oci.errors import BadInput, Failure
 from scmm_oci.recorder import engine_answers, engine_options, engine_recording
+from scmm_oci.recorder.doctor import Verdict
 from scmm_oci.recorder.engine_command import EngineCommand, parse
 from scmm_oci.recorder.engine_options import Options
 from scmm_oci.recorder.engines import Engine
@@ -287,6 +289,16 @@ def test_which_runtime_of_dockers_is_taken(
     found = docker_shim(parse([client, "run", *filter(None, [given]), "x"]))
     assert found.options == (() if chosen is None else (f"--runtime={chosen}",))
     assert found.settings.runtimes == {"default": "/usr/sbin/runc"}
+
+
+def test_doctor_tells_that_docker_has_not_read_its_configuration(tmp_path: Path) -> None:
+    (told,) = doctor.unnoticed([docker_says(tmp_path, {"runc": "runc"}, "runc")])
+    assert (told.name, told.verdict) == ("docker", Verdict.WARNING)
+    assert "does not know scmm-runc" in told.detail and "systemctl reload docker" in told.remedy
+    read = {"runc": "runc", "scmm": starter(tmp_path, "scmm-runc")}
+    assert list(doctor.unnoticed([docker_says(tmp_path, read, "runc")])) == []
+    (tmp_path / "docker").write_text("#!/bin/sh\nexit 1\n")
+    assert list(doctor.unnoticed([str(tmp_path / "docker")])) == [], "no daemon"
 
 
 def test_a_runtime_of_dockers_that_is_not_ours(tmp_path: Path) -> None:
