@@ -124,7 +124,7 @@ class _Trial:
 
     def row(self, cell: Cell) -> Row:
         """Record one cell ``times`` times under a filter that refuses nothing."""
-        self._wish.told(f"{cell.title}: {self._wish.times} recordings")
+        self._wish.told(f"{cell.title}: {self._wish.times} recording{'s' * (self._wish.times != 1)}")
         document = _document(lacks.opened(Profile(seccomp.OciAction.ALLOW)))
         captures = []
         for _ in range(self._wish.times):
