@@ -127,13 +127,14 @@ def for_podman(policy: bytes, of: Parts) -> Iterator[Trial]:
             launcher=of.launcher,
             runtimes={shim_settings.DEFAULT: Path(of.runtime)},
         )
-        for path, (content, mode) in written.items():
-            path.write_bytes(content)
-            path.chmod(mode)
-        for each in (os.path.dirname(_BUNDLES), _BUNDLES, _STORE):
-            # Whoever is root in a user namespace goes through to what is mounted, and sees no names.
-            (directory / each).mkdir()
-            (directory / each).chmod(0o711)
+        with _writing(directory):
+            for path, (content, mode) in written.items():
+                path.write_bytes(content)
+                path.chmod(mode)
+            for each in (os.path.dirname(_BUNDLES), _BUNDLES, _STORE):
+                # Whoever is root in a user namespace goes through to what is mounted, and sees no names.
+                (directory / each).mkdir()
+                (directory / each).chmod(0o711)
         starter = directory / parts.starter(shim_settings.DEFAULT)
         with _entry(directory, Store(str(directory / _STORE)), policy, str(directory / _LOG), starter) as trial:
             yield trial
@@ -150,7 +151,8 @@ def for_docker(policy: bytes, policy_dir: str, log_file: str) -> Iterator[Trial]
 @contextmanager
 def _entry(directory: Path, store: Store, policy: bytes, log_file: str, starter: Path | None) -> Iterator[Trial]:
     name = directory.name
-    (directory / _WHERE).write_text(store.directory)
+    with _writing(directory):
+        (directory / _WHERE).write_text(store.directory)
     try:
         digest = store.add(name, policy)
         yield Trial(directory, name, f"{name}@sha256:{digest}", store, log_file, starter)
@@ -167,7 +169,8 @@ def _directory() -> Iterator[Path]:
     place = next((each for each in PLACES if _can_execute(each)), None)
     if place is None:
         raise Failure(f"no program can be executed in {' or '.join(PLACES)} (noexec)")
-    made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    with _writing(place):
+        made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
     handle = scratch.lock(made)
     try:
         made.chmod(0o711)
@@ -175,6 +178,15 @@ def _directory() -> Iterator[Path]:
     finally:
         shutil.rmtree(made, ignore_errors=True)
         os.close(handle)
+
+
+@contextmanager
+def _writing(where: str | Path) -> Iterator[None]:
+    """Tell what cannot be written there. Raises Failure."""
+    try:
+        yield
+    except OSError as error:
+        raise Failure(f"{where} cannot be written: {error.strerror}") from None
 
 
 def _can_execute(place: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -340,6 +341,23 @@ def test_a_report_tells_whether_anything_began(places: Path, tmp_path: Path) -> 
         with pytest.raises(Failure, match="No such file"):
             trial.report()
         assert trial.store.report(trial.name, (0, 0)) is None
+
+
+@pytest.mark.parametrize("step", ["mkdtemp", "write_bytes", "write_text"])
+def test_a_full_disk_is_told_and_nothing_stays(
+    step: str, places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*words: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    data, made_of = compiled_policy(tmp_path), parts_of(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile if step == "mkdtemp" else Path, step, full)
+        with pytest.raises(Failure, match="cannot be written: No space left"), trying.for_podman(data, made_of):
+            pass
+    assert [*places.iterdir()] == []
+    with trying.for_podman(data, made_of) as trial:
+        assert trial.directory.parent == places
 
 
 def test_who_else_has_decided_is_read_in_the_shims_log(places: Path, tmp_path: Path) -> None:
