@@ -41,7 +41,7 @@ def read_bounded(path: str | os.PathLike[str], max_bytes: int, *, own: bool = Fa
         finally:
             os.close(fd)
     except (OSError, ValueError) as error:
-        raise BadInput([Problem("", f"cannot be read: {_reason(error)}")], source=name) from error
+        raise BadInput([Problem("", f"cannot be read: {reason(error)}")], source=name) from error
     if left <= 0:
         raise BadInput([Problem("", f"is larger than {max_bytes} bytes")], source=name)
     return b"".join(chunks)
@@ -109,7 +109,7 @@ def _check_replaceable(name: str) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        raise Failure(f"{name} cannot be written: {_reason(error)}") from error
+        raise Failure(f"{name} cannot be written: {reason(error)}") from error
     if stat.S_ISLNK(kind):
         raise Failure(f"{name} is a symbolic link and is not replaced", "give the path it points to")
     if not stat.S_ISREG(kind):
@@ -126,7 +126,7 @@ def _stage(name: str, data: bytes, mode: int, owner: tuple[int, int] | None = No
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     except OSError as error:
-        raise Failure(f"{name} cannot be written: {_reason(error)}") from error
+        raise Failure(f"{name} cannot be written: {reason(error)}") from error
     try:
         view = memoryview(data)
         while view:
@@ -137,7 +137,7 @@ def _stage(name: str, data: bytes, mode: int, owner: tuple[int, int] | None = No
     except BaseException as error:
         _forget(temporary)
         if isinstance(error, OSError):
-            raise Failure(f"{name} cannot be written: {_reason(error)}") from error
+            raise Failure(f"{name} cannot be written: {reason(error)}") from error
         raise
     finally:
         os.close(fd)
@@ -155,7 +155,7 @@ def _rename_all(staged: Sequence[tuple[str, str]], mode: int) -> None:
             try:
                 os.rename(temporary, name)
             except OSError as error:
-                raise Failure(f"{name} cannot be written: {_reason(error)}") from error
+                raise Failure(f"{name} cannot be written: {reason(error)}") from error
             done.append((name, kept))
         for directory in {os.path.dirname(name) or "." for _, name in staged}:
             _sync_directory(directory)
@@ -184,7 +184,7 @@ def _keep_old(name: str, mode: int) -> str | None:
             with open(name, "rb") as file:
                 return _stage(name, file.read(), mode)
         except OSError as error:
-            raise Failure(f"{name} cannot be replaced: {_reason(error)}") from error
+            raise Failure(f"{name} cannot be replaced: {reason(error)}") from error
     return kept
 
 
@@ -209,5 +209,6 @@ def _forget(name: str) -> None:
         pass
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why something failed, in the system's words where it has some; without the file's name."""
     return getattr(error, "strerror", None) or str(error)

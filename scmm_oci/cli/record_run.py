@@ -21,10 +21,11 @@ from scmm_oci.errors import BadInput, Failure, Problem
 from scmm_oci.files import check_writable
 from scmm_oci.kernel.signals import Signals
 from scmm_oci.oci.annotations import MAX_NAME, NAME_RULE, is_capture_name
-from scmm_oci.recorder import engine_recording, installation, target, users
+from scmm_oci.recorder import engine_captures, engine_recording, installation, target, users
 from scmm_oci.recorder.command import CannotExecute
+from scmm_oci.recorder.engine_captures import State
 from scmm_oci.recorder.engine_command import EngineCommand, parse
-from scmm_oci.recorder.engine_recording import Planned, State, Wanted
+from scmm_oci.recorder.engine_recording import Planned, Wanted
 from scmm_oci.recorder.engines import Engine
 from scmm_oci.recorder.settings import Settings
 
@@ -135,7 +136,7 @@ def _checked(
 
 def _run(run: _Run, signals: Signals, *, detached: bool) -> int:
     settings = run.planned.settings
-    earlier = engine_recording.stamp(settings, run.recorded)
+    earlier = engine_captures.stamp(settings, run.recorded)
     try:
         status = attend(run.planned.words, signals)
     except CannotExecute as error:
@@ -144,22 +145,22 @@ def _run(run: _Run, signals: Signals, *, detached: bool) -> int:
     standing = _awaited(settings, run.recorded, earlier, signals, patience=patience, detached=detached)
     if standing is State.ENDING:
         try:
-            engine_recording.end(settings, run.recorded, now=time.time())
+            engine_captures.end(settings, run.recorded, now=time.time())
         except OSError as error:
             raise Failure(f"the capture is not saved: {error.strerror}", "scmm record --recover tries again") from None
-        standing = engine_recording.state(settings, run.recorded, earlier=earlier)
+        standing = engine_captures.state(settings, run.recorded, earlier=earlier)
     if standing is State.RECORDING:
         _goes_on(run)
         return status
     if standing is State.SAVED:
         user = users.invoking_user(os.environ)
         owner = (user.uid, user.gid) if user else None
-        found = engine_recording.taken(settings, run.recorded, run.name, run.output, owner)
+        found = engine_captures.taken(settings, run.recorded, run.name, run.output, owner)
         if found is not None:
             _saved(run, *found, status)
             return status
     if not status:
-        why = engine_recording.logged(settings, lambda line: "not recorded" in line or "not saved" in line)
+        why = engine_captures.logged(settings, lambda line: "not recorded" in line or "not saved" in line)
         raise Failure("the container was not recorded", f"the hooks' log ends with: {why}" if why else "scmm doctor")
     if run.as_json:
         data({"path": None, "name": run.name, "exit_status": status})
@@ -171,7 +172,7 @@ def _run(run: _Run, signals: Signals, *, detached: bool) -> int:
 def _awaited(
     settings: Settings,
     name: str,
-    earlier: engine_recording.Stamp | None,
+    earlier: engine_captures.Stamp | None,
     signals: Signals,
     *,
     patience: float,
@@ -180,7 +181,7 @@ def _awaited(
     """How the recording stands at last, or when the time (seconds) is over."""
     begun = time.monotonic()
     while True:
-        standing = engine_recording.state(settings, name, earlier=earlier)
+        standing = engine_captures.state(settings, name, earlier=earlier)
         waited = time.monotonic() - begun
         if standing in (State.SAVED, State.NONE):
             return standing
@@ -204,6 +205,6 @@ def _goes_on(run: _Run) -> None:
     if run.quiet:
         return
     container = run.command.last("name") or "CONTAINER"
-    path = engine_recording.path_of(run.planned.settings, run.recorded)
+    path = engine_captures.path_of(run.planned.settings, run.recorded)
     say(f"recording {plain(run.recorded)}; it ends with the container: {run.command.engine} stop {plain(container)}")
     say(f"the capture will be {plain(path)}; until then: scmm record --snapshot {plain(run.recorded)} -o FILE")

@@ -11,6 +11,7 @@ from scmm_oci.enforcer import shim_settings
 from scmm_oci.enforcer.registration import parts
 from scmm_oci.enforcer.shim_settings import Settings
 from scmm_oci.errors import Failure
+from scmm_oci.files import reason
 
 
 def is_starter(path: str) -> bool:
@@ -27,8 +28,7 @@ def settings_of(starter: str) -> Settings:
     try:
         return shim_settings.read(os.path.join(os.path.dirname(starter), parts.SETTINGS))
     except (OSError, ValueError) as error:
-        what = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise Failure(f"what {starter} is set to cannot be read: {what}", "run scmm install again") from None
+        raise Failure(f"what {starter} is set to cannot be read: {reason(error)}", "run scmm install again") from None
 
 
 def real_runtime(path: str) -> str:

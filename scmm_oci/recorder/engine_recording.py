@@ -1,4 +1,4 @@
-"""How a container that `docker run` or `podman run` starts comes to be recorded, and where its capture is afterwards.
+"""How a container that `docker run` or `podman run` starts comes to be recorded.
 
 podman's hooks are those that are installed; where there are none, a pair of our own beside the captures, which only
 commands that name it see. Docker has no hooks directory, so it needs scmm-runc. Called by cli.record_run.
@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from scmm_oci import quickjson
-from scmm_oci.errors import BadInput, Failure, Problem, printable, short
-from scmm_oci.files import atomic_write
+from scmm_oci.errors import BadInput, Failure, Problem, short
+from scmm_oci.files import reason
 from scmm_oci.oci import annotations as names
-from scmm_oci.recorder import engine_answers, installation, recover, session, store
+from scmm_oci.recorder import engine_answers, installation
 from scmm_oci.recorder import settings as settings_module
 from scmm_oci.recorder.engine_command import PLACE, EngineCommand
 from scmm_oci.recorder.engines import Engine
 from scmm_oci.recorder.hook import default_name
 from scmm_oci.recorder.installation import Layout
-from scmm_oci.recorder.ledger import Ledger, private_directory
+from scmm_oci.recorder.ledger import private_directory
 from scmm_oci.recorder.settings import Settings
 
 HOOKS = ".hooks"  # beside the captures: where no hooks are installed
 _MOST_NAME = 100  # leaves room for what tells two recordings apart
-_MOST_LOG = 64 << 10  # bytes of the hook's log that are looked through
 _MOST_DESCRIPTOR = 64 << 10
 _REMOTE = ("remote", "url", "host", "connection", "context", "ssh")
 _IN_REACH = "only this one's containers are in reach"
@@ -160,7 +157,7 @@ def by_docker(command: EngineCommand, wish: Wanted, name: str, *, runtime: Seque
     try:
         used = settings_module.read(os.path.join(os.path.dirname(hook), installation.SETTINGS))
     except (OSError, ValueError) as error:
-        raise Failure(f"what {hook} is set to cannot be read: {_reason(error)}", again) from None
+        raise Failure(f"what {hook} is set to cannot be read: {reason(error)}", again) from None
     return Planned(command.with_options([*runtime, *asks]), used)
 
 
@@ -195,96 +192,3 @@ def _own_hooks(settings: Settings, config: Path) -> Path:
     if any(not path.exists() or path.read_bytes() != content for path, (content, _) in wished.items()):
         installation.install(layout)
     return layout.hooks_dir
-
-
-class State(Enum):
-    """How a recording stands."""
-
-    RECORDING = "recording"
-    ENDING = "ending"
-    SAVED = "saved"
-    NONE = "none"
-
-
-def state(settings: Settings, name: str, *, earlier: Stamp | None) -> State:
-    """How the recording of that name stands, of which there is one. earlier: the capture that was there before it."""
-    if os.path.isdir(settings.run_dir):
-        with Ledger(settings.run_dir) as ledger:
-            mine = [each for each in ledger.entries() if each.get("name") == name]
-        if mine:
-            return State.ENDING if session.is_gone(mine[0]) else State.RECORDING
-    return State.SAVED if stamp(settings, name) not in (None, earlier) else State.NONE
-
-
-# What tells one capture of a name from the next: its inode, and when it was written, in nanoseconds.
-Stamp = tuple[int, int]
-
-
-def stamp(settings: Settings, name: str) -> Stamp | None:
-    """The stamp of the capture of that name, if there is one."""
-    try:
-        status = os.stat(path_of(settings, name))
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
-
-
-def end(settings: Settings, name: str, *, now: float) -> None:
-    """End a recording whose container is gone, and whose poststop hook nobody calls: a container that could not be
-    created may be one. Raises OSError: the capture could not be saved."""
-    with Ledger(settings.run_dir) as ledger:
-        for entry in ledger.entries():
-            if entry.get("name") == name and session.is_gone(entry):
-                session.finish(ledger, settings, entry, now=now, cut_short=recover.CUT_SHORT)
-
-
-def path_of(settings: Settings, name: str) -> str:
-    """Where the capture of that name is put."""
-    return os.path.join(settings.capture_dir, name + store.SUFFIX)
-
-
-def taken(
-    settings: Settings, recorded: str, name: str, output: str | None, owner: tuple[int, int] | None
-) -> tuple[str, dict[str, Any]] | None:
-    """Give a capture its name and place: its path, and the capture. None: the program never began, and it goes.
-
-    Args:
-        recorded: the name that it was recorded under, which is given up.
-        output: the file that it becomes; None: the capture directory, where an older one of the name is kept.
-
-    Raises:
-        Failure: it cannot be written; then it is where it was, and the message says where.
-    """
-    path = path_of(settings, recorded)
-    try:
-        document: dict[str, Any] = {**quickjson.loads(Path(path).read_bytes()), "name": name}
-        if any(each["kind"] == "never-started" for each in document["losses"]):
-            os.unlink(path)
-            return None
-        if output is not None:
-            atomic_write(output, store.encode(document), 0o600, owner=owner)
-            new = output
-        elif recorded != name:
-            new = store.store(settings.capture_dir, document)
-        else:
-            return path, document
-        os.unlink(path)
-    except (OSError, ValueError, KeyError, TypeError, Failure) as error:
-        raise Failure(f"the capture stays where it is, {path}: {_reason(error)}") from None
-    return new, document
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def logged(settings: Settings, since: Callable[[str], bool]) -> str | None:
-    """The last line of the hook's log for which `since` holds, without its time."""
-    try:
-        with open(settings.log_file, "rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - _MOST_LOG))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return None
-    return next((printable(line.partition(" ")[2]) for line in reversed(lines) if since(line)), None)

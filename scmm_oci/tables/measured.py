@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scmm_oci.errors import BadInput, Finding, Problem, short
-from scmm_oci.files import read_bounded
+from scmm_oci.files import read_bounded, reason
 from scmm_oci.schema import load_json
 from scmm_oci.tables.floor import Floor, Verb, any_program, floor, runtimes
 
@@ -98,8 +98,7 @@ def read_all(directory: str = DIRECTORY) -> tuple[Measured, ...]:
     try:
         names = sorted(name for name in os.listdir(directory) if _FILE.fullmatch(name))
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadInput([Problem("", f"cannot be read: {reason}", _MEASURE)], source=directory) from None
+        raise BadInput([Problem("", f"cannot be read: {reason(error)}", _MEASURE)], source=directory) from None
     if not names:
         raise BadInput([Problem("", "nothing is there that was measured", _MEASURE)], source=directory)
     found: list[Measured] = []
