@@ -20,6 +20,7 @@ from rig.docker import Dockerd
 from rig.engine import Engine
 from rig.mounts import private_dir
 from rig.podman import Podman
+from scmm_oci import scratch
 from scmm_oci.enforcer import trying
 
 CALLS: dict[str, Any] = {
@@ -45,7 +46,8 @@ class Ground:
     def left(self) -> list[object]:
         """What is there that was not before: containers, directories, policies."""
         directories = [path for place in trying.PLACES for path in Path(place).glob(f"{trying.PREFIX}*")]
-        mine = [path for path in directories if path.name not in _before]
+        # Who lives holds a lock: others may try something here meanwhile.
+        mine = list(scratch.abandoned((path for path in directories if path.name not in _before), age=0))
         return [*self.verbs.containers(), *mine, *self.shims.store.names(), *self.shims.store.strangers()]
 
 
