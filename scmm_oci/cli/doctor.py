@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from scmm_oci.cli import hooks_enforcing
-from scmm_oci.cli.hooks import layout_options
 from scmm_oci.cli.hooks_enforcing import Enforcing
 from scmm_oci.cli.installing import stale
 from scmm_oci.cli.output import console, data, plain
+from scmm_oci.cli.place_options import layout_options
 from scmm_oci.enforcer import installed
 from scmm_oci.enforcer.registration.engines import ENGINES, Kind
 from scmm_oci.enforcer.registration.standing import SHIM, standings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ import click
 from scmm_oci.cli import hooks_enforcing
 from scmm_oci.cli.hooks_enforcing import Enforcing
 from scmm_oci.cli.output import data, plain, say
+from scmm_oci.cli.place_options import layout_options, place_option
 from scmm_oci.recorder import installation
 from scmm_oci.recorder.installation import Layout
 
@@ -23,23 +23,9 @@ Example:
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
-def _path(name: str, default: Path, text: str) -> Callable[[click.decorators.FC], click.decorators.FC]:
-    return click.option(name, default=default, show_default=True, type=click.Path(path_type=Path), help=text)
-
-
-def layout_options(command: click.decorators.FC) -> click.decorators.FC:
-    """The options that say where the hooks are, for every verb that asks."""
-    for option in (
-        _path("--config", installation.CONFIG, "Settings of the hooks (YAML)."),
-        _path("--libexec-dir", installation.LIBEXEC_DIR, "Where the hooks' starter is."),
-        _path("--hooks-dir", installation.HOOKS_DIR, "Where podman looks for hooks."),
-    ):
-        command = option(command)
-    return command
-
-
 def _drop_in_option(command: click.decorators.FC) -> click.decorators.FC:
-    return _path("--drop-in", hooks_enforcing.DROP_IN, "The file that tells podman of the hook that enforces.")(command)
+    text = "The file that tells podman of the hook that enforces."
+    return place_option("--drop-in", hooks_enforcing.DROP_IN, text)(command)
 
 
 @click.group(epilog=_EXAMPLE, context_settings=_HELP)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from scmm_oci.cli.hooks import layout_options
 from scmm_oci.cli.installing import Wanted, installed, placed, removable, wanted
 from scmm_oci.cli.outcome import many
 from scmm_oci.cli.output import plain, say, tell
+from scmm_oci.cli.place_options import layout_options
 from scmm_oci.enforcer import shim_settings
 from scmm_oci.enforcer.registration import files, in_use
 from scmm_oci.enforcer.registration.engines import ENGINES, Engine, Kind

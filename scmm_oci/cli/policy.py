@@ -13,6 +13,7 @@ from scmm_oci.cli import kinds
 from scmm_oci.cli.confine import confine
 from scmm_oci.cli.kinds import Kind
 from scmm_oci.cli.output import console, data, plain, say
+from scmm_oci.cli.place_options import place_option
 from scmm_oci.compiled import polfile
 from scmm_oci.enforcer import mounting, private
 from scmm_oci.enforcer import store as policies
@@ -37,13 +38,7 @@ def _places(command: click.decorators.FC) -> click.decorators.FC:
     """``--store`` and ``--config``."""
     options: tuple[Callable[[click.decorators.FC], click.decorators.FC], ...] = (
         click.option("--store", metavar="DIR", type=_PATH, help="Another store than the one that scmm-runc reads."),
-        click.option(
-            "--config",
-            default=installation.CONFIG,
-            show_default=True,
-            type=_PATH,
-            help="The settings, whose shim.policy_dir is the store.",
-        ),
+        place_option("--config", installation.CONFIG, "The settings, whose shim.policy_dir is the store."),
     )
     for option in options:
         command = option(command)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from scmm_oci.cli import running
+from scmm_oci.cli.place_options import config_option
 from scmm_oci.errors import Failure
 from scmm_oci.recorder import installation
 from scmm_oci.tables.categories import CHOICES, Category
@@ -109,13 +110,7 @@ class _WithRun(click.Command):
 @click.option("--list", "listing", is_flag=True, help="Print the recordings that run.")
 @click.option("--recover", is_flag=True, help="Save what recordings hold that nobody will end any more.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-@click.option(
-    "--config",
-    default=installation.CONFIG,
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Settings of the hooks (YAML).",
-)
+@config_option
 def record(
     *,
     command: Sequence[str],

@@ -16,6 +16,7 @@ from scmm_oci.cli.attended import attend, paused
 from scmm_oci.cli.docker_shim import docker_shim
 from scmm_oci.cli.outcome import report
 from scmm_oci.cli.output import data, fail, plain, say
+from scmm_oci.cli.place_options import config_option
 from scmm_oci.cli.recording import WAITED
 from scmm_oci.errors import BadInput, Failure, Problem
 from scmm_oci.files import check_writable
@@ -68,13 +69,7 @@ class _Run:
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, after what was printed there."
 )
-@click.option(
-    "--config",
-    default=installation.CONFIG,
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Settings of the hooks (YAML).",
-)
+@config_option
 def record_run(
     *, command: Sequence[str], output: str | None, name: str | None, quiet: bool, as_json: bool, config: Path
 ) -> int:
