@@ -18,10 +18,9 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from rig.engine import Engine, Network, image_ref
-from rig.mounts import mounted_type, overlay_works
-from rig.namespace import CGROUP_DIR, entered, unavailable
-from rig.process import Completed, Daemon, RigError, clean_environ, missing_programs, run
+from rig.engine import Engine, Network, image_ref, why_not
+from rig.mounts import overlay_works
+from rig.process import Completed, Daemon, RigError, clean_environ, run
 
 _CONFIG = """
 version = 2
@@ -51,12 +50,7 @@ class Containerd(Engine):
     @staticmethod
     def available() -> str | None:
         """Why containerd cannot run here, or None. Ask after rig.namespace.enter()."""
-        return (
-            unavailable()
-            or missing_programs("containerd", "ctr", "runc")
-            or (None if entered() else "rig.namespace.enter() was not called")
-            or (None if mounted_type(CGROUP_DIR) == "cgroup2" else f"{CGROUP_DIR} is not cgroup2")
-        )
+        return why_not("containerd", "ctr", "runc")
 
     def over(self, runtime: Path | str) -> Containerd:
         """The same containerd, whose new containers run over another runtime; it is this one that has to be closed."""

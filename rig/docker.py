@@ -11,10 +11,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rig.engine import Engine
-from rig.mounts import mounted_type, overlay_works
-from rig.namespace import CGROUP_DIR, entered, unavailable
-from rig.process import Daemon, RigError, clean_environ, missing_programs, run
+from rig.engine import Engine, why_not
+from rig.mounts import overlay_works
+from rig.process import Daemon, RigError, clean_environ, run
 
 
 class Dockerd(Engine):
@@ -48,12 +47,7 @@ class Dockerd(Engine):
     @staticmethod
     def available() -> str | None:
         """Why dockerd cannot run here, or None. Ask after rig.namespace.enter()."""
-        return (
-            unavailable()
-            or missing_programs("dockerd", "docker", "containerd", "runc")
-            or (None if entered() else "rig.namespace.enter() was not called")
-            or (None if mounted_type(CGROUP_DIR) == "cgroup2" else f"{CGROUP_DIR} is not cgroup2")
-        )
+        return why_not("dockerd", "docker", "containerd", "runc")
 
     @property
     def socket(self) -> Path:

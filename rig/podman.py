@@ -20,10 +20,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from rig.engine import Engine
-from rig.mounts import mounted_type, overlay_works
-from rig.namespace import CGROUP_DIR, capability, entered, unavailable
-from rig.process import RigError, clean_environ, find_program, missing_programs
+from rig.engine import Engine, why_not
+from rig.mounts import overlay_works
+from rig.namespace import capability
+from rig.process import RigError, clean_environ, find_program
 
 Runtime = Literal["runc", "crun"]
 _CAP_SYS_RESOURCE = 24
@@ -59,12 +59,7 @@ class Podman(Engine):
     @staticmethod
     def available(runtime: Runtime = "runc") -> str | None:
         """Why podman with this runtime cannot run here, or None. Ask after rig.namespace.enter()."""
-        return (
-            unavailable()
-            or missing_programs("podman", "conmon", runtime)
-            or (None if entered() else "rig.namespace.enter() was not called")
-            or (None if mounted_type(CGROUP_DIR) == "cgroup2" else f"{CGROUP_DIR} is not cgroup2")
-        )
+        return why_not("podman", "conmon", runtime)
 
     def over(self, runtime: str) -> Podman:
         """The same podman, whose new containers run over another runtime; it is this one that has to be closed."""
