@@ -18,7 +18,8 @@ import click
 from rich.console import Console
 
 from benchmarks import shim_report
-from benchmarks.shim_hosts import Host, hosts, install
+from benchmarks.shim_engines import hosts
+from benchmarks.shim_hosts import Host, install
 from benchmarks.shim_report import EXEC, START, WHOLE, Result
 from rig import images, namespace
 from rig.docker import Dockerd

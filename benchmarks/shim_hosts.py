@@ -1,4 +1,4 @@
-"""What containers are started over for benchmarks.shim: runc and crun with a bundle, podman, Docker; each in every way.
+"""What containers are started over for benchmarks.shim, each in every way: here runc and crun, with a bundle.
 
 A host starts one container, or one more process in a container that runs, and says how long that took. What is there to
 be enforced or recorded is looked at each time.
@@ -14,14 +14,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from benchmarks.ground import PROGRAM, ProductError, Start, timed
 from benchmarks.shim_report import ENFORCED, HOOKED, PLAIN, PRECREATE, RECORDED, UNASKED
 from rig import images
-from rig.docker import Dockerd
-from rig.leftovers import processes_naming
-from rig.podman import Podman
 from rig.process import run, wait_until
 from rig.runc import Bundle, Config
 from scmm_oci.recorder import installation
@@ -39,8 +36,8 @@ _POLICY = {
         ]
     },
 }
-_DENIED = ("cat", "/etc/passwd")
-_IDLE = ("/bin/sleep", "100000")
+DENIED = ("cat", "/etc/passwd")
+IDLE = ("/bin/sleep", "100000")
 
 
 @dataclass(frozen=True)
@@ -137,9 +134,9 @@ class Host(ABC):
 
     def _check(self, way: str) -> None:
         """Raise ProductError where an exec is not held by the policy, or is without having to be."""
-        done = run(self._exec_words(way, _DENIED), env=self._environ(), check=False)
+        done = run(self._exec_words(way, DENIED), env=self._environ(), check=False)
         if (done.returncode != 0) != (way == ENFORCED):
-            raise ProductError(f"{self.name}, {way}: {' '.join(_DENIED)} ended with {done.returncode}: {done.stderr}")
+            raise ProductError(f"{self.name}, {way}: {' '.join(DENIED)} ended with {done.returncode}: {done.stderr}")
 
     def _environ(self) -> dict[str, str] | None:
         return None
@@ -180,7 +177,7 @@ class Raw(Host):
         bundle.save()
 
     def _run_idle(self, way: str) -> None:
-        bundle = self._idle[way] = self._bundle(way, _IDLE)
+        bundle = self._idle[way] = self._bundle(way, IDLE)
         self._ask(bundle, way, f"{self.name}-{way}-idle")
         bundle.create()
         bundle.start()
@@ -198,107 +195,3 @@ class Raw(Host):
 
     def exec(self, way: str) -> Start:
         return timed(self._exec_words(way, PROGRAM))
-
-
-class InPodman(Host):
-    """podman over runc, and over scmm-runc."""
-
-    name = "podman"
-    ways = (PLAIN, UNASKED, ENFORCED, PRECREATE, HOOKED, RECORDED)
-
-    def _open(self) -> None:
-        self.engine = self._stack.enter_context(Podman(runtime="runc", runtimes={"scmm": self.installed.shims["runc"]}))
-        self.image = self.engine.import_image("busybox", images.busybox())
-        self._none = self.installed.base / "no-hooks"
-        self._none.mkdir(exist_ok=True)
-
-    def _environ(self) -> dict[str, str]:
-        return self.engine.environ()
-
-    def _command(self, way: str) -> list[str]:
-        self.engine.runtime = "runc" if way in (PLAIN, PRECREATE, HOOKED) else "scmm"
-        found = {HOOKED: self.installed.hooks_dir, PRECREATE: self.installed.enforcing_dir}
-        hooks = found.get(way, self._none)
-        return [*self.engine.command(), f"--hooks-dir={hooks}"]
-
-    def _options(self, way: str, name: str) -> list[str]:
-        wishes = self._annotations(way, name).items()
-        return [*self.engine.run_words("none", None, [f"--annotation={key}={value}" for key, value in wishes])]
-
-    def _check(self, way: str) -> None:
-        """What runs first, too: the precreate hook holds nothing else."""
-        super()._check(way)
-        words = ["run", *self._options(way, f"podman-{way}-check"), "--rm", self.image, *_DENIED]
-        done = run([*self._command(way), *words], env=self._environ(), check=False)
-        if (done.returncode != 0) != (way in (ENFORCED, PRECREATE)):
-            raise ProductError(f"podman, {way}: {' '.join(_DENIED)} ended with {done.returncode}: {done.stderr}")
-
-    def _run_idle(self, way: str) -> None:
-        options = [*self._options(way, f"podman-{way}-idle"), "--detach", f"--name=idle-{way}"]
-        run([*self._command(way), "run", *options, self.image, *_IDLE], env=self._environ())
-        self._stack.callback(self.engine.rm, f"idle-{way}")
-
-    def _start(self, way: str, name: str) -> Start:
-        words = ["run", *self._options(way, name), "--rm", self.image, *PROGRAM]
-        found = timed([*self._command(way), *words], env=self._environ())
-        # podman leaves clean-up to a process of its own, which must not fall into the next start.
-        wait_until(lambda: not self._cleaning(), deadline_s=30, what="clean-up ended")
-        return found
-
-    def _cleaning(self) -> list[int]:
-        found = []
-        for pid in processes_naming(self.engine.base):
-            try:
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if b"cleanup" in words and not words[0].endswith(b"conmon"):
-                found.append(pid)
-        return found
-
-    def _exec_words(self, way: str, words: Sequence[str]) -> list[str]:
-        return [*self._command(way), "exec", f"idle-{way}", *words]
-
-    def exec(self, way: str) -> Start:
-        return timed(self._exec_words(way, PROGRAM), env=self._environ())
-
-
-class InDocker(Host):
-    """Docker, which cannot have our hooks without the shim."""
-
-    name = "docker"
-    ways = (PLAIN, UNASKED, ENFORCED, RECORDED)
-
-    def _open(self) -> None:
-        self.engine = self._stack.enter_context(Dockerd(runtimes={"scmm": self.installed.shims["runc"]}))
-        self.image = self.engine.import_image("busybox", images.busybox())
-
-    def _environ(self) -> dict[str, str]:
-        return self.engine.environ()
-
-    def _options(self, way: str, name: str) -> list[str]:
-        variables = {"scmm.policy": "SCMM_POLICY", "scmm.record": "SCMM_RECORD", "scmm.name": "SCMM_NAME"}
-        wishes = self._annotations(way, name).items()
-        runtime = [] if way == PLAIN else ["--runtime=scmm"]
-        return [*self.engine.run_words("none", None, runtime), *(f"--env={variables[key]}={to}" for key, to in wishes)]
-
-    def _run_idle(self, way: str) -> None:
-        options = [*self._options(way, f"docker-{way}-idle"), "--detach", f"--name=idle-{way}"]
-        self.engine("run", *options, self.image, *_IDLE)
-        self._stack.callback(self.engine.rm, f"idle-{way}")
-
-    def _start(self, way: str, name: str) -> Start:
-        words = ["run", *self._options(way, name), "--rm", self.image, *PROGRAM]
-        return timed([*self.engine.command(), *words], env=self._environ())
-
-    def _exec_words(self, way: str, words: Sequence[str]) -> list[str]:
-        return [*self.engine.command(), "exec", f"idle-{way}", *words]
-
-    def exec(self, way: str) -> Start:
-        return timed(self._exec_words(way, PROGRAM), env=self._environ())
-
-
-def hosts(installed: Installed) -> dict[str, Host]:
-    """All of them, by name."""
-    made: list[Any] = [Raw(installed, "runc"), Raw(installed, "crun"), InPodman(installed), InDocker(installed)]
-    return {each.name: each for each in made}
