@@ -27,6 +27,7 @@ VARIABLES = {
     "SCMM_MODE": names.MODE,
 }
 _PREFIX = "SCMM_"
+_STRICT = ("SCMM_POLICY", "SCMM_MODE")
 _RECORD_WORDS = {"1": "true", "0": "false", "true": "true", "false": "false", "required": "required"}
 
 # How CRI's engines tell a pod's sandbox (its pause container), and its id: where that is another's, these annotations
@@ -134,7 +135,11 @@ def is_sandbox(annotations: Mapping[str, str], container: str | None) -> bool:
 
 
 def _environment(process: Mapping[str, Any], wish: Wish) -> dict[str, str]:
-    """Our variables in a process's environment that have a value. One that is there twice with two is a problem."""
+    """Our variables in a process's environment that have a value.
+
+    One that is there twice with two is a problem if it is about enforcing, or a recording that is required. Of others
+    the last counts, as with Docker, which puts `--env` behind what an `--env-file` has.
+    """
     entries = process.get("env")
     if entries is None:
         return {}
@@ -145,8 +150,12 @@ def _environment(process: Mapping[str, Any], wish: Wish) -> dict[str, str]:
         name, _, value = entry.partition("=")
         if not name.startswith(_PREFIX) or not value:
             continue
-        if found.setdefault(name, value) != value:
-            wish.problems.append(f"the variable {shown(name)} is there twice: {shown(found[name])} and {shown(value)}")
+        before = found.get(name, value)
+        if before != value:
+            is_strict = name in _STRICT or (name == "SCMM_RECORD" and "required" in (before, value))
+            message = f"the variable {shown(name)} is there twice: {shown(before)} and {shown(value)}"
+            (wish.problems if is_strict else wish.notes).append(message)
+        found[name] = value
     return found
 
 

@@ -169,7 +169,30 @@ def test_a_pods_sandbox_asks_for_nothing(kind, sandbox):
 
 def test_a_variable_twice():
     assert decided(read(env=["SCMM_POLICY=web", "SCMM_POLICY=web"]))[0] == "web"
-    assert "is there twice" in read(env=["SCMM_POLICY=web", "SCMM_POLICY=lax"]).problems[0]
+    for name, one, other in (
+        ("SCMM_POLICY", "web", "lax"),
+        ("SCMM_MODE", "strict", "permissive"),
+        ("SCMM_RECORD", "1", "required"),
+        ("SCMM_RECORD", "required", "0"),
+    ):
+        wish = read(env=["SCMM_POLICY=web", f"{name}={one}", f"{name}={other}"])
+        assert "is there twice" in wish.problems[0]
+
+
+def test_a_variable_twice_stops_no_container_for_a_recordings_sake():
+    """As with `scmm record run -- docker run --env-file`: --env comes behind what the file has."""
+    wish = read(
+        env=[
+            "SCMM_RECORD=0",
+            "SCMM_NAME=theirs",
+            "SCMM_SOMETHING_LONG=1",
+            "SCMM_RECORD=1",
+            "SCMM_NAME=ours",
+            "SCMM_SOMETHING_LONG=2",
+        ]
+    )
+    assert wish.problems == [] and (wish.record, wish.name) == (True, "ours")
+    assert sum("is there twice" in note for note in wish.notes) == 3
 
 
 def test_misspelt_policies_do_not_start():
