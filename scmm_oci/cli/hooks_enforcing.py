@@ -98,8 +98,7 @@ def uninstall(place: Enforcing) -> list[Path]:
         paths.append(libexec / parts.LAUNCHER)  # else scmm-runc's
     removed = installation.remove(paths)
     for directory in (place.hooks_dir, libexec):
-        if directory.is_dir() and not any(directory.iterdir()):
-            directory.rmdir()
+        installation.remove_empty(directory)
     return removed
 
 

@@ -93,8 +93,8 @@ def install(
 def _remove(paths: Sequence[Path], layout: Layout) -> None:
     for path in installation.remove(paths):
         say(f"removed {plain(path)}")
-    if paths and layout.libexec_dir.is_dir() and not any(layout.libexec_dir.iterdir()):
-        layout.libexec_dir.rmdir()
+    if paths:
+        installation.remove_empty(layout.libexec_dir)
 
 
 def _told(record: files.Record | None, kind: Kind, change: files.Change, known: Engine, needed: Wanted) -> None:

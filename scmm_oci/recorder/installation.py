@@ -5,12 +5,14 @@ Used by `scmm hooks`, `scmm install` and `scmm doctor`. The hook itself never co
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
 import stat
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,9 +180,18 @@ def uninstall(layout: Layout) -> list[Path]:
     if not (layout.libexec_dir / SHIM_SETTINGS).exists():
         paths += [layout.libexec_dir / STARTER, layout.libexec_dir / SETTINGS]
     removed = remove(paths)
-    if layout.libexec_dir.is_dir() and not any(layout.libexec_dir.iterdir()):
-        layout.libexec_dir.rmdir()
+    remove_empty(layout.libexec_dir)
     return removed
+
+
+def remove_empty(directory: Path) -> None:
+    """Remove a directory if it is empty; one that is missing, a mount point or anybody's place to be in stays so."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        try:
+            directory.rmdir()
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
+                raise
 
 
 def remove(paths: Iterable[Path]) -> list[Path]:

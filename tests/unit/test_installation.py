@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -386,3 +387,25 @@ def test_the_starter_of_this_checkout_runs_the_hook(layout: Layout, safe: None) 
     done = start(layout, "neither")
     assert done.returncode == 2
     assert done.stderr.startswith("usage: scmm-hook")
+
+
+def test_only_what_is_empty_and_can_go_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty, full = tmp_path / "empty", tmp_path / "full"
+    empty.mkdir()
+    full.mkdir()
+    (full / "file").touch()
+    for each in (empty, full, full / "file", tmp_path / "none"):
+        installation.remove_empty(each)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full"]
+
+    def refused(number: int) -> None:
+        def rmdir(self: Path) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(Path, "rmdir", rmdir)
+
+    refused(errno.EBUSY)  # a mount point
+    installation.remove_empty(full)
+    refused(errno.EROFS)
+    with pytest.raises(OSError, match="Read-only"):
+        installation.remove_empty(full)
