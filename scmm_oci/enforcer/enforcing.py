@@ -96,17 +96,17 @@ def outside(config: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _launcher(settings: Settings, config: Mapping[str, Any], place: Place) -> str:
-    """The launcher to mount: a copy for this container alone, where its root could write to the host's.
+    """The launcher to mount: a copy for this container alone, where something can be executed that lies in there.
 
-    With CAP_SYS_ADMIN, that of its user namespace among them, a container makes its mounts writable.
+    With CAP_SYS_ADMIN, that of its user namespace among them, a container makes its mounts writable; and nobody in
+    there is to read it (Place.copy_launcher).
     """
     found = config.get("linux")
-    linux = found if isinstance(found, dict) else {}
-    if any(isinstance(one, dict) and one.get("type") == "user" for one in linux.get("namespaces") or []):
-        # Nothing is executed in there that comes from where /run is noexec, and only who is root outside can write.
-        mapped = any(isinstance(one, dict) and one.get("hostID", 0) == 0 for one in linux.get("uidMappings") or [])
-        if not mapped or os.statvfs(place.path).f_flag & os.ST_NOEXEC:
-            return settings.launcher
+    spaces = found.get("namespaces") if isinstance(found, dict) else None
+    own_users = any(isinstance(one, dict) and one.get("type") == "user" for one in spaces or [])
+    # The runtime mounts without `noexec`; where it does so in a user namespace, the kernel keeps what /run has.
+    if own_users and os.statvfs(place.path).f_flag & os.ST_NOEXEC:
+        return settings.launcher
     return place.copy_launcher(settings.launcher)
 
 

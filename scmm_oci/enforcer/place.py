@@ -71,9 +71,13 @@ class Place:
         private.write_at(self._descriptor, PLAN, quickjson.dumps(plan))
 
     def copy_launcher(self, source: str) -> str:
-        """Copy the launcher, for this container alone, and give the copy's path. Raises OSError."""
+        """Copy the launcher, for this container alone, and give the copy's path. Raises OSError.
+
+        Who cannot read a program cannot look into its processes (would_dump in fs/exec.c): before the launcher has let
+        the policy take hold of itself, others in the container must not write into it, by /proc/PID/mem.
+        """
         with open(source, "rb", buffering=0) as file:
-            private.write_at(self._descriptor, LAUNCHER, file.read(), mode=0o555)
+            private.write_at(self._descriptor, LAUNCHER, file.read(), mode=0o111)
         return os.path.join(self.path, LAUNCHER)
 
     def plan(self) -> dict[str, Any]:

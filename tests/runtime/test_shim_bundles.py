@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -356,6 +358,45 @@ def test_a_container_that_may_mount_writes_to_no_launcher_but_its_own(
     for edits in ([asks(policy="files", mode="seccomp")], [admin, asks(policy="files")]):
         with bundle(both[1], *edits, text=text) as one:
             assert one.run(check=False).stdout.split() == []
+
+
+@pytest.mark.parametrize("mode", [0o111, 0o555])
+def test_nobody_of_the_same_user_looks_into_a_launcher_that_cannot_be_read(shims: Shims, mode: int) -> None:
+    """It does not go on, as nobody takes what it says; the control is one that can be read."""
+    program = shims.base / f"launcher-{mode:o}"
+    shutil.copy(shims.settings["launcher"], program)
+    program.chmod(mode)
+    nobody = {"user": 65534, "group": 65534, "extra_groups": ()}
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writing, bytes(1 << 16)):
+            pass
+    os.set_blocking(writing, True)
+    with subprocess.Popen([program, "--nonsense"], stderr=writing, **nobody) as held:
+        try:
+            wait_until(lambda: os.readlink(f"/proc/{held.pid}/exe") == str(program), deadline_s=30, what="the launcher")
+            opens = f"open('/proc/{held.pid}/mem', 'r+b', buffering=0)"
+            done = subprocess.run(["python3", "-c", opens], capture_output=True, text=True, check=False, **nobody)
+            assert ("PermissionError" in done.stderr, done.returncode) == ((True, 1) if mode == 0o111 else (False, 0))
+        finally:
+            held.kill()
+            os.close(reading)
+            os.close(writing)
+    assert held.returncode == -signal.SIGKILL
+
+
+def test_the_launcher_is_not_to_be_read(both: tuple[str, Path], shims: Shims) -> None:
+    def weak(config: dict[str, Any]) -> None:
+        for each in config["process"]["capabilities"].values():
+            each[:] = [name for name in each if not name.startswith("CAP_DAC_")]
+
+    text = "cat /dev/.scmm-enforce >/dev/null 2>&1 && echo read; cat /dev/.scmm-policy >/dev/null && echo policy read"
+    for shape in (weak, mapped):
+        with bundle(both[1], shape, asks(policy="files", mode="seccomp"), text=text) as one:
+            for path in (one.base, one.directory):
+                path.chmod(0o711)
+            assert one.run(check=False).stdout.splitlines() == ["policy read"]
 
 
 def test_a_policy_that_its_owner_has_changed_lets_nobody_in(both: tuple[str, Path], shims: Shims) -> None:

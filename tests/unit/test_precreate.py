@@ -83,6 +83,7 @@ def test_a_policy_is_enforced_and_all_else_stays(settings: Settings, shims: Shim
     }
     assert [each["source"] for each in found["mounts"][2:]] == [str(place / "launcher"), str(place / "policy")]
     assert (place / "launcher").read_bytes() == Path(settings.launcher).read_bytes()
+    assert (place / "launcher").stat().st_mode & 0o7777 == 0o111
     (ended,) = found["hooks"].pop("poststop")
     assert (ended["path"], ended["args"]) == (STARTER, ["scmm-precreate", "poststop", name])
     assert found["mounts"][:2] == config["mounts"]
