@@ -18,8 +18,9 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from rig.engine import Engine, Network, image_ref, why_not
+from rig.engine import Engine, Network, image_ref
 from rig.mounts import overlay_works
+from rig.namespace import why_not
 from rig.process import Completed, Daemon, RigError, clean_environ, run
 
 _CONFIG = """

@@ -11,8 +11,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rig.engine import Engine, why_not
+from rig.engine import Engine
 from rig.mounts import overlay_works
+from rig.namespace import why_not
 from rig.process import Daemon, RigError, clean_environ, run
 
 

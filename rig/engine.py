@@ -17,9 +17,8 @@ from typing import Any, Literal, Self
 
 from rig.cgroup import child_cgroup
 from rig.leftovers import end_processes, processes_naming
-from rig.mounts import mounted_type, private_dir
-from rig.namespace import CGROUP_DIR, entered, unavailable
-from rig.process import Completed, DeadlineError, RigError, missing_programs, run, wait_until
+from rig.mounts import private_dir
+from rig.process import Completed, DeadlineError, RigError, run, wait_until
 
 Network = Literal["none", "host"]
 
@@ -28,16 +27,6 @@ def image_ref(name: str) -> str:
     """A full local reference, so that no engine thinks of a registry: localhost/NAME:latest."""
     name = name if "/" in name else f"localhost/{name}"
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
-
-
-def why_not(*programs: str) -> str | None:
-    """Why an engine of these programs cannot run here, or None. Ask after rig.namespace.enter()."""
-    return (
-        unavailable()
-        or missing_programs(*programs)
-        or (None if entered() else "rig.namespace.enter() was not called")
-        or (None if mounted_type(CGROUP_DIR) == "cgroup2" else f"{CGROUP_DIR} is not cgroup2")
-    )
 
 
 class Engine(ABC):

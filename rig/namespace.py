@@ -32,7 +32,7 @@ from rig.mounts import (
     unmount,
     unmount_below,
 )
-from rig.process import RigError
+from rig.process import RigError, missing_programs
 
 __all__ = [
     "PRIVATE_DIRS",
@@ -44,6 +44,7 @@ __all__ = [
     "needs_private",
     "rig_cgroup",
     "unavailable",
+    "why_not",
 ]
 
 CGROUP_DIR = Path("/sys/fs/cgroup")
@@ -188,3 +189,13 @@ def _privatise(paths: list[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
         mount("tmpfs", real, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700")
         added.append(path)
     return tuple(added), tuple(created)
+
+
+def why_not(*programs: str) -> str | None:
+    """Why what starts containers with these programs cannot run here, or None. Ask after `enter`."""
+    return (
+        unavailable()
+        or missing_programs(*programs)
+        or (None if entered() else "rig.namespace.enter() was not called")
+        or (None if mounted_type(CGROUP_DIR) == "cgroup2" else f"{CGROUP_DIR} is not cgroup2")
+    )

@@ -20,9 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from rig.engine import Engine, why_not
+from rig.engine import Engine
 from rig.mounts import overlay_works
-from rig.namespace import capability
+from rig.namespace import capability, why_not
 from rig.process import RigError, clean_environ, find_program
 
 Runtime = Literal["runc", "crun"]

@@ -19,9 +19,9 @@ from typing import Any, Literal, Self
 
 from rig.cgroup import cgroup_path, child_cgroup
 from rig.images import rootfs
-from rig.mounts import mounted_type, overlay, private_dir
-from rig.namespace import CGROUP_DIR, entered, unavailable
-from rig.process import Completed, RigError, find_program, missing_programs, run, wait_until
+from rig.mounts import overlay, private_dir
+from rig.namespace import why_not
+from rig.process import Completed, RigError, find_program, run, wait_until
 
 Runtime = Literal["runc", "crun"]
 Config = dict[str, Any]
@@ -30,12 +30,7 @@ BUNDLES = Path(__file__).resolve().parents[1] / "examples" / "oci-bundles"
 
 def available(runtime: Runtime | str = "runc") -> str | None:
     """Why raw bundles cannot run here, or None. Ask after rig.namespace.enter()."""
-    return (
-        unavailable()
-        or missing_programs(runtime)
-        or (None if entered() else "rig.namespace.enter() was not called")
-        or (None if mounted_type(CGROUP_DIR) == "cgroup2" else f"{CGROUP_DIR} is not cgroup2")
-    )
+    return why_not(runtime)
 
 
 def template(name: str) -> Config:

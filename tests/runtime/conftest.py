@@ -11,6 +11,7 @@ from recordings import Ground, await_capture, recorded
 from support import Hooks, install_hooks, need
 
 from rig import images, namespace, servers
+from rig import runc as bundles
 from rig.docker import Dockerd
 from rig.engine import Engine
 from rig.mounts import private_dir
@@ -29,6 +30,14 @@ def shared_hooks(inside: namespace.Entered, tmp_path_factory: pytest.TempPathFac
     made = install_hooks(tmp_path_factory.mktemp("hooks"))
     yield made
     assert not Path(made.settings.pin_dir).exists(), "the recorder is still pinned"
+
+
+@pytest.fixture(params=["runc", "crun"])
+def runtime(request: pytest.FixtureRequest, inside: namespace.Entered) -> str:
+    """A runtime for raw bundles, by its name; with each test that asks for it, both."""
+    name: str = request.param
+    need("CRUN" if name == "crun" else "KERNEL", bundles.available(name) or images.busybox_unavailable())
+    return name
 
 
 @pytest.fixture(scope="session")

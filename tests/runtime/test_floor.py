@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 from recordings import REPEATS, await_capture, profile
-from support import Hooks, need
+from support import Hooks
 
-from rig import images, namespace
-from rig import runc as bundles
+from rig import images
 from rig.process import RigError
 from rig.runc import Bundle
 from scmm_oci.tables.floor import Verb, floor
 
-RUNTIMES = ("runc", "crun")
 VERBS = ("run", "create", "exec")
 
 
@@ -61,13 +59,6 @@ def perform(made: Bundle, verb: str) -> str:
 
 def program(verb: str) -> list[str]:
     return ["sleep", "1000"] if verb == "exec" else ["sh", "-c", "mkdir /made && echo done"]
-
-
-@pytest.fixture(params=RUNTIMES)
-def runtime(request: pytest.FixtureRequest, inside: namespace.Entered) -> str:
-    name: str = request.param
-    need("CRUN" if name == "crun" else "KERNEL", bundles.available(name))
-    return name
 
 
 @pytest.mark.timeout(1800)

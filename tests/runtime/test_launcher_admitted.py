@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import need
 
-from rig import images, namespace
-from rig import runc as bundles
+from rig import images
 from rig.process import Completed
 from rig.runc import Bundle
 from scmm_oci.compiled import polfile
@@ -53,13 +51,6 @@ PROGRAM = (
 )
 MKDIR = ("/bin/mkdir", "/made")
 REFUSED = 1
-
-
-@pytest.fixture(params=["runc", "crun"])
-def runtime(request: pytest.FixtureRequest, inside: namespace.Entered) -> str:
-    name: str = request.param
-    need("CRUN" if name == "crun" else "KERNEL", bundles.available(name))
-    return name
 
 
 def tight(runtime: str) -> dict[str, Any]:

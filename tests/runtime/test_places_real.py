@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, need
+from support import ROOT
 
-from rig import images, namespace
+from rig import images
 from rig.process import Completed, find_program, run
-from rig.runc import Bundle, available
+from rig.runc import Bundle
 from scmm_oci.enforcer.place import Lost
 from scmm_oci.enforcer.places import Places, Taken
 
@@ -39,13 +39,6 @@ sys.path.append(sys.argv[1])
 from scmm_oci.enforcer.places import Places
 Places(sys.argv[2]).remove(*sys.argv[3:])
 """
-
-
-@pytest.fixture(params=["runc", "crun"])
-def runtime(request: pytest.FixtureRequest, inside: namespace.Entered) -> str:
-    found: str = request.param
-    need("CRUN" if found == "crun" else "KERNEL", available(found) or images.busybox_unavailable())
-    return found
 
 
 class Shimmed:

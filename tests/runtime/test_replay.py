@@ -40,13 +40,6 @@ from scmm_oci.tables.floor import Verb, floor
 STATUS = 3
 
 
-@pytest.fixture(params=["runc", "crun"])
-def runtime(request: pytest.FixtureRequest, inside: namespace.Entered) -> str:
-    name: str = request.param
-    need("CRUN" if name == "crun" else "KERNEL", bundles.available(name))
-    return name
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose program makes a directory, and ends with STATUS if that was new."""
