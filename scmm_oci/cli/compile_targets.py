@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from scmm_oci.cli.collected import tried
 from scmm_oci.compiled import crun, limits, multiplexed, needed, opinion, polfile, profiles, spo, systemd
 from scmm_oci.compiled.filter import returned
 from scmm_oci.compiled.policy_file import policy_file
@@ -87,13 +88,6 @@ def make(
     found: list[Problem] = []
     findings: list[Finding] = []
 
-    def tried(step: Callable[[], Any]) -> Any:
-        try:
-            return step()
-        except BadInput as error:
-            found.extend(_placed(error))
-            return None
-
     def prepared(policy: Policy) -> Policy | None:
         """The policy for the architecture that was asked for, with all that every program needs."""
         if len(arches) == 1:
@@ -110,14 +104,14 @@ def make(
     one: Policy | None = None
     chosen: Policy | None = None
     if RICH & wanted.keys():
-        whole = tried(lambda: prepared(source.policy))
+        whole = tried(lambda: prepared(source.policy), found)
     if wanted.keys() - RICH:
-        picked = tried(lambda: for_one(source.policy, container))
+        picked = tried(lambda: for_one(source.policy, container), found)
         if picked is not None:
             chosen, said = picked
             findings += said
             if wanted.keys() - RICH - {"scmm-pol"}:
-                one = tried(lambda: prepared(picked[0]))
+                one = tried(lambda: prepared(picked[0]), found)
     made: list[Made] = []
     for form in FORMS:
         if form not in wanted:
@@ -125,7 +119,7 @@ def make(
         policy = whole if form in RICH else chosen if form == "scmm-pol" else one
         if policy is not None:
             step = _step(form, wanted[form], policy, source, floor, arches)
-            done = tried(step)
+            done = tried(step, found)
             if done is not None:
                 made.append(done)
     if found:
@@ -250,16 +244,6 @@ def _allowed(policy: Policy, arches: Sequence[Arch]) -> int:
             and any(rule is not None and rule.action is Action.ALLOW for rule in (entry.plain, *entry.constrained))
         }
     return len(names)
-
-
-def _placed(error: BadInput) -> list[Problem]:
-    """The problems, with what they are about where it is not the policy's file."""
-    if not error.source:
-        return list(error.problems)
-    return [
-        Problem(f"{error.source}: {one.place}" if one.place else error.source, one.message, one.hint)
-        for one in error.problems
-    ]
 
 
 def _stem(path: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from scmm_oci.cli.installing import Wanted, installed, placed, removable, wanted
+from scmm_oci.cli.collected import placed
+from scmm_oci.cli.installing import Wanted, installed, removable, wanted
 from scmm_oci.cli.outcome import many
 from scmm_oci.cli.output import plain, say, tell
 from scmm_oci.cli.place_options import layout_options

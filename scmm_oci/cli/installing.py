@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from scmm_oci.cli.collected import placed
 from scmm_oci.cli.hooks_enforcing import Enforcing
 from scmm_oci.enforcer import launcher, shim_settings
 from scmm_oci.enforcer.registration import engines, parts
@@ -99,13 +100,6 @@ def removable(layout: Layout) -> list[Path]:
     if not any(os.path.lexists(layout.hooks_dir / name) for name in DESCRIPTORS):
         paths += [layout.libexec_dir / name for name in (installation.STARTER, installation.SETTINGS)]
     return [path for path in paths if os.path.lexists(path)]
-
-
-def placed(error: BadInput) -> list[Problem]:
-    """The problems of an input, each with the input's name in its place, to be told among others."""
-    return [
-        Problem(": ".join(filter(None, (error.source, each.place))), each.message, each.hint) for each in error.problems
-    ]
 
 
 def _configured(document: object) -> dict[str, Path]:

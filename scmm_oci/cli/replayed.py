@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scmm_oci.cli import replayed_engine, replayed_shown
+from scmm_oci.cli.collected import tried
 from scmm_oci.cli.filters import Subject
-from scmm_oci.cli.installing import placed
 from scmm_oci.cli.outcome import many
 from scmm_oci.cli.output import data, plain, say, tell
 from scmm_oci.enforcer import installed
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from scmm_oci.recorder.replay.cells import Runtime
     from scmm_oci.recorder.replay.starter import Opener
 
-_T = TypeVar("_T")
 _TIMES, _SECONDS = 20, 10.0
 _NNP = {"both": (False, True), "on": (True,), "off": (False,)}
 # The parameters of _OPTIONS, but for --replay itself.
@@ -155,16 +154,16 @@ def _ready(subject: Subject, asked: Asked) -> tuple[Profile, list[Finding], Open
     from scmm_oci.recorder.replay import bundle, runtimes, start
 
     problems: list[Problem] = []
-    profile = _tried(lambda: _profile(subject), problems)
+    profile = tried(lambda: _profile(subject), problems)
     opener: Opener | None = None
     chosen: tuple[Runtime, ...] | None = None
     if (engine := asked.engine) is not None:
-        prepared = _tried(lambda: replayed_engine.prepare(engine, asked.runtimes), problems)
+        prepared = tried(lambda: replayed_engine.prepare(engine, asked.runtimes), problems)
         opener, chosen = prepared if prepared is not None else (None, None)
     elif (directory := asked.bundle) is not None:
-        source = _tried(lambda: bundle.read(directory), problems)
+        source = tried(lambda: bundle.read(directory), problems)
         opener = start.bundles(source) if source is not None else None
-        chosen = _tried(lambda: runtimes.find(asked.runtimes), problems)
+        chosen = tried(lambda: runtimes.find(asked.runtimes), problems)
         if asked.measure:
             problems += _unmeasurable(source.config if source is not None else {}, chosen or ())
     if problems or profile is None or opener is None or chosen is None:
@@ -184,14 +183,6 @@ def _unmeasurable(config: Config, chosen: Sequence[Runtime]) -> list[Problem]:
             what = f"{runtime.path} is scmm-runc, and its digest does not tell the runtime below"
             found.append(Problem("--measure-floor", what, "--runtime names that one"))
     return found
-
-
-def _tried(what: Callable[[], _T], problems: list[Problem]) -> _T | None:
-    try:
-        return what()
-    except BadInput as error:
-        problems += placed(error)
-        return None
 
 
 def _profile(subject: Subject) -> tuple[Profile, list[Finding]]:

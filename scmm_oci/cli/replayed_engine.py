@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scmm_oci.cli.collected import tried
 from scmm_oci.errors import BadInput, Problem
 from scmm_oci.recorder.engines import Engine
 
@@ -73,23 +74,15 @@ def prepare(asked: Asked, runtimes: Sequence[str]) -> tuple[Opener, tuple[Runtim
     from scmm_oci.recorder.replay import engine, engine_probe, engine_start
 
     problems: list[Problem] = []
-
     word = asked.probe
-
-    def tried(what: Callable[[], Any]) -> Any:
-        try:
-            return what()
-        except BadInput as error:
-            problems.extend(error.problems)
-            return None
-
-    tried(lambda: engine.check_options(asked.options))
-    probe = tried(lambda: engine_probe.parse(word)) if word is not None else None
+    tried(lambda: engine.check_options(asked.options), problems)
+    probe = tried(lambda: engine_probe.parse(word), problems) if word is not None else None
     if probe is not None:
-        tried(lambda: engine_probe.check(probe))
-    client = tried(lambda: engine.find(asked.engine, runtimes))
-    command = tried(lambda: engine.command_of(client, asked.image, asked.args)) if client is not None else ()
-    if problems:
+        tried(lambda: engine_probe.check(probe), problems)
+    command = None
+    if (client := tried(lambda: engine.find(asked.engine, runtimes), problems)) is not None:
+        command = tried(lambda: engine.command_of(client, asked.image, asked.args), problems)
+    if problems or client is None or command is None:
         raise BadInput(problems)
     job = engine_start.Job(client, asked.image, asked.args, command, asked.options, probe)
     return engine_start.containers(job), client.runtimes
