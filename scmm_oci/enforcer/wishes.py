@@ -37,6 +37,9 @@ _SANDBOX = (
     ("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"),
 )
 
+# Of variables or annotations that are not known: an image with thousands would push all else out of the log.
+_MOST_NOTES = 8
+
 # An image may have chosen them: the log has it.
 _WEAK = {"seccomp": "of the policy, calls alone are held", "permissive": "nothing is refused, and calls are told"}
 
@@ -160,7 +163,9 @@ def _environment(process: Mapping[str, Any], wish: Wish) -> dict[str, str]:
 
 
 def _unknown(given: Iterable[str], what: str, prefix: str, known: Iterable[str], wish: Wish) -> None:
-    """A misspelt policy or mode is not to start a container without; all else is only told."""
+    """A misspelt policy or mode is not to start a container without; all else is only told, and not at any length."""
+    left_out = 0
+    told = len(wish.notes) + _MOST_NOTES
     for key in sorted(given):
         if not key.startswith(prefix) or key in known:
             continue
@@ -170,7 +175,14 @@ def _unknown(given: Iterable[str], what: str, prefix: str, known: Iterable[str],
         hint = f"; did you mean {nearest}?" if nearest else ""
         message = f"unknown {what} {shown(key)} (known: {', '.join(known)}{hint})"
         meant = VARIABLES.get(nearest, nearest) if nearest else None
-        (wish.problems if meant in (names.POLICY, names.MODE) else wish.notes).append(message)
+        if meant in (names.POLICY, names.MODE):
+            wish.problems.append(message)
+        elif len(wish.notes) < told:
+            wish.notes.append(message)
+        else:
+            left_out += 1
+    if left_out:
+        wish.notes.append(f"{left_out} unknown {what}s more")
 
 
 def _image_rule(

@@ -298,3 +298,22 @@ def test_annotations_decide_whatever_the_environment_says(annotations, entries):
     assert json.dumps({**given_, "process": {**given_["process"], "env": None}}) == before
     expected = [f"{name}={value}" for name, value in entries if name not in wishes.VARIABLES]
     assert given_["process"]["env"] == expected
+
+
+def test_what_is_not_known_is_told_at_no_great_length():
+    few = read({"scmm.a1": "x"}, ["SCMM_B1=x", "SCMM_B2=x"])
+    assert [note.partition(" (")[0] for note in few.notes] == [
+        "unknown annotation 'scmm.a1'",
+        "unknown variable 'SCMM_B1'",
+        "unknown variable 'SCMM_B2'",
+    ]
+    # A misspelt policy stays a problem, wherever among them it stands.
+    many = read(
+        {f"scmm.a{number}": "x" for number in range(20)}, [*(f"SCMM_A{n}=x" for n in range(99)), "SCMM_POLIC=x"]
+    )
+    assert len(many.notes) == 2 * (8 + 1)
+    assert [note for note in many.notes if " more" in note] == [
+        "12 unknown annotations more",
+        "91 unknown variables more",
+    ]
+    assert len(many.problems) == 1 and "'SCMM_POLIC'" in many.problems[0]
