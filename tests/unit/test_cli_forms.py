@@ -24,7 +24,7 @@ FORMS = {
     "try": "POLICY -- docker|podman run …",
     "explain": "-p POLICY NAME|NR [ARGS]...",
     "disasm": "FILE",
-    "verify": "POLICY [CAPTURE]...",
+    "verify": "POLICY [CAPTURE]... | -- [ARG]...",
     "logs": "-p POLICY",
 }
 READ_NO_FILES = {"hooks", "install", "policy", "doctor", "record", "groups"}
