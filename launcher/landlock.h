@@ -19,3 +19,5 @@ enum effort {
 int landlock_prepare(const struct policy *policy, const struct who *who, struct status *status, enum effort effort);
 /* Enter the domain. 0, or -1 with a reason in the status. */
 int landlock_enter(const struct policy *policy, int ruleset, struct status *status);
+/* Enter a domain that restricts nothing but what all domains do (guard.h); from ABI 2 on. */
+void landlock_enter_empty(long abi);

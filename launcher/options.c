@@ -15,6 +15,7 @@ static const char USAGE[] =
 	"      --check           tell what would be enforced here, and run nothing; 0 all of it, 1 not all\n"
 	"      --json            with --check: as JSON\n"
 	"      --report FILE     with permissive: tell them there instead of on standard error; what was there is lost\n"
+	"      --guard           where the policy has no rules for Landlock, be in a domain all the same, unless the program may mount\n"
 	"      --status-fd N     write what is enforced as JSON to this descriptor\n"
 	"      --preserve-fds N  leave N descriptors from 3 on open; all others but stdio are closed\n"
 	"  -q, --quiet           do not say what is enforced, even if it is not all\n"
@@ -119,6 +120,8 @@ struct options read_options(char **argument)
 			options.check = 1;
 		else if (same(word, "--json"))
 			options.json = 1;
+		else if (same(word, "--guard"))
+			options.guard = 1;
 		else if (same(word, "-q") || same(word, "--quiet"))
 			options.quiet = 1;
 		else if (same(word, "-v") || same(word, "--verbose"))

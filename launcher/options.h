@@ -6,7 +6,7 @@
 struct options {
 	const char *policy, *report;
 	enum mode mode;
-	int check, json, quiet, verbose;
+	int check, guard, json, quiet, verbose;
 	int policy_fd, status_fd, preserve;
 	char **program;
 };

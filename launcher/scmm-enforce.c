@@ -3,6 +3,7 @@
  * One static program without a C library, for any image. It reads the policy whole and checks all of it before it acts
  * on any; then Landlock, ids and capabilities, the filter, and execve. What this kernel cannot hold is said. */
 #include "descriptors.h"
+#include "guard.h"
 #include "input.h"
 #include "landlock.h"
 #include "options.h"
@@ -107,6 +108,8 @@ static int apply(const struct options *options, const struct policy *policy, con
 	ruleset = landlock_prepare(policy, who, status, effort);
 	if (ruleset == -2 || (ruleset >= 0 && landlock_enter(policy, ruleset, status)))
 		return -1;
+	if (ruleset < 0 && options->guard)
+		guard(policy, status->abi);
 	return who_become(policy, who, status);
 }
 

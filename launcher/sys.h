@@ -16,6 +16,7 @@ enum {
 	NR_prctl = 157, NR_getdents64 = 217, NR_exit_group = 231, NR_openat = 257, NR_mkdirat = 258, NR_fchownat = 260,
 	NR_readlinkat = 267, NR_faccessat = 269, NR_seccomp = 317, NR_close_range = 436, NR_faccessat2 = 439,
 	NR_landlock_create_ruleset = 444, NR_landlock_add_rule = 445, NR_landlock_restrict_self = 446, NR_fstatfs = 138,
+	NR_mount = 165, NR_umount2 = 166, NR_pivot_root = 155, NR_move_mount = 429,
 	/* To supervise. */
 	NR_rt_sigaction = 13, NR_rt_sigprocmask = 14, NR_ioctl = 16, NR_clone = 56, NR_wait4 = 61, NR_kill = 62, NR_getppid = 110,
 	NR_pread64 = 17, NR_ftruncate = 77, NR_ppoll = 271, NR_unshare = 272, NR_signalfd4 = 289, NR_prlimit64 = 302, NR_process_vm_readv = 310,
@@ -32,6 +33,7 @@ enum {
 	NR_getgroups = 158, NR_setgroups = 159, NR_umask = 166, NR_prctl = 167, NR_getpid = 172, NR_getuid = 174, NR_geteuid = 175, NR_getgid = 176,
 	NR_munmap = 215, NR_execve = 221, NR_mmap = 222, NR_seccomp = 277, NR_close_range = 436, NR_faccessat2 = 439,
 	NR_landlock_create_ruleset = 444, NR_landlock_add_rule = 445, NR_landlock_restrict_self = 446, NR_fstatfs = 44,
+	NR_mount = 40, NR_umount2 = 39, NR_pivot_root = 41, NR_move_mount = 429,
 	/* To supervise. */
 	NR_ioctl = 29, NR_ftruncate = 46, NR_pread64 = 67, NR_ppoll = 73, NR_signalfd4 = 74, NR_unshare = 97, NR_kill = 129, NR_rt_sigaction = 134,
 	NR_rt_sigprocmask = 135, NR_getppid = 173, NR_clone = 220, NR_wait4 = 260, NR_prlimit64 = 261, NR_process_vm_readv = 270,

@@ -81,6 +81,11 @@ not found. With --check: 0 all of the policy would be enforced here, 1 not all, 
     metavar="N",
     help="Leave N descriptors from 3 on open; all others but stdio are closed.",
 )
+@click.option(
+    "--guard",
+    is_flag=True,
+    help="Be in a Landlock domain even where the policy asks for none, unless the program may mount.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Do not say what is enforced, even if it is not all.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what is enforced even if it is all.")
 @click.option(
@@ -116,6 +121,7 @@ def enforce(
     report: str | None,
     status_fd: str | None,
     preserve_fds: str | None,
+    guard: bool,
     quiet: bool,
     verbose: bool,
     default_action: str | None,
@@ -178,7 +184,7 @@ def enforce(
         words.append(f"--policy={path}")
     for option, value in (("--report", report), ("--status-fd", status_fd), ("--preserve-fds", preserve_fds)):
         words += [f"{option}={value}"] if value is not None else []
-    flags = (("--check", check), ("--json", as_json), ("--quiet", quiet), ("--verbose", verbose))
+    flags = (("--check", check), ("--json", as_json), ("--guard", guard), ("--quiet", quiet), ("--verbose", verbose))
     words += [option for option, wanted in flags if wanted]
     binary = launcher.find(machine)
     tell(findings)

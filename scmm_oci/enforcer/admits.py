@@ -24,6 +24,8 @@ PORTS = "ports"
 PRECREATE = "precreate"
 IDENTITY = "identity"
 PERMISSIVE = "permissive"
+# Of --guard: there is a filter, and no ruleset (launcher/guard.h).
+GUARD = "guard"
 
 _SECTIONS = {1: FILTER, 2: FILTER, 3: RULESET, 4: PATHS, 6: PORTS, 7: IDENTITY}
 _ENTRY, _PATH_RULE, _MOST_SECTIONS = 24, 24, 64
@@ -89,6 +91,8 @@ NEEDS: tuple[Need, ...] = (
     Need("landlock_create_ruleset", "the ruleset", RULESET),
     Need("landlock_restrict_self", "the domain", RULESET),
     Need("landlock_add_rule", "rules for files and ports", PATHS, PORTS),
+    Need("landlock_add_rule", "files may be moved, in a domain that restricts nothing else", GUARD, spared=True),
+    Need("landlock_restrict_self", "that domain", GUARD, spared=True),
     Need("fstatfs", "which file systems may hold links to follow", PATHS),
     Need("readlinkat", "links on the way to the files of rules", PATHS),
     Need("getdents64", "names that patterns match", PATHS),
@@ -184,6 +188,8 @@ def needs(mode: str, found: Iterable[str]) -> list[Need]:
     elif mode == PERMISSIVE:
         # Nothing of it but calls is watched, and it becomes nobody.
         there &= {FILTER, PERMISSIVE}
+    elif FILTER in there and RULESET not in there:
+        there.add(GUARD)
     chosen = [need for need in NEEDS if not need.when or there.intersection(need.when)]
     # What cannot be spared for one reason is not spared for another.
     certain = {(need.name, need.argument) for need in chosen if not need.spared}

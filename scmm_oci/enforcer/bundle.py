@@ -28,6 +28,7 @@ TMPFS = ("/dev", "/run", "/tmp")
 
 _BIND_OPTIONS = ("bind", "ro", "nosuid", "nodev")
 _REPORT_OPTIONS = ("bind", "rw", "nosuid", "nodev", "noexec")
+_GUARDED = ("standard", "strict")  # the others apply no Landlock
 _SECCOMP_BLOB = "run.oci.seccomp_bpf_data"
 
 
@@ -177,7 +178,9 @@ def words(plan: Plan, *, preserve_fds: int | None = None, report: str = "") -> l
     kept = ["--preserve-fds", str(count)] if count else []
     # What this kernel lacks would stand in the container's own output, on every exec: `scmm policy add` tells it.
     told = ["--report", report] if report else []
-    return [plan.launcher, "-q", "-p", plan.policy, "-m", plan.mode, *told, *kept, "--"]
+    # What is in a domain cannot write into the launcher that the next exec begins with.
+    guard = ["--guard"] if plan.mode in _GUARDED else []
+    return [plan.launcher, "-q", "-p", plan.policy, "-m", plan.mode, *guard, *told, *kept, "--"]
 
 
 def _tmpfs(mounts: list[dict[str, Any]]) -> str | None:

@@ -67,6 +67,7 @@ def base(**more: Any) -> dict[str, Any]:
 
 REFUSE = {"names": ["uselib", "_sysctl"], "action": "deny"}
 CALLS = {"syscalls": [REFUSE]}
+NO_MOUNTS = {"syscalls": [{"names": ["mount", "umount2", "pivot_root", "move_mount"], "action": "deny"}]}
 FILTER, RULESET, PATHS = admits.FILTER, admits.RULESET, admits.PATHS
 OF_FILES = frozenset({RULESET, PATHS})
 
@@ -114,6 +115,8 @@ def cases(there: Path) -> dict[str, Case]:
     all_parts = OF_FILES | identity | {FILTER, admits.PORTS, admits.PRECREATE}
     return {
         "calls": Case(base(**CALLS), frozenset({FILTER})),
+        "calls, guarded": Case(base(**NO_MOUNTS), frozenset({FILTER}), options=("--guard",)),
+        "calls that may mount, guarded": Case(base(**CALLS), frozenset({FILTER}), options=("--guard",)),
         "calls, strict": Case(base(**CALLS), frozenset({FILTER}), mode="strict"),
         "files": Case(base(**of_files), OF_FILES),
         "patterns": Case(base(**globs), OF_FILES),

@@ -170,7 +170,7 @@ def test_the_launcher_stands_before_the_program():
     assert bundle.enforce(there, made) == []
     assert (made.launcher, made.policy, made.in_rootfs) == ("/dev/.scmm-enforce", "/dev/.scmm-policy", False)
     assert there["process"]["args"] == [
-        *("/dev/.scmm-enforce", "-q", "-p", "/dev/.scmm-policy", "-m", "strict", "--"),
+        *("/dev/.scmm-enforce", "-q", "-p", "/dev/.scmm-policy", "-m", "strict", "--guard", "--"),
         *("nginx", "-g", "daemon off;"),
     ]
     assert there["process"]["noNewPrivileges"] is True
@@ -219,7 +219,7 @@ def test_no_mounts_at_all():
 def test_descriptors_are_the_programs():
     there = config()
     bundle.enforce(there, plan(preserve_fds=3))
-    assert there["process"]["args"][6:9] == ["--preserve-fds", "3", "--"]
+    assert there["process"]["args"][7:10] == ["--preserve-fds", "3", "--"]
 
 
 def test_the_seccomp_section_admits_the_launcher():
@@ -296,9 +296,10 @@ def test_exec():
         "/dev/.scmm-policy",
         "-m",
         "strict",
+        "--guard",
         "--",
     ]
-    assert bundle.words(made)[6:] == ["--preserve-fds", "2", "--"]
+    assert bundle.words(made)[7:] == ["--preserve-fds", "2", "--"]
     for process in ({}, {"args": []}, {"args": None}):
         with pytest.raises(ValueError, match="args"):
             bundle.exec_process(process, made)
@@ -410,7 +411,7 @@ def test_nothing_else_is_changed(there, mode):
     assert quickjson.loads(json.dumps(there).encode()) == there
     # Take away what was added: what is left is what was there, member for member and in its order.
     assert not had_name
-    there["process"]["args"] = there["process"]["args"][7:]
+    there["process"]["args"] = there["process"]["args"][8 if mode in ("standard", "strict") else 7 :]
     there["process"]["noNewPrivileges"] = json.loads(before)["process"]["noNewPrivileges"]
     there["root"]["path"] = there["root"]["path"].removeprefix("/srv/bundle/")
     del there["mounts"][-2:]

@@ -283,8 +283,8 @@ def test_that_the_verb_would_run_it(place, monkeypatch):
     assert binary == LAUNCHER
     assert arguments == ["--mode=strict", "--preserve-fds=2", "--verbose", "--", "true", "-x"]
     path = compiled("web")
-    assert verbs.enforce(["-q", "-p", path, "--", "true"]) == 0
-    assert asked.pop(1) == (LAUNCHER, ["--mode=standard", f"--policy={path}", "--quiet", "--", "true"], None)
+    assert verbs.enforce(["-q", "--guard", "-p", path, "--", "true"]) == 0
+    assert asked.pop(1) == (LAUNCHER, ["--mode=standard", f"--policy={path}", "--guard", "--quiet", "--", "true"], None)
     assert verbs.main(["enforce", "-p", path, "--check"]) == 0
     assert asked[1] == (LAUNCHER, ["--mode=standard", f"--policy={path}", "--check", "--"], None)
     # What is compiled for one run is what `scmm compile -o` writes.

@@ -74,7 +74,7 @@ def test_a_policy_is_enforced_and_all_else_stays(settings: Settings, shims: Shim
     assert name.endswith(f".{ID}")
     assert (place / "policy").read_bytes() == shims.store.read("files")
     assert (place / "policy").stat().st_mode & 0o7777 == 0o444
-    words = ["/dev/.scmm-enforce", "-q", "-p", "/dev/.scmm-policy", "-m", "standard", "--"]
+    words = ["/dev/.scmm-enforce", "-q", "-p", "/dev/.scmm-policy", "-m", "standard", "--guard", "--"]
     assert found["process"] == {
         "args": [*words, *config["process"]["args"]],
         "env": ["PATH=/bin"],
