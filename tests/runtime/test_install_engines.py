@@ -63,15 +63,20 @@ def test_dockerd_takes_it_while_it_runs(docker: Ground, install: Install) -> Non
     assert config.read_bytes() == before
     reload()
     assert attempt() == (125, "")
-    # Where nothing is left of `runtimes`, a reload is not enough, as we tell. The program is gone all the same.
-    config.write_text("{}")
-    assert install("docker", "--file", config) == 0
-    reload()
-    assert attempt() == (0, "here\n")
-    assert install("docker", "--undo") == 0 and config.read_text() == "{}"
-    reload()
-    assert "scmm" in engine("info", "--format", "{{json .Runtimes}}").stdout
-    assert attempt()[0] in (125, 127)
+    try:
+        # Where nothing is left of `runtimes`, a reload is not enough, as we tell. The program is gone all the same.
+        config.write_text("{}")
+        assert install("docker", "--file", config) == 0
+        reload()
+        assert attempt() == (0, "here\n")
+        assert install("docker", "--undo") == 0 and config.read_text() == "{}"
+        reload()
+        assert "scmm" in engine("info", "--format", "{{json .Runtimes}}").stdout
+        assert attempt()[0] in (125, 127)
+    finally:
+        # Others have this dockerd too.
+        config.write_bytes(before)
+        reload()
 
 
 def test_podman_takes_it_and_shows_errors_as_runcs(inside: namespace.Entered, install: Install) -> None:
