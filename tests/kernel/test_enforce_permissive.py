@@ -400,10 +400,9 @@ def left_behind() -> Iterator[subprocess.Popen[str]]:
 
         def is_alone() -> bool:
             children = relatives("PPid", process.pid)
-            # What is left has closed its standard output.
-            return [*children.values()] not in ([], ["Z"]) and not any(
-                os.path.lexists(f"/proc/{pid}/fd/1") for pid in children
-            )
+            # What is left has closed its standard output; a program that is a zombie still, nobody has waited for.
+            early = "Z" in children.values() or any(os.path.lexists(f"/proc/{pid}/fd/1") for pid in children)
+            return bool(children) and not early
 
         until(is_alone, "the program's end")
         assert process.poll() is None
