@@ -16,7 +16,7 @@ from scmm_oci.policy.model import Action, ArgType, Constraint, Network, Policy, 
 MOUNTING = ("mount", "umount2", "pivot_root", "move_mount")
 NO_MOUNTS = tuple(SyscallRule(name, Action.DENY) for name in MOUNTING)
 #: Looks into a process that is in no domain: by a link that ptrace(2), "Ptrace access mode checking", guards.
-LOOK = ("read", f"/proc/{os.getpid()}/root/etc/passwd")
+LOOK = ("read", os.path.join(f"/proc/{os.getpid()}/root", "etc/passwd"))
 GUARD = ("--guard",)
 
 

@@ -175,7 +175,7 @@ def test_pairs() -> None:
         ("docker run localhost:5000/team/nginx:1.2@sha256:ab", "nginx"),
         ("docker run nginx", "nginx"),
         ("docker run --name web nginx", "web"),
-        ("podman run --rootfs /srv/root/", "root"),
+        ("podman run --rootfs /srv/tree/", "tree"),
         ("podman run .x", "_.x"),
         ("podman run :", "container"),
     ],
