@@ -135,13 +135,19 @@ def test_view_gives_the_terminal_back_while_stopped(recorder: Recorder) -> None:
     assert called(recorder.capture())["mkdir"] == 1
 
 
+def await_end(recorder: Recorder) -> None:
+    """Of one that has no window any more which could be waited for: the capture is written, the pins are taken away."""
+    pins = Path(recorder.hooks.settings.pin_dir)
+    wait_until(lambda: recorder.path().exists() and not pins.exists(), deadline_s=30, what="the recorder's end")
+
+
 def test_window_that_is_closed_leaves_a_capture(recorder: Recorder) -> None:
     with busy(recorder) as process, terminal(recorder, "-p", str(process.pid)) as window:
         window.await_screen(lambda text: "recording 0:" in text, "the view")
         tell(process, "mkdir made")
         recorder.await_calls()
         window.hang_up()
-        wait_until(recorder.path().exists, deadline_s=20, what="the capture")
+        await_end(recorder)
     assert called(recorder.capture())["mkdir"] == 1
 
 
@@ -155,7 +161,7 @@ def test_terminal_that_goes_away_does_not_end_what_ignores_that(recorder: Record
             window.hang_up()
             wait_until(lambda: waits(window.job) > awake, deadline_s=20, what="it looks again")
         tell(process, "mkdir later; exit")
-        wait_until(recorder.path().exists, deadline_s=20, what="the capture")
+        await_end(recorder)
     assert called(recorder.capture())["mkdir"] == 1
 
 
