@@ -6,7 +6,6 @@ directory. Docker's store is the host's, so a dead one's policy there is found b
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from scmm_oci import scratch
 from scmm_oci.enforcer import shim_settings
+from scmm_oci.enforcer.places import Places
 from scmm_oci.enforcer.registration import parts
 from scmm_oci.enforcer.store import REPORT, SUFFIX, BadStore, Store
 from scmm_oci.errors import Failure, printable
@@ -30,6 +30,8 @@ PREFIX = "scmm-try-"
 _STORE, _BUNDLES, _WHERE, _LOG = "store", "run/containers", "policy_dir", "shim.log"
 # In a report until the launcher empties it: whether it ever ran.
 _NOT_BEGUN = "scmm-try: the launcher has not begun\n"
+# Seconds for engines that still remove containers, and between two looks at what is left.
+_PATIENCE, _LOOK = 10.0, 0.02
 # Bytes. The program may write there too, and 2048 kinds of calls take less.
 _MOST_REPORT = 8 << 20
 _MOST_LOG = 64 << 10  # bytes of the shim's log that are looked through
@@ -138,7 +140,7 @@ def for_podman(policy: bytes, of: Parts) -> Iterator[Trial]:
         starter = directory / parts.starter(shim_settings.DEFAULT)
         with _entry(directory, Store(str(directory / _STORE)), policy, str(directory / _LOG), starter) as trial:
             yield trial
-            _await_empty(directory / _BUNDLES)
+            _await_empty(Places(str(directory / _BUNDLES)))
 
 
 @contextmanager
@@ -214,15 +216,12 @@ def _forget(directory: str, name: str) -> None:
             os.unlink(os.path.join(directory, each))
 
 
-def _await_empty(directory: Path, seconds: float = 10.0) -> None:
-    """Wait until nothing is left of containers: the engine may still call the shim to have them removed."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if not os.listdir(directory):
-                return
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return
-            raise
-        time.sleep(0.02)
+def _await_empty(places: Places) -> None:
+    """Wait until nothing is left of containers: the engine may still call the shim to have them removed.
+
+    Those whose engine does not call it (crun's that could not be created) are swept. What lives on is the engine's.
+    """
+    end = time.monotonic() + _PATIENCE
+    while os.path.isdir(places.directory) and os.listdir(places.directory) and time.monotonic() < end:
+        if not places.sweep():
+            time.sleep(_LOOK)
