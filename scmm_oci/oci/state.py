@@ -62,22 +62,30 @@ def parse_state(data: bytes) -> State:
         raise BadState(f"container state on stdin: {error}") from None
     if not isinstance(document, dict):
         raise BadState(f"container state on stdin: an object expected, not {shown(document)}")
+    state, problems = checked(document)
+    if state is None:
+        raise BadState("container state on stdin: " + "; ".join(problems))
+    return state
+
+
+def checked(document: dict[str, Any], place: str = "") -> tuple[State | None, list[str]]:
+    """A State document that was read already, or None and all that is wrong with it; `place` is where it stands."""
     problems = []
     container_id = document.get("id")
     if not is_container_id(container_id):
-        problems.append(f".id: {shown(container_id)} is not a container id")
+        problems.append(f"{place}.id: {shown(container_id)} is not a container id")
     pid = document.get("pid", 0)
     if not isinstance(pid, int) or isinstance(pid, bool) or not 0 <= pid < 1 << 31:
-        problems.append(f".pid: {shown(pid)} is not a process id")
+        problems.append(f"{place}.pid: {shown(pid)} is not a process id")
     bundle = document.get("bundle", "")
     if not isinstance(bundle, str) or "\0" in bundle or (bundle and not bundle.startswith("/")):
-        problems.append(f".bundle: {shown(bundle)} is not an absolute path")
+        problems.append(f"{place}.bundle: {shown(bundle)} is not an absolute path")
     annotations = document.get("annotations") or {}
     if not isinstance(annotations, dict) or not all(isinstance(each, str) for each in annotations.values()):
-        problems.append(".annotations: not an object of strings")
+        problems.append(f"{place}.annotations: not an object of strings")
     if problems:
-        raise BadState("container state on stdin: " + "; ".join(problems))
-    return State(id=str(container_id), pid=pid, bundle=bundle, annotations=annotations)
+        return None, problems
+    return State(id=str(container_id), pid=pid, bundle=bundle, annotations=annotations), []
 
 
 class Process:

@@ -1,0 +1,174 @@
+"""Listeners come in: connections at the monitor's socket, each with one state and its descriptors (monitor.protocol).
+
+On the event loop; a peer that is slow, or says nothing, holds up nobody else, and is left after `DEADLINE_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable
+
+from scmm_oci.enforcer.monitor.model import Target
+from scmm_oci.enforcer.monitor.protocol import MAX_DESCRIPTORS, BadPeer, Document, Handed, parse
+from scmm_oci.enforcer.monitor.sockets import Listening, Peer, filters_of, peer_of, refusal
+from scmm_oci.kernel import notify
+
+DEADLINE_S = 10.0  # for all of a state to come
+MOST = 256  # connections at a time
+_PIECE = 16 << 10
+_AGAIN_S = 0.5  # when there is no descriptor left for a connection
+
+
+class Receiver:
+    """Accepts connections and hands listeners on.
+
+    on_listener: gets a listener's descriptor, which is its own from then on, and what was said of it.
+    on_refused: gets why a connection came to nothing, for people.
+    filtered: whether processes under a filter are listened to as well.
+    """
+
+    def __init__(
+        self,
+        listening: Listening,
+        *,
+        on_listener: Callable[[int, Target], None],
+        on_refused: Callable[[str], None],
+        filtered: bool = False,
+    ) -> None:
+        self._listening = listening
+        self._on_listener = on_listener
+        self._on_refused = on_refused
+        self._connections: set[_Connection] = set()
+        self._most_filters = None if filtered else filters_of("self") or 0
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(listening.socket, self._accept)
+
+    def close(self) -> None:
+        """Listen no more; connections that have not said all are closed."""
+        self._loop.remove_reader(self._listening.socket)
+        for one in list(self._connections):
+            one.close()
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listening.socket.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            self._on_refused(f"a connection cannot be taken: {error.strerror}")
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                # It waits in the socket's queue; looking again at once would keep the loop from all else.
+                self._loop.remove_reader(self._listening.socket)
+                self._loop.call_later(_AGAIN_S, self._loop.add_reader, self._listening.socket, self._accept)
+            return
+        connection.setblocking(False)
+        peer = peer_of(connection)
+        why = refusal(peer, most_filters=self._most_filters)
+        if why is None and len(self._connections) >= MOST:
+            why = f"{MOST} connections wait already"
+        if why is not None:
+            connection.close()
+            self._on_refused(f"a connection was refused: {why}")
+            return
+        self._connections.add(_Connection(connection, peer, self._over, self._on_refused))
+
+    def _over(self, connection: _Connection, listener: int, handed: Handed | None) -> None:
+        self._connections.discard(connection)
+        if handed is not None:
+            self._on_listener(listener, _target(handed, connection.peer))
+
+
+class _Connection:
+    """One connection, until its state is whole or it fails."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        peer: Peer,
+        over: Callable[[_Connection, int, Handed | None], None],
+        refused: Callable[[str], None],
+    ) -> None:
+        self.peer = peer
+        self._socket = connection
+        self._over = over
+        self._refused = refused
+        self._document = Document()
+        self._descriptors: list[int] = []
+        loop = asyncio.get_running_loop()
+        loop.add_reader(connection, self._readable)
+        self._timer = loop.call_later(DEADLINE_S, self._fail, f"said nothing whole in {DEADLINE_S:.0f} s")
+
+    def close(self) -> None:
+        self._end(-1, None)
+
+    def _readable(self) -> None:
+        try:
+            piece, ancillary, flags, _ = self._socket.recvmsg(
+                _PIECE, socket.CMSG_SPACE(4 * MAX_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
+            )
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fail(f"cannot be read: {error.strerror}")
+            return
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                # What is no whole number was cut off, which the flags tell.
+                self._descriptors += [each[0] for each in struct.iter_unpack("=i", data[: len(data) // 4 * 4])]
+        if flags & socket.MSG_CTRUNC:
+            self._fail("sent descriptors that there is no room for")
+            return
+        if len(self._descriptors) > MAX_DESCRIPTORS:
+            self._fail(f"sent more than {MAX_DESCRIPTORS} descriptors")
+            return
+        if not piece:
+            self._fail("ended before its state was whole")
+            return
+        try:
+            if not self._document.feed(piece):
+                return
+            handed = parse(bytes(self._document.data), len(self._descriptors))
+        except BadPeer as error:
+            self._fail(f"sent no state of a container: {error}")
+            return
+        listener = self._descriptors[handed.index]
+        if not notify.is_listener(listener):
+            self._fail("sent a descriptor that is no seccomp listener")
+            return
+        self._descriptors.remove(listener)
+        self._end(listener, handed)
+
+    def _fail(self, why: str) -> None:
+        self._refused(f"process {self.peer.pid}, which connected, {why}")
+        self._end(-1, None)
+
+    def _end(self, listener: int, handed: Handed | None) -> None:
+        self._timer.cancel()
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+        for each in self._descriptors:
+            os.close(each)
+        self._descriptors.clear()
+        self._over(self, listener, handed)
+
+
+def _target(handed: Handed, peer: Peer) -> Target:
+    return Target(
+        id=handed.state.id,
+        name=handed.metadata or handed.state.id,
+        pid=handed.pid if _same_pids(peer.pid) else 0,
+        bundle=handed.state.bundle,
+        annotations=tuple(sorted(handed.state.annotations.items())),
+    )
+
+
+def _same_pids(pid: int) -> bool:
+    """Whether a peer counts processes as we do."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return False
