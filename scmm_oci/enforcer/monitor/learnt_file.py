@@ -1,0 +1,103 @@
+"""The file of --learn, written anew while the monitor learns, and at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from scmm_oci.enforcer.monitor.learning import Learning
+from scmm_oci.enforcer.monitor.learnt import MADE_BY, Delta, delta, text
+from scmm_oci.errors import BadInput, Failure, Finding, Problem
+from scmm_oci.files import atomic_write, check_writable
+from scmm_oci.policy import document
+from scmm_oci.policy.model import Policy
+from scmm_oci.tables.arch import Arch
+
+_EACH_S = 1.0  # at most so often
+_AGAIN_S = 10.0  # after it could not be written
+
+
+class LearntFile:
+    """A policy file that has what was learnt. What an earlier monitor wrote there is added to."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        learning: Learning,
+        *,
+        arch: Arch,
+        now: Callable[[], float],
+        tell: Callable[[str], None],
+    ) -> None:
+        """Look at the file.
+
+        Args:
+            arch: the machine's own ABI.
+            now: seconds of a clock that only goes on.
+            tell: gets why the file cannot be written, once each time that this begins.
+
+        Raises:
+            BadInput: there is a file that --learn has not written, or that is of another machine.
+            Failure: nothing can be written there.
+        """
+        self._path = os.fspath(path)
+        self._learning = learning
+        self._arch = arch
+        self._now = now
+        self._tell = tell
+        self._before = _before(self._path, arch)
+        self._version = -1 if self._before is None else learning.version
+        self._next = now()
+        self._failing = False
+        check_writable(self._path)
+
+    async def tend(self) -> None:
+        """Write the file if something is new and the last time is long enough ago; does not hold up the loop.
+
+        Only one at a time: whoever calls this awaits it before calling again.
+        """
+        if self._learning.version == self._version or self._now() < self._next:
+            return
+        version = self._learning.version
+        data = text(self._delta())
+        try:
+            await asyncio.to_thread(atomic_write, self._path, data)
+        except Failure as error:
+            self._failed(error)
+        else:
+            self._version = version
+            self._next = self._now() + _EACH_S
+            self._failing = False
+
+    def finish(self) -> tuple[Finding, ...]:
+        """Write the file a last time, with all counts; what is to be said of it.
+
+        Raises:
+            Failure: it could not be written.
+        """
+        made = self._delta()
+        atomic_write(self._path, text(made))
+        return made.findings
+
+    def _delta(self) -> Delta:
+        return delta(self._learning, arch=self._arch, before=self._before)
+
+    def _failed(self, error: Failure) -> None:
+        self._next = self._now() + _AGAIN_S
+        if not self._failing:
+            self._failing = True
+            self._tell(f"{error}; what is learnt is kept in memory, and written when that is possible")
+
+
+def _before(path: str, arch: Arch) -> Policy | None:
+    if not os.path.lexists(path):
+        return None
+    policy = document.read(path)
+    if not (policy.metadata.generated_from or "").startswith(MADE_BY):
+        hint = "give another file, and merge the two when it is there"
+        raise BadInput([Problem("", f"is not what {MADE_BY} has written, and is not overwritten", hint)], source=path)
+    if policy.settings.arch is not arch:
+        message = f"is of {policy.settings.arch}, and this machine is {arch}"
+        raise BadInput([Problem("", message, "give another file")], source=path)
+    return policy
