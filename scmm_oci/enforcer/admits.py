@@ -26,9 +26,19 @@ IDENTITY = "identity"
 PERMISSIVE = "permissive"
 # Of --guard: there is a filter, and no ruleset (launcher/guard.h).
 GUARD = "guard"
+# Of --listener-fd: who is asked gets the listener.
+LISTENER = "listener"
+ASK = "ask"
 
 _SECTIONS = {1: FILTER, 2: FILTER, 3: RULESET, 4: PATHS, 6: PORTS, 7: IDENTITY}
+_FILTER, _PERMISSIVE_FILTER = 1, 2
 _ENTRY, _PATH_RULE, _MOST_SECTIONS = 24, 24, 64
+# A filter begins with 16 bytes and has 8 for each instruction (linux/filter.h, struct sock_filter).
+_BEFORE, _INSTRUCTION = 16, 8
+_RETURNS = b"\x06\0"  # BPF_RET | BPF_K
+_ACTION, _ALLOW, _LOG, _USER_NOTIF = 0xFFFF0000, 0x7FFF0000, 0x7FFC0000, 0x7FC00000
+# AUDIT_ARCH_* of the machines that there are launchers for (linux/audit.h).
+_AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
 class Need:
@@ -156,6 +166,55 @@ def parts(policy: bytes) -> frozenset[str]:
     Raises:
         ValueError: its table of sections is none. All else is the launcher's and the store's to check.
     """
+    found = set()
+    for kind, _, content in _sections(policy):
+        part = _SECTIONS.get(kind)
+        if part is None:
+            continue
+        found.add(part)
+        # The lowest byte of what is done about a path that is not there: 0 to 2.
+        if part == PATHS and 1 in content[12::_PATH_RULE]:
+            found.add(PRECREATE)
+    return frozenset(found)
+
+
+def asks(policy: bytes, mode: str, machine: str) -> bool:
+    """Whether somebody is asked about calls under a compiled policy: its filter has the kernel ask (SCMP_ACT_NOTIFY).
+
+    mode: in ASK, that is done about all that the policy refuses, so that what permissive mode would tell counts. In
+    permissive mode nobody is asked. machine: as uname(2) names it.
+
+    Raises:
+        ValueError: as `parts`.
+    """
+    if mode == PERMISSIVE:
+        return False
+    wanted = (_PERMISSIVE_FILTER if mode == ASK else _FILTER, _AUDIT.get(machine))
+    is_asked = _is_told if mode == ASK else _is_notified
+    for kind, of, content in _sections(policy):
+        if (kind, of) == wanted and any(map(is_asked, _returned(content))):
+            return True
+    return False
+
+
+def _is_notified(value: int) -> bool:
+    return value & _ACTION == _USER_NOTIF
+
+
+def _is_told(value: int) -> bool:
+    """As launcher/supervise.c has it: a violation, or what the policy itself asks about."""
+    return value == _LOG | 1 or value & _ACTION not in (_ALLOW, _LOG)
+
+
+def _returned(content: bytes) -> set[int]:
+    """What the instructions of a filter's section return, whether or not they are reached."""
+    each = range(_BEFORE, len(content) - _INSTRUCTION + 1, _INSTRUCTION)
+    returns = {content[at + 4 : at + _INSTRUCTION] for at in each if content[at : at + 2] == _RETURNS}
+    return {int.from_bytes(value, "little") for value in returns}
+
+
+def _sections(policy: bytes) -> list[tuple[int, int, bytes]]:
+    """Type, id and content of each section. Raises ValueError."""
 
     def number(offset: int, size: int) -> int:
         if not 0 <= offset <= len(policy) - size:
@@ -164,27 +223,23 @@ def parts(policy: bytes) -> frozenset[str]:
 
     if policy[: len(MAGIC)] != MAGIC or not 0 < number(12, 4) <= _MOST_SECTIONS:
         raise ValueError("not a compiled policy")
-    found = set()
+    found = []
     for entry in range(HEADER_SIZE, HEADER_SIZE + _ENTRY * number(12, 4), _ENTRY):
-        part = _SECTIONS.get(number(entry, 4))
-        if part is None:
-            continue
-        found.add(part)
-        if part == PATHS:
-            offset, length = number(entry + 8, 8), number(entry + 16, 8)
-            if not 0 <= offset <= len(policy) - length:
-                raise ValueError("not a compiled policy: it ends early")
-            # The lowest byte of what is done about a path that is not there: 0 to 2.
-            if 1 in policy[offset + 12 : offset + length : _PATH_RULE]:
-                found.add(PRECREATE)
-    return frozenset(found)
+        offset, length = number(entry + 8, 8), number(entry + 16, 8)
+        if not 0 <= offset <= len(policy) - length:
+            raise ValueError("not a compiled policy: it ends early")
+        found.append((number(entry, 4), number(entry + 4, 4), policy[offset : offset + length]))
+    return found
 
 
 def needs(mode: str, found: Iterable[str]) -> list[Need]:
-    """The calls of the launcher in a mode (standard, strict, seccomp, permissive) under a policy with these parts."""
+    """The calls of the launcher in a mode (oci.annotations.MODES) under a policy with these parts.
+
+    found: of `parts`, and LISTENER where somebody is asked.
+    """
     there = {*found, mode}
     if mode == "seccomp":
-        there &= {FILTER}
+        there &= {FILTER, LISTENER}
     elif mode == PERMISSIVE:
         # Nothing of it but calls is watched, and it becomes nobody.
         there &= {FILTER, PERMISSIVE}

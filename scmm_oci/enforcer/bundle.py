@@ -28,7 +28,7 @@ TMPFS = ("/dev", "/run", "/tmp")
 
 _BIND_OPTIONS = ("bind", "ro", "nosuid", "nodev")
 _REPORT_OPTIONS = ("bind", "rw", "nosuid", "nodev", "noexec")
-_GUARDED = ("standard", "strict")  # the others apply no Landlock
+_GUARDED = ("standard", "strict", admits.ASK)  # the others apply no Landlock
 _SECCOMP_BLOB = "run.oci.seccomp_bpf_data"
 
 
@@ -37,8 +37,10 @@ class Plan:
 
     Attributes:
         launcher_source, policy_source: on the host.
-        mode: standard, strict, seccomp or permissive.
+        mode: of oci.annotations.MODES.
         preserve_fds: how many descriptors from 3 on the program inherits.
+        listener_fd: the descriptor of the launcher's that leads to the monitor (enforcer.handing), 0 for none.
+        state: what the monitor is told of the container, with listener_fd.
         parts: what the policy has (admits.parts).
         report_source: with permissive, the file on the host that tells what would be refused; "" for standard error.
         launcher, policy, report: the absolute paths in the container; `enforce` chooses them.
@@ -49,6 +51,7 @@ class Plan:
         "in_rootfs",
         "launcher",
         "launcher_source",
+        "listener_fd",
         "mode",
         "parts",
         "policy",
@@ -56,6 +59,7 @@ class Plan:
         "preserve_fds",
         "report",
         "report_source",
+        "state",
     )
 
     def __init__(
@@ -70,6 +74,8 @@ class Plan:
         launcher: str = "",
         policy: str = "",
         in_rootfs: bool = False,
+        listener_fd: int = 0,
+        state: str = "",
     ) -> None:
         self.launcher_source = launcher_source
         self.policy_source = policy_source
@@ -81,6 +87,8 @@ class Plan:
         self.in_rootfs = in_rootfs
         self.report_source = report_source
         self.report = ""
+        self.listener_fd = listener_fd
+        self.state = state
 
 
 def absolute(config: dict[str, Any], bundle: str) -> None:
@@ -180,7 +188,8 @@ def words(plan: Plan, *, preserve_fds: int | None = None, report: str = "") -> l
     told = ["--report", report] if report else []
     # What is in a domain cannot write into the launcher that the next exec begins with.
     guard = ["--guard"] if plan.mode in _GUARDED else []
-    return [plan.launcher, "-q", "-p", plan.policy, "-m", plan.mode, *guard, *told, *kept, "--"]
+    asked = ["--listener-fd", str(plan.listener_fd), "--listener-state", plan.state] if plan.listener_fd else []
+    return [plan.launcher, "-q", "-p", plan.policy, "-m", plan.mode, *guard, *told, *asked, *kept, "--"]
 
 
 def _tmpfs(mounts: list[dict[str, Any]]) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from scmm_oci.enforcer import bundle, mountpoints, telling
+from scmm_oci.enforcer import bundle, handing, mountpoints, telling
 from scmm_oci.oci.state import shown
 
 TYPE_CHECKING = False
@@ -23,9 +23,18 @@ if TYPE_CHECKING:
 
 
 def enforced(
-    settings: Settings, line: CommandLine, config: dict[str, Any], wish: Wish, place: Place, decided: dict[str, Any]
+    settings: Settings,
+    line: CommandLine,
+    config: dict[str, Any],
+    wish: Wish,
+    place: Place,
+    decided: dict[str, Any],
+    inherited: dict[int, int] | None = None,
 ) -> bytes:
-    """The policy; the configuration is changed so that the launcher applies it, and `decided` gets what exec needs."""
+    """The policy; the configuration is changed so that the launcher applies it, and `decided` gets what exec needs.
+
+    inherited: gets the descriptors that the runtime has to hand on (passing.become); None where it can hand on none.
+    """
     from scmm_oci.enforcer import admits, again, private
     from scmm_oci.enforcer.store import Store
 
@@ -35,12 +44,19 @@ def enforced(
     policy = store.read(wish.policy, wish.digest)
     if not os.access(settings.launcher, os.X_OK):
         raise ValueError(f"the launcher {settings.launcher} is not there or not executable; run scmm install again")
+    parts = admits.parts(policy)
+    listener, told = 0, ""
+    if admits.asks(policy, wish.mode, os.uname().machine):
+        parts |= {admits.LISTENER}
+        listener, told = _asked(settings, line, config, wish, decided, inherited)
     plan = bundle.Plan(
         launcher_source=_launcher(settings, config, place),
         policy_source=os.path.join(place.path, "policy"),
         mode=wish.mode,
-        preserve_fds=line.preserve_fds + listening(),
-        parts=admits.parts(policy),
+        preserve_fds=line.preserve_fds + handing.listening(line),
+        parts=parts,
+        listener_fd=listener,
+        state=told,
         report_source=(store.report(wish.policy, _writer(config)) or "") if wish.mode == "permissive" else "",
     )
     for each in bundle.enforce(config, plan):
@@ -54,6 +70,39 @@ def enforced(
         policy=plan.policy,
     )
     return policy
+
+
+def _asked(
+    settings: Settings,
+    line: CommandLine,
+    config: dict[str, Any],
+    wish: Wish,
+    decided: dict[str, Any],
+    inherited: dict[int, int] | None,
+) -> tuple[int, str]:
+    """The launcher's descriptor that leads to the monitor, and what is told there.
+
+    Raises ValueError: nobody is there, or nobody can be asked.
+    """
+    what = f"the mode {wish.mode} asks" if wish.mode == "ask" else f"the policy {wish.policy} asks"
+    if inherited is None:
+        raise ValueError(
+            f"{what} about calls, and a hook can hand no monitor over: podman --runtime scmm can (scmm install podman)"
+        )
+    if other := handing.other_listener(line, config):
+        raise ValueError(
+            f"{what} about calls, and the runtime has others ask about some, by {other}: a process can have one"
+            " listener alone. Take that out, or give those calls to the policy"
+        )
+    decided["asks"], left_out = handing.state(line, config, decided["bundle"])
+    if left_out:
+        note(settings, line, left_out)
+    number = handing.place(line)
+    try:
+        inherited[number] = handing.connected(settings.monitor)
+    except ValueError as error:
+        raise ValueError(f"{what} about calls, and {error}") from None
+    return number, handing.word(decided["asks"])
 
 
 def _refuse_links(config: Mapping[str, Any], plan: bundle.Plan) -> None:
@@ -125,12 +174,6 @@ def _writer(config: Mapping[str, Any]) -> tuple[int, int]:
                 break
         found.append(number)
     return found[0], found[1]
-
-
-def listening() -> int:
-    """How many descriptors from 3 on are the caller's sockets, which runtimes hand on: sd_listen_fds(3)."""
-    count = os.environ.get("LISTEN_FDS", "")
-    return int(count) if count.isascii() and count.isdigit() and len(count) < 5 else 0
 
 
 def note(settings: Settings, line: CommandLine, message: str) -> None:

@@ -19,11 +19,19 @@ ENDED = "--scmm-ended"  # the word that our poststop hook begins with
 MAX_OUTPUT = 64 << 20  # bytes; a container in `list` takes some hundred
 
 
-def become(runtime: str, words: Sequence[str]) -> NoReturn:
+def become(runtime: str, words: Sequence[str], inherited: Mapping[int, int] | None = None) -> NoReturn:
     """Become `runtime` with these words after its name: process id, descriptors and environment stay.
+
+    inherited: numbers that the runtime has besides → descriptors of ours that it has there. What was at such a number
+    is closed.
 
     Raises OSError where the kernel refuses.
     """
+    for number, descriptor in (inherited or {}).items():
+        if number == descriptor:
+            os.set_inheritable(descriptor, True)
+        else:
+            os.dup2(descriptor, number)
     # Python ignores these two, and what is ignored stays so in every program that is executed.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)

@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = runtime_argv.parse(words, dialect=runtime_argv.dialect(runtime))
         if line.verb in ("state", "list") and not line.ambiguous:
             return _told(settings, runtime, line)
-        passing.become(runtime, _words(settings, called, line))
+        inherited: dict[int, int] = {}
+        passing.become(runtime, _words(settings, called, line, inherited), inherited)
     except (OSError, ValueError) as error:
         return _refuse(line, text_of(error))
     except Exception as error:
@@ -74,8 +75,8 @@ def text_of(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _words(settings: Settings, called: str, line: CommandLine) -> list[str]:
-    """The words for the runtime."""
+def _words(settings: Settings, called: str, line: CommandLine, inherited: dict[int, int]) -> list[str]:
+    """The words for the runtime; `inherited` gets what it has to have besides (passing.become)."""
     starting = {word.strip() for word in line.words}.intersection(STARTING)
     if line.ambiguous and starting:
         if starting == {"exec"} and _is_empty(settings.run_dir):
@@ -85,11 +86,11 @@ def _words(settings: Settings, called: str, line: CommandLine) -> list[str]:
     if line.verb in ("create", "run", "restore"):
         from scmm_oci.enforcer import shim_start
 
-        return shim_start.words(settings, called, line)
+        return shim_start.words(settings, called, line, inherited)
     if line.verb == "exec":
         from scmm_oci.enforcer import shim_exec
 
-        return shim_exec.words(settings, line)
+        return shim_exec.words(settings, line, inherited)
     return list(line.words)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 
-from scmm_oci.enforcer import bundle, enforcing, runtime_root, wishes
+from scmm_oci.enforcer import bundle, handing, runtime_root, wishes
 from scmm_oci.enforcer.place import MAX_STATE, STATES, Lost
 from scmm_oci.enforcer.places import Places
-from scmm_oci.oci import config_json
+from scmm_oci.oci import config_json, runtime_argv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 MAX_PROCESS = 1 << 20  # bytes
 
 
-def words(settings: Settings, line: CommandLine) -> list[str]:
+def words(settings: Settings, line: CommandLine, inherited: dict[int, int] | None = None) -> list[str]:
     """The words for the runtime: those given, or with the launcher before what is to run.
+
+    inherited: gets the descriptors that the runtime has to hand on (passing.become).
 
     Raises OSError and ValueError where the container is enforced, and the process cannot be.
     """
@@ -45,15 +47,39 @@ def words(settings: Settings, line: CommandLine) -> list[str]:
         if plan is None:
             return _only_stripped(line, place, named) if named else given
         place.check_policy(decided.get("sha256"))
-        count = line.preserve_fds + enforcing.listening()
+        if not named and not line.command:
+            return given
+        plan.preserve_fds = line.preserve_fds + handing.listening(line)
+        if "asks" in decided:
+            line = _asking(settings, line, plan, decided["asks"], inherited)
         if named:
             process = _process(named, pipe=True)
             wishes.strip(process)
-            bundle.exec_process(process, plan, preserve_fds=count)
+            bundle.exec_process(process, plan)
             return line.with_option("process", place.write_process(config_json.dumps(process)))
-    if not line.command:
-        return given
-    return line.with_command([*bundle.words(plan, preserve_fds=count), *line.command])
+    return line.with_command([*bundle.words(plan), *line.command])
+
+
+def _asking(
+    settings: Settings, line: CommandLine, plan: bundle.Plan, told: object, inherited: dict[int, int] | None
+) -> CommandLine:
+    """The command line that hands a connection to the monitor on, of which the plan tells the launcher.
+
+    told: the container's state when it was created.
+
+    Raises ValueError where nobody is there to be asked, or nothing can be handed on; Lost for what is no state.
+    """
+    if not isinstance(told, dict):
+        raise Lost("what the monitor is to be told of the container is not known any more")
+    if inherited is None:
+        raise ValueError("no descriptor can be handed on")
+    plan.listener_fd = handing.place(line)
+    plan.state = handing.word({**told, "status": "running"})
+    try:
+        inherited[plan.listener_fd] = handing.connected(settings.monitor)
+    except ValueError as error:
+        raise ValueError(f"calls in this container are asked about, and {error}") from None
+    return runtime_argv.parse(line.with_option("preserve-fds", str(line.preserve_fds + 1)), dialect=line.dialect)
 
 
 def _process(path: str, *, pipe: bool) -> dict[str, Any]:

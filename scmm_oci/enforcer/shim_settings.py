@@ -31,7 +31,9 @@ _PLACES = {
     "policy_dir": store.DIRECTORY,
     "run_dir": places.DIRECTORY,
     "log_file": "/var/log/scmm/shim.log",
+    "monitor": "/run/scmm/monitor/notify.sock",
 }
+MOST_SOCKET = 107  # bytes that a socket's path may have (linux/un.h: sun_path, and its zero byte)
 
 
 class Image:
@@ -53,11 +55,11 @@ class Image:
 class Settings:
     """runtimes: names → absolute paths; DEFAULT is scmm-runc's, and "crun" would be that of scmm-crun.
 
-    launcher (the static scmm-enforce), hook (the starter of the recording hooks), policy_dir, run_dir, log_file:
-    absolute paths. images: in order; the first that fits decides.
+    launcher (the static scmm-enforce), hook (the starter of the recording hooks), policy_dir, run_dir, log_file,
+    monitor (the socket of scmm-monitor): absolute paths. images: in order; the first that fits decides.
     """
 
-    __slots__ = ("hook", "images", "launcher", "log_file", "policy_dir", "run_dir", "runtimes")
+    __slots__ = ("hook", "images", "launcher", "log_file", "monitor", "policy_dir", "run_dir", "runtimes")
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class Settings:
         policy_dir: str,
         run_dir: str,
         log_file: str,
+        monitor: str,
     ) -> None:
         self.runtimes = runtimes
         self.images = images
@@ -77,6 +80,7 @@ class Settings:
         self.policy_dir = policy_dir
         self.run_dir = run_dir
         self.log_file = log_file
+        self.monitor = monitor
 
     def as_dict(self) -> dict[str, Any]:
         """What `check` makes the same settings of."""
@@ -96,6 +100,8 @@ def check(document: object) -> Settings:
     found = [f".{name}: no such setting; known: {', '.join(known)}" for name in document if name not in known]
     values = {name: document.get(name, default) for name, default in _PLACES.items()}
     found += [problem for name, value in values.items() for problem in _path_problems(f".{name}", value)]
+    if isinstance(values["monitor"], str) and len(os.fsencode(values["monitor"])) > MOST_SOCKET:
+        found.append(f".monitor: longer than the {MOST_SOCKET} bytes that a socket's path may have")
     runtimes: Any = document.get("runtimes")
     if not isinstance(runtimes, dict) or DEFAULT not in runtimes:
         found.append(f'.runtimes: an object of names and paths expected, with "{DEFAULT}" among them')

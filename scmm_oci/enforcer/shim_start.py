@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 _IN_BUNDLE = {RUNC: ("console-socket", "pidfd-socket"), CRUN: ("console-socket", "pid-file")}
 
 
-def words(settings: Settings, called: str, line: CommandLine) -> list[str]:
+def words(settings: Settings, called: str, line: CommandLine, inherited: dict[int, int] | None = None) -> list[str]:
     """The words for the runtime: those given, or those with a bundle of ours in which what was asked for is so.
 
-    called: the starter, which our poststop hook calls again.
+    called: the starter, which our poststop hook calls again. inherited: as of enforcing.enforced.
 
     Raises OSError and ValueError where a policy was asked for that cannot be enforced, or a recording that is
     required cannot be made: then nothing may be started.
@@ -58,9 +58,9 @@ def words(settings: Settings, called: str, line: CommandLine) -> list[str]:
     if not (wish.policy or wish.record or wish.stripped):
         return given
     if wish.policy or wish.required:
-        return _changed(settings, called, line, config, wish)
+        return _changed(settings, called, line, config, wish, inherited)
     try:
-        return _changed(settings, called, line, config, wish)
+        return _changed(settings, called, line, config, wish, inherited)
     except Exception as error:
         # Whatever it is, a defect of ours among it: the container starts all the same.
         what = "not recorded" if wish.record else f"the program sees {', '.join(wish.stripped)}"
@@ -79,7 +79,14 @@ def _image(line: CommandLine, config: Mapping[str, Any]) -> tuple[str, ...]:
     return images.names(place, os.path.join(place, path if isinstance(path, str) else ""), line.id)
 
 
-def _changed(settings: Settings, called: str, line: CommandLine, config: dict[str, Any], wish: Wish) -> list[str]:
+def _changed(
+    settings: Settings,
+    called: str,
+    line: CommandLine,
+    config: dict[str, Any],
+    wish: Wish,
+    inherited: dict[int, int] | None,
+) -> list[str]:
     from scmm_oci.enforcer.places import Places, key_of
 
     assert line.id is not None
@@ -97,7 +104,9 @@ def _changed(settings: Settings, called: str, line: CommandLine, config: dict[st
     with places.claim(root, line.id) as place:
         bundle.absolute(config, original)
         decided: dict[str, Any] = {"bundle": original, "root": root}
-        policy = enforcing.enforced(settings, line, config, wish, place, decided) if wish.policy else None
+        policy = None
+        if wish.policy:
+            policy = enforcing.enforced(settings, line, config, wish, place, decided, inherited)
         if wish.record:
             _recorded(settings, line, config, wish)
         # Last of all hooks: what is removed then, no other needs any more.
@@ -111,7 +120,7 @@ def _changed(settings: Settings, called: str, line: CommandLine, config: dict[st
             owner=mapped,
             reachable=mapped is not None,
         )
-        return _to(line, place.path, original)
+        return _to(line, place.path, original, handed=len(inherited or ()))
 
 
 def _recorded(settings: Settings, line: CommandLine, config: dict[str, Any], wish: Wish) -> None:
@@ -125,9 +134,14 @@ def _recorded(settings: Settings, line: CommandLine, config: dict[str, Any], wis
         enforcing.note(settings, line, f"not recorded: {error}")
 
 
-def _to(line: CommandLine, path: str, original: str) -> list[str]:
-    """The words with our bundle, and with what the runtime would look for in the caller's."""
+def _to(line: CommandLine, path: str, original: str, *, handed: int) -> list[str]:
+    """The words with our bundle, and with what the runtime would look for in the caller's.
+
+    handed: how many descriptors more the runtime hands on, behind the caller's.
+    """
     changes = {"bundle": path}
+    if handed:
+        changes["preserve-fds"] = str(line.preserve_fds + handed)
     if line.options.get("config"):
         changes["config"] = os.path.join(path, "config.json")
     for name in _IN_BUNDLE[line.dialect]:

@@ -51,7 +51,7 @@ class Wish:
 
     Attributes:
         policy: its name in the store, or None; digest: its SHA-256 in hexadecimal digits, or None for any.
-        mode: standard, strict, seccomp or permissive.
+        mode: of oci.annotations.MODES.
         source: ANNOTATION, CONFIGURATION or ENVIRONMENT, by whichever the policy came; "" without one.
         record, required, name: the recording; name is None where none is given.
         problems: what keeps the container from starting: enforcing (or a recording that is required) was asked for in
