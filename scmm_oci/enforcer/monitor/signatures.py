@@ -72,7 +72,7 @@ fpnxpp recvfrom
 fpp accept getpeername getsockname mq_getsetattr
 fppn fgetxattr
 fppnx fsetxattr
-fpppx execveat
+dpppx execveat
 fppx accept4 cachestat
 fpu getdents getdents64
 fpux sendmmsg
