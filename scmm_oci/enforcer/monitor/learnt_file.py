@@ -11,7 +11,7 @@ from scmm_oci.enforcer.monitor.learnt import MADE_BY, Delta, delta, text
 from scmm_oci.errors import BadInput, Failure, Finding, Problem
 from scmm_oci.files import atomic_write, check_writable
 from scmm_oci.policy import document
-from scmm_oci.policy.model import Policy
+from scmm_oci.policy.model import Action, Policy
 from scmm_oci.tables.arch import Arch
 
 _EACH_S = 1.0  # at most so often
@@ -94,7 +94,8 @@ def _before(path: str, arch: Arch) -> Policy | None:
     if not os.path.lexists(path):
         return None
     policy = document.read(path)
-    if not (policy.metadata.generated_from or "").startswith(MADE_BY):
+    # What was merged of one and another policy has the other's default.
+    if not (policy.metadata.generated_from or "").startswith(MADE_BY) or policy.settings.default_action != Action.KILL:
         hint = "give another file, and merge the two when it is there"
         raise BadInput([Problem("", f"is not what {MADE_BY} has written, and is not overwritten", hint)], source=path)
     if policy.settings.arch is not arch:

@@ -1,0 +1,123 @@
+"""The metrics by HTTP, for Prometheus: at an address of this host only, or at a UNIX socket.
+
+There is one thing to GET, and no name or password, so nobody else may reach it: a proxy that asks for one can stand
+before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+
+from scmm_oci.enforcer.monitor.metrics import Metrics
+from scmm_oci.enforcer.monitor.sockets import Listening
+from scmm_oci.errors import BadInput, Failure, Problem, short
+from scmm_oci.files import reason
+
+DEADLINE_S = 5.0
+MOST = 16  # connections at a time
+_MOST_HEAD = 8 << 10  # bytes
+_UNIX = "unix:"
+
+
+def parse(text: str) -> tuple[str, int] | str:
+    """Where ``--metrics`` says: (IP address, port) or the path of a UNIX socket.
+
+    Raises:
+        BadInput: it is ``HOST:PORT`` of this host alone (127.0.0.1, [::1] and localhost are) nor ``unix:/PATH``.
+    """
+    known = "127.0.0.1:9090, [::1]:9090 or unix:/PATH"
+    if text.startswith(_UNIX):
+        path = text.removeprefix(_UNIX)
+        if not path.startswith("/"):
+            raise BadInput([Problem("--metrics", f"{short(path)} is no absolute path", known)])
+        return path
+    host, colon, port = text.rpartition(":")
+    number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else -1
+    name = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        address = None
+    if not colon or address is None or not 0 <= number <= 0xFFFF or (address.version == 6) != host.startswith("["):
+        raise BadInput([Problem("--metrics", f"{short(text)} is no address and port", f"such as {known}")])
+    if not address.is_loopback:
+        hint = f"known: {known}; have a proxy with a password stand before it"
+        raise BadInput([Problem("--metrics", f"{name} can be reached from other hosts", hint)])
+    return str(address), number
+
+
+class Scraping:
+    """Answers at an address, until it is closed. On the event loop."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._server: asyncio.Server | None = None
+        self._listening: Listening | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, place: tuple[str, int] | str) -> tuple[str, int] | str:
+        """Take connections from now on; where, as port 0 is one that the kernel chooses.
+
+        Raises:
+            Failure: nothing can listen there.
+            BadInput: the same, of a path.
+        """
+        if isinstance(place, str):
+            self._listening = Listening(place)
+            self._server = await asyncio.start_unix_server(
+                self._connected, sock=self._listening.socket, limit=_MOST_HEAD
+            )
+            return place
+        host, port = place
+        try:
+            self._server = await asyncio.start_server(self._connected, host, port, limit=_MOST_HEAD)
+        except OSError as error:
+            raise Failure(
+                f"metrics cannot be given at {host}:{port}: {reason(error)}", "choose another port"
+            ) from error
+        found = self._server.sockets[0]
+        return host, found.getsockname()[1] if found.family in (socket.AF_INET, socket.AF_INET6) else port
+
+    async def close(self) -> None:
+        """Take none any more; those that are there are cut."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._listening is not None:
+            self._listening.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            if len(self._tasks) <= MOST:
+                async with asyncio.timeout(DEADLINE_S):
+                    writer.write(self._answer(await reader.readuntil(b"\r\n\r\n")))
+                    await writer.drain()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # who asks for nothing whole has no answer
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    def _answer(self, head: bytes) -> bytes:
+        first, *rest = head.decode("latin-1").split("\r\n")
+        method, _, asked = first.partition(" ")
+        path = asked.partition(" ")[0].partition("?")[0]
+        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
+        if method not in ("GET", "HEAD"):
+            return _response("405 Method Not Allowed", "text/plain", b"only GET\n", "Allow: GET, HEAD\r\n")
+        if path != "/metrics":
+            return _response("404 Not Found", "text/plain", b"only /metrics\n")
+        text, content_type = self._metrics.text(headers.get("accept", ""))
+        return _response("200 OK", content_type, text, body=method == "GET")
+
+
+def _response(status: str, content_type: str, text: bytes, more: str = "", *, body: bool = True) -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(text)}\r\n{more}"
+    return f"{head}Connection: close\r\n\r\n".encode("latin-1") + (text if body else b"")
