@@ -28,6 +28,8 @@ MOST_PATH, MOST = 256, 1024
 _AT_FDCWD = -100
 _O_CREAT, _O_TMPFILE = 0o100, 0o20000000
 _HOW = struct.Struct("=QQQ")  # struct open_how: openat2(2)
+# Kinds of tables.operations whose names are in memory; of "device" and "descriptor" it is a descriptor.
+_NAMED = ("open", "names", "chdir", "exec")
 _LOW = 0xFFFF_FFFF
 _FULL = (1 << 64) - 1
 _NARROW = (Arch.X86, Arch.ARM, Arch.S390)
@@ -82,6 +84,36 @@ def words(call: Call, memory: Memory | None = None) -> str:
     return _cut(f"{call.arch} {text}" if call.arch in _BESIDE else text, MOST)
 
 
+def points(call: Call) -> bool:
+    """Whether the call has names, or an address, that can be read in its program's memory."""
+    if call.name is None or call.arch is None:
+        return False
+    known = OF_ABI.get(call.arch, {}).get(call.name) or FILE_CALLS.get(call.name)
+    return known is not None and (known.kind == "address" or (known.kind in _NAMED and bool(known.names)))
+
+
+def like(call: Call) -> str:
+    """What two calls have in common that are the same to who decides: all numbers but descriptors, and sizes of memory.
+
+    Pointers stand for nothing: what they lead to can change.
+    """
+    if call.name is None or call.arch is None:
+        return words(call)
+    letters = _letters(call.name, narrow=call.arch in _NARROW)
+    parts = _Parts(call, Memory()).all()
+    if letters is not None:
+        for index, letter in enumerate(letters[: len(parts)]):
+            # A number that is no set of bits, behind a pointer, is how much lies there.
+            if letter in "dfp" or (letter in "nl" and "p" in letters[:index]):
+                parts[index] = "…" if parts[index] == words_of(letter, call.args[index]) else parts[index]
+    return f"{call.arch} {call.name}({', '.join(parts)})"
+
+
+def words_of(letter: str, value: int) -> str:
+    """An argument by its kind (monitor.signatures) alone."""
+    return _PRINTED[letter](value)
+
+
 class _Parts:
     """The arguments of one call as words."""
 
@@ -113,10 +145,11 @@ class _Parts:
         for argument in self._known:
             if argument.indexes[0] == index and argument.field is None:
                 return self._described(argument, index)
-        names = [each[1] for each in self._file.names]
+        named = self._file.names if self._file.kind in (*_NAMED, "address") else ()
+        names = [each[1] for each in named]
         if index in names:
             return [self._memorised(names.index(index), value)]
-        if any(index == each[0] for each in self._file.names):
+        if any(index == each[0] for each in named):
             return [_descriptor(value)]
         if self._name == "openat2" and index == 2 and len(self._memory.how) >= _HOW.size:
             return [self._how()]

@@ -1,0 +1,66 @@
+"""A decision becomes the answer to a call: it goes on, fails, returns a value, is made on behalf, or its process ends.
+
+Whether anybody still waits for the answer is the kernel's to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+
+from scmm_oci.enforcer.monitor import who
+from scmm_oci.enforcer.monitor.behalf.deputies import Impossible, Resolution
+from scmm_oci.enforcer.monitor.model import By, Decision, Verdict
+from scmm_oci.kernel import notify
+from scmm_oci.kernel.notify import Notification
+
+_LOOK_S = 0.5  # how often it is looked whether somebody still waits for a call that is being made
+
+
+def answer(fd: int, call: Notification, decision: Decision) -> bool:
+    """Answer by numbers alone: what is allowed goes on. False if nobody waits any more."""
+    match decision.verdict:
+        case Verdict.ALLOW:
+            return notify.let_go_on(fd, call.id)
+        case Verdict.RETURN:
+            return notify.give(fd, call.id, decision.value)
+        case Verdict.KILL:
+            killed = who.kill(fd, call)
+            # Its threads end by the signal; where there was nobody to send it to, it is denied at least.
+            return notify.refuse(fd, call.id, decision.errno) or killed
+    return notify.refuse(fd, call.id, decision.errno)
+
+
+async def make(fd: int, call: Notification, decision: Decision, resolution: Resolution) -> tuple[bool, Decision, int]:
+    """Make an allowed call on behalf, with what was looked at.
+
+    Returns:
+        Whether somebody still waited, what became of the decision (a call that cannot be made is denied), and the
+        errno that the call ended with, or 0.
+    """
+    making = asyncio.ensure_future(resolution.perform(path=decision.path))
+    try:
+        while not making.done():
+            await asyncio.wait((making,), timeout=_LOOK_S)
+            if not making.done() and not notify.is_waiting(fd, call.id):
+                return False, decision, 0
+        done = making.result()
+    except Impossible as error:
+        denied = Decision(Verdict.DENY, By.FAILURE, detail=str(error))
+        return notify.refuse(fd, call.id, denied.errno), denied, denied.errno
+    finally:
+        making.cancel()
+        resolution.abandon()
+    if done.fd is not None:
+        try:
+            return notify.hand_over(fd, call.id, done.fd, close_on_exec=done.close_on_exec), decision, 0
+        except OSError as error:
+            # The caller's table is full; it gets what open(2) would have answered.
+            number = error.errno or errno.EMFILE
+            return notify.refuse(fd, call.id, number), decision, number
+        finally:
+            os.close(done.fd)
+    if done.error:
+        return notify.refuse(fd, call.id, done.error), decision, done.error
+    return notify.give(fd, call.id, done.value), decision, 0

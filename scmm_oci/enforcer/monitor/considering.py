@@ -1,0 +1,309 @@
+"""Calls that numbers do not decide: their memory is looked at, somebody is asked, what was said before is remembered.
+
+Runs beside the loop's other work, one task for each call. Where memory decided, an allowed call is made by us with what
+was looked at; it never goes on by itself, as its memory can be another by then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from scmm_oci.enforcer.monitor import answering, calls
+from scmm_oci.enforcer.monitor.asking import EVERY, Answer, Asking, Question
+from scmm_oci.enforcer.monitor.behalf import table
+from scmm_oci.enforcer.monitor.behalf.deputies import Deputies, Impossible, Resolution
+from scmm_oci.enforcer.monitor.memory import Reader, Unreadable
+from scmm_oci.enforcer.monitor.model import Address, By, Call, Decision, Memory, Process, Subject, Verdict
+from scmm_oci.enforcer.monitor.program import Program
+from scmm_oci.enforcer.monitor.remembered import Key, Remembered
+from scmm_oci.enforcer.monitor.rules.decide import Outcome, Ruled
+from scmm_oci.enforcer.monitor.rules.model import Remember
+from scmm_oci.enforcer.monitor.served import Served
+from scmm_oci.errors import Failure
+from scmm_oci.kernel import notify
+from scmm_oci.kernel.notify import Notification
+
+# What may be answered, by what the rule lets be remembered.
+_CHOICES = {
+    Remember.ALWAYS: EVERY,
+    Remember.ONCE: EVERY - {Answer.ALWAYS, Answer.NEVER},
+    Remember.NEVER: EVERY - {Answer.ALWAYS, Answer.NEVER, Answer.RUN},
+}
+_MEANS = {
+    Answer.ALWAYS: Verdict.ALLOW,
+    Answer.RUN: Verdict.ALLOW,
+    Answer.ONCE: Verdict.ALLOW,
+    Answer.DENY: Verdict.DENY,
+    Answer.NEVER: Verdict.DENY,
+    Answer.KILL: Verdict.KILL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was looked at of a call.
+
+    Attributes:
+        memory: what its pointers led to; None where that was not looked at, or could not be.
+        paths: what its names stand for, where that is held.
+        is_held: an allowed call is made by us, with just this.
+    """
+
+    memory: Memory | None = None
+    paths: tuple[str, ...] | None = None
+    is_held: bool = False
+
+    @property
+    def address(self) -> Address | None:
+        """The socket address in it."""
+        return self.memory.address if self.memory is not None else None
+
+    @property
+    def claimed(self) -> tuple[str, ...]:
+        """What the program names and can still change before it counts."""
+        if self.memory is None or self.is_held:
+            return ()
+        named = [os.fsdecode(one) for one in self.memory.paths if one is not None]
+        return (*named, *([calls.address_words(self.address)] if self.address is not None else []))
+
+    def detail(self, what: Call) -> str:
+        """What of a call an answer is kept for. Of what the program can still change, nothing."""
+        parts = [calls.like(what)]
+        if self.is_held:
+            parts += self.paths or ()
+            parts += [calls.address_words(self.address)] if self.address is not None else []
+        return "\n".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """What became of a call.
+
+    Attributes:
+        answered: whether somebody still waited.
+        result: the errno that the caller got, 0 for none; None where the kernel makes the call.
+        on_behalf: the call was made here.
+    """
+
+    decision: Decision
+    answered: bool
+    result: int | None
+    seen: Seen
+    on_behalf: bool = False
+
+
+class Considering:
+    """All that it takes beyond numbers.
+
+    Attributes:
+        timeout_s: how long a question waits for its answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        reader: Reader,
+        deputies: Deputies,
+        asking: Asking,
+        program: Program | None,
+        remembered: Remembered | None,
+        tell: Callable[[str], None],
+        now: Callable[[], float],
+        timeout_s: float,
+    ) -> None:
+        """tell: gets what people should know, once it happens; now: the clock of `asking`."""
+        self.timeout_s = timeout_s
+        self._reader = reader
+        self._deputies = deputies
+        self._asking = asking
+        self._program = program
+        self._remembered = remembered
+        self._tell = tell
+        self._now = now
+
+    async def consider(
+        self,
+        served: Served,
+        call: Notification,
+        what: Call,
+        process: Process | None,
+        ruled: Ruled | None,
+        decide: Callable[[Subject], Ruled | Decision],
+    ) -> Considered:
+        """Decide and answer one call.
+
+        Args:
+            ruled: what numbers came to: somebody is asked. None where memory is what rules look at.
+            decide: the rules.
+        """
+        resolution: Resolution | None = None
+        seen = Seen()
+        try:
+            seen = Seen(await self._look(served.fd, call, what, needed=ruled is None))
+            if seen.memory is not None and table.can(what):
+                resolution = await self._resolve(served.fd, call, what, seen.memory, needed=ruled is None)
+            if resolution is not None:
+                if resolution.error:
+                    # Where its names lead nowhere for the process itself, there is nothing to decide.
+                    nowhere = Decision(Verdict.DENY, By.FAILURE, resolution.error, detail="leads nowhere")
+                    return self._simply(served.fd, call, nowhere, seen)
+                seen = Seen(seen.memory, resolution.paths, is_held=True)
+            found = decide(Subject(served.target, what, process, seen.paths, seen.address)) if ruled is None else ruled
+            if isinstance(found, Decision):
+                decision = found
+            else:
+                decision = await self._decide(served, call, what, process, seen, found)
+            if decision.verdict is not Verdict.ALLOW:
+                return self._simply(served.fd, call, decision, seen)
+            if resolution is not None:
+                answered, decision, error = await answering.make(served.fd, call, decision, resolution)
+                return Considered(decision, answered, error, seen, on_behalf=decision.verdict is Verdict.ALLOW)
+            if ruled is None or decision.path is not None:
+                why = "allowed by what its memory says, and cannot be made on its behalf"
+                decision = Decision(Verdict.DENY, By.FAILURE, detail=why)
+            return self._simply(served.fd, call, decision, seen)
+        except (Unreadable, Impossible) as error:
+            failed = Decision(Verdict.DENY, By.FAILURE, detail=str(error))
+            return self._simply(served.fd, call, failed, seen)
+        finally:
+            if resolution is not None:
+                resolution.abandon()
+
+    async def _look(self, fd: int, call: Notification, what: Call, *, needed: bool) -> Memory | None:
+        if not calls.points(what):
+            return None
+        try:
+            return await self._reader.read(fd, call, what)
+        except Unreadable:
+            if needed:
+                raise
+            return None
+
+    async def _resolve(
+        self, fd: int, call: Notification, what: Call, memory: Memory, *, needed: bool
+    ) -> Resolution | None:
+        try:
+            return await self._deputies.resolve(fd, call, what, memory)
+        except Impossible:
+            if needed:
+                raise
+            return None
+
+    def _simply(self, fd: int, call: Notification, decision: Decision, seen: Seen) -> Considered:
+        return Considered(decision, answering.answer(fd, call, decision), result_of(decision), seen)
+
+    async def _decide(
+        self,
+        served: Served,
+        call: Notification,
+        what: Call,
+        process: Process | None,
+        seen: Seen,
+        ruled: Ruled,
+    ) -> Decision:
+        settled = settle(ruled)
+        if settled is not None:
+            return settled
+        words = calls.words(what, seen.memory)
+        if ruled.outcome is Outcome.PROGRAM:
+            if self._program is None:
+                return Decision(Verdict.DENY, By.NOBODY, ruled.errno, detail="there is no program to decide")
+            return await self._program.decide(_asked(served, what, process, seen, words))
+        executable = process.executable if process is not None else None
+        key = Key(served.target.name, executable or "", what.name or str(what.nr), seen.detail(what))
+        keeps = ruled.remember is not Remember.NEVER
+        known = self._known(served, key, ruled) if keeps else None
+        if known is not None:
+            return known
+        question = Question(
+            key=key if keeps else (key, call.id),
+            target=served.target,
+            process=process,
+            call=what,
+            words=words,
+            deadline=self._now() + self.timeout_s,
+            paths=seen.paths or (),
+            address=calls.address_words(seen.address) if seen.address is not None and seen.is_held else "",
+            claimed=seen.claimed,
+            choices=_CHOICES[ruled.remember],
+            waits=lambda: notify.is_waiting(served.fd, call.id),
+        )
+        reply = await self._asking.ask(question)
+        if reply.answer is None:
+            return Decision(Verdict.DENY, reply.by, ruled.errno, detail=reply.detail)
+        decision = Decision(_MEANS[reply.answer], By.PERSON, ruled.errno, detail=reply.answer.value)
+        if reply.answer is Answer.RUN:
+            served.remember(key, decision)
+        elif reply.answer in (Answer.ALWAYS, Answer.NEVER):
+            served.remember(key, decision)
+            self._save(key, decision)
+        return decision
+
+    def _known(self, served: Served, key: Key, ruled: Ruled) -> Decision | None:
+        """What was answered before: in this run, or, where the rule lets it be saved, in any."""
+        known = served.said.get(key)
+        if known is None and self._remembered is not None and ruled.remember is Remember.ALWAYS:
+            known = self._remembered.find(key)
+        return known
+
+    def _save(self, key: Key, decision: Decision) -> None:
+        if self._remembered is None:
+            self._tell("the answer holds for this run: there is no file of decisions (--decisions)")
+            return
+        try:
+            self._remembered.save(key, decision)
+        except Failure as error:
+            self._tell(f"the answer holds for this run: {error}")
+
+
+def result_of(decision: Decision) -> int | None:
+    """The errno with which a call ends that is answered by numbers alone; None where the kernel makes it."""
+    match decision.verdict:
+        case Verdict.ALLOW:
+            return None
+        case Verdict.RETURN:
+            return 0
+    return decision.errno
+
+
+def settle(ruled: Ruled) -> Decision | None:
+    """What a rule says, where it needs nobody to ask; else None."""
+    detail = "" if ruled.index is None else f"rules[{ruled.index}]"
+    by = By.DEFAULT if ruled.index is None else By.RULE
+    match ruled.outcome:
+        case Outcome.ALLOW:
+            return Decision(Verdict.ALLOW, by, detail=detail)
+        case Outcome.DENY:
+            return Decision(Verdict.DENY, by, ruled.errno, detail=detail)
+        case Outcome.KILL:
+            return Decision(Verdict.KILL, by, ruled.errno, detail=detail)
+        case Outcome.RETURN:
+            return Decision(Verdict.RETURN, by, value=ruled.value, detail=detail)
+    return None
+
+
+def _asked(served: Served, what: Call, process: Process | None, seen: Seen, words: str) -> dict[str, Any]:
+    """A question for a program, as JSON has it."""
+    target, address = served.target, seen.address
+    said = seen.memory.paths if seen.memory is not None else ()
+    return {
+        "container": target.id,
+        "name": target.name,
+        "annotations": dict(target.annotations),
+        "pid": process.pid if process is not None else 0,
+        "tid": process.tid if process is not None else 0,
+        "executable": process.executable if process is not None else None,
+        "comm": process.comm if process is not None else None,
+        "uid": process.uid if process is not None else None,
+        "arch": what.arch.value if what.arch is not None else None,
+        "syscall": what.name,
+        "nr": what.nr,
+        "args": list(what.args),
+        "words": words,
+        "said": [None if one is None else os.fsdecode(one) for one in said],
+        "paths": list(seen.paths) if seen.paths is not None else None,
+        "address": None if address is None else {"family": address.family, "text": address.text, "port": address.port},
+    }

@@ -1,0 +1,231 @@
+"""The monitor's loop: listeners that have come in, and an answer for every call that waits at one.
+
+What numbers decide is answered at once. All else becomes a task of `monitor.considering`, of which there are so many
+and no more: beyond that, calls are denied. Whatever fails in here, the call is denied; and if even that cannot be done
+the listener is closed, so that the kernel refuses its calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from scmm_oci.enforcer.monitor import answering, calls, who
+from scmm_oci.enforcer.monitor.considering import Considering, Seen, result_of, settle
+from scmm_oci.enforcer.monitor.model import By, Call, Decision, Process, Subject, Target, Verdict
+from scmm_oci.enforcer.monitor.record import Decided
+from scmm_oci.enforcer.monitor.rules.decide import Outcome, Ruled, Rules
+from scmm_oci.enforcer.monitor.served import Over, Served
+from scmm_oci.kernel import notify
+from scmm_oci.kernel.notify import Notification
+
+# Calls that are considered at a time, of one listener and of all.
+MOST_OF_ONE, MOST = 256, 2048
+# Calls that one listener gets answered before others have their turn.
+_TURN = 64
+# An error that comes with every call is told so often at most, in seconds.
+_TOLD_S = 5.0
+
+_OVERLOAD = Decision(Verdict.DENY, By.OVERLOAD, errno.EPERM, detail="too many calls wait")
+_LEARNT = Decision(Verdict.ALLOW, By.LEARNING)
+
+
+@dataclass(slots=True)
+class Options:
+    """What holds for all listeners, and can be changed while they are served.
+
+    Attributes:
+        learns: what no rule decides is allowed, and told to the sinks.
+        watches: somebody wants to know of every call who made it.
+    """
+
+    rules: Rules
+    learns: bool = False
+    watches: bool = False
+
+
+@dataclass(slots=True)
+class Serving:
+    """Serves listeners on the running loop.
+
+    Attributes:
+        sinks: get each call that was answered; what they raise is told, and never keeps a call from its answer.
+        tell: gets what people should know.
+        clock: seconds since 1970; now: seconds that only grow.
+    """
+
+    options: Options
+    considering: Considering
+    sinks: tuple[Callable[[Decided], None], ...]
+    tell: Callable[[str], None]
+    clock: Callable[[], float]
+    now: Callable[[], float]
+    served: dict[int, Served] = field(default_factory=dict)
+    waiting: int = 0
+    _told: dict[str, float] = field(default_factory=dict)
+
+    def take(self, fd: int, target: Target) -> None:
+        """Serve a listener from now on, until its last process has ended."""
+        served = Served(fd, target, since=self.clock())
+        self.served[fd] = served
+        asyncio.get_running_loop().add_reader(fd, self._readable, served)
+        self.tell(f"{target.name}: served")
+
+    def close(self) -> None:
+        """Serve none any more."""
+        for one in list(self.served.values()):
+            self._drop(one)
+
+    def _drop(self, served: Served) -> None:
+        if self.served.pop(served.fd, None) is None:
+            return
+        asyncio.get_running_loop().remove_reader(served.fd)
+        served.close()
+
+    def _readable(self, served: Served) -> None:
+        try:
+            for _ in range(_TURN):
+                call = served.next()
+                if call is None:
+                    return
+                self._asked(served, call)
+        except Over:
+            self.tell(f"{served.target.name}: ended, {_counted(served)}")
+            self._drop(served)
+        except OSError as error:
+            self.tell(f"{served.target.name}: its listener fails and is closed: {error.strerror}")
+            self._drop(served)
+
+    def _asked(self, served: Served, call: Notification) -> None:
+        try:
+            self._decide(served, call)
+        except Exception as error:
+            self._failed(served, call, error)
+
+    def _decide(self, served: Served, call: Notification) -> None:
+        """Answer one call, or have it considered."""
+        begun = self.now()
+        options = self.options
+        what = calls.decode(call)
+        needs = options.rules.needs(what)
+        process = who.process(served.fd, call) if needs.process or options.watches else None
+        served.pid = served.pid or call.tid
+        ruled: Ruled | None = None
+        if not (needs.paths or needs.address):
+            ruled = options.rules.decide(Subject(served.target, what, process), served.spent)
+            decision = self._settled(ruled)
+            if decision is not None:
+                answered = answering.answer(served.fd, call, decision)
+                self._note(served, what, process, decision, begun, result_of(decision), answered=answered)
+                return
+        if len(served.tasks) >= MOST_OF_ONE or self.waiting >= MOST:
+            answered = answering.answer(served.fd, call, _OVERLOAD)
+            self._note(served, what, process, _OVERLOAD, begun, _OVERLOAD.errno, answered=answered)
+            return
+        if process is None:
+            process = who.process(served.fd, call)
+        task = asyncio.get_running_loop().create_task(self._consider(served, call, what, process, ruled, begun))
+        served.tasks.add(task)
+        self.waiting += 1
+        task.add_done_callback(lambda over: self._considered(served, over))
+
+    def _settled(self, ruled: Ruled) -> Decision | None:
+        if self.options.learns and ruled.index is None and ruled.outcome in (Outcome.ASK, Outcome.DENY):
+            return _LEARNT
+        return settle(ruled)
+
+    async def _consider(
+        self,
+        served: Served,
+        call: Notification,
+        what: Call,
+        process: Process | None,
+        ruled: Ruled | None,
+        begun: float,
+    ) -> None:
+        try:
+            done = await self.considering.consider(
+                served, call, what, process, ruled, lambda subject: self._by_memory(subject, served)
+            )
+        except Exception as error:
+            self._failed(served, call, error)
+            return
+        self._note(
+            served,
+            what,
+            process,
+            done.decision,
+            begun,
+            done.result,
+            answered=done.answered,
+            seen=done.seen,
+            on_behalf=done.on_behalf,
+        )
+
+    def _by_memory(self, subject: Subject, served: Served) -> Ruled | Decision:
+        ruled = self.options.rules.decide(subject, served.spent)
+        return self._settled(ruled) or ruled
+
+    def _considered(self, served: Served, task: asyncio.Task[None]) -> None:
+        served.tasks.discard(task)
+        self.waiting -= 1
+
+    def _note(
+        self,
+        served: Served,
+        what: Call,
+        process: Process | None,
+        decision: Decision,
+        begun: float,
+        result: int | None,
+        *,
+        answered: bool,
+        seen: Seen | None = None,
+        on_behalf: bool = False,
+    ) -> None:
+        if not answered:
+            served.gone += 1
+            return
+        served.count(decision)
+        decided = Decided(
+            at=self.clock(),
+            target=served.target,
+            call=what,
+            decision=decision,
+            process=process,
+            memory=seen.memory if seen is not None else None,
+            paths=seen.paths if seen is not None else None,
+            address=seen.address if seen is not None else None,
+            waited_s=self.now() - begun,
+            result=result,
+            on_behalf=on_behalf,
+        )
+        for sink in self.sinks:
+            try:
+                sink(decided)
+            except Exception as failure:
+                self._tell_once(f"{type(failure).__name__}: {failure}")
+
+    def _failed(self, served: Served, call: Notification, failure: Exception) -> None:
+        """A defect, or a kernel that refuses: the call is denied, and if that cannot be done all of the listener's."""
+        self._tell_once(f"{served.target.name}: a call is denied: {type(failure).__name__}: {failure}")
+        try:
+            notify.refuse(served.fd, call.id, errno.EPERM)
+        except OSError:
+            self._drop(served)
+
+    def _tell_once(self, message: str) -> None:
+        now = self.now()
+        if now - self._told.get(message, -_TOLD_S) < _TOLD_S:
+            return
+        if len(self._told) >= 64:
+            self._told.clear()
+        self._told[message] = now
+        self.tell(message)
+
+
+def _counted(served: Served) -> str:
+    words = [f"{count} {verdict}" for verdict, count in served.counts.items() if count]
+    return f"calls: {', '.join(words)}" if words else "no calls"
