@@ -22,7 +22,7 @@ PACKAGES = "clang, lld, llvm and libbpf-dev"
 
 # Static, without a C library, and small: it is copied into images and started before every program.
 _LAUNCHER_OPTIONS = (
-    *("-std=c11", "-ffreestanding", "-fno-builtin", "-nostdlib", "-static", "-Os", "-Wall", "-Wextra", "-Werror"),
+    *("-std=c11", "-ffreestanding", "-fno-builtin", "-nostdlib", "-static", "-Oz", "-Wall", "-Wextra", "-Werror"),
     *("-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-pic", "-ffunction-sections"),
     *("-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,--gc-sections", "-Wl,-s"),
 )

@@ -12,6 +12,10 @@ static const char USAGE[] =
 	"                        strict: all of the policy, or nothing is run\n"
 	"                        seccomp: the filter alone\n"
 	"                        permissive: nothing; calls that the policy would refuse are told, and done\n"
+	"                        ask: as standard, but a monitor decides about what the policy would refuse\n"
+	"      --listener SOCKET of the monitor that is asked: with ask, and where the policy says notify\n"
+	"      --listener-fd N   the same, connected already\n"
+	"      --listener-metadata TEXT  for the monitor; else the policy's name, or the program\n"
 	"      --check           tell what would be enforced here, and run nothing; 0 all of it, 1 not all\n"
 	"      --json            with --check: as JSON\n"
 	"      --report FILE     with permissive: tell them there instead of on standard error; what was there is lost\n"
@@ -52,7 +56,9 @@ static enum mode mode_of(const char *word)
 		return MODE_SECCOMP;
 	if (same(word, "permissive"))
 		return MODE_PERMISSIVE;
-	stop(EXIT_OURS, "unknown mode", word, "known: standard, strict, seccomp, permissive");
+	if (same(word, "ask"))
+		return MODE_ASK;
+	stop(EXIT_OURS, "unknown mode", word, "known: standard, strict, seccomp, permissive, ask");
 }
 
 static int descriptor_of(const char *option, const char *word, int least)
@@ -71,10 +77,11 @@ static int descriptor_of(const char *option, const char *word, int least)
 }
 
 /* Options with a value. */
-enum { POLICY, POLICY_FD, MODE, REPORT, STATUS_FD, PRESERVE_FDS, VALUES };
+enum { POLICY, POLICY_FD, MODE, REPORT, STATUS_FD, PRESERVE_FDS, LISTENER, LISTENER_FD, METADATA, VALUES };
 static const struct {
-	char name[16], letter[3];
-} NAMES[VALUES] = {{"--policy", "-p"}, {"--policy-fd", ""}, {"--mode", "-m"}, {"--report", ""}, {"--status-fd", ""}, {"--preserve-fds", ""}};
+	char name[20], letter[3];
+} NAMES[VALUES] = {{"--policy", "-p"}, {"--policy-fd", ""}, {"--mode", "-m"}, {"--report", ""}, {"--status-fd", ""}, {"--preserve-fds", ""},
+	    {"--listener", ""}, {"--listener-fd", ""}, {"--listener-metadata", ""}};
 
 /* Read the option with a value that a word is, if it is one: each can be given once, so that none is left out in silence. */
 static int read_value(char ***argument, const char *values[VALUES])
@@ -94,9 +101,35 @@ static int read_value(char ***argument, const char *values[VALUES])
 	return 0;
 }
 
+int has_listener(const struct options *options)
+{
+	return options->listener || options->listener_fd >= 0;
+}
+
+static int is_open(int fd)
+{
+	return SYS3(NR_fcntl, fd, F_GETFD, 0) >= 0;
+}
+
+static void check_listener(const struct options *options)
+{
+	if (options->listener && options->listener_fd >= 0)
+		stop(EXIT_OURS, "two listeners were given", NULL, "either --listener or --listener-fd");
+	if (options->listener_fd >= 0 && (options->listener_fd == options->policy_fd || options->listener_fd == options->status_fd))
+		stop(EXIT_OURS, "--listener-fd and another are the same", NULL, NULL);
+	if (options->listener_fd >= 0 && !is_open(options->listener_fd))
+		stop(EXIT_OURS, "the descriptor of --listener-fd is not open", NULL, NULL);
+	if (options->metadata && !has_listener(options))
+		stop(EXIT_OURS, "--listener-metadata goes with --listener or --listener-fd", NULL, NULL);
+	if (has_listener(options) && options->mode == MODE_PERMISSIVE)
+		stop(EXIT_OURS, "--listener does not go with --mode permissive", NULL, "--mode ask asks a monitor");
+	if (!has_listener(options) && options->mode == MODE_ASK && !options->check)
+		stop(EXIT_OURS, "--mode ask needs a monitor", NULL, "give its socket: --listener or --listener-fd");
+}
+
 struct options read_options(char **argument)
 {
-	struct options options = {.policy_fd = -1, .status_fd = -1};
+	struct options options = {.policy_fd = -1, .status_fd = -1, .listener_fd = -1};
 	const char *values[VALUES] = {NULL};
 
 	if (*argument)
@@ -131,12 +164,16 @@ struct options read_options(char **argument)
 	}
 	options.policy = values[POLICY];
 	options.report = values[REPORT];
+	options.listener = values[LISTENER];
+	options.metadata = values[METADATA];
 	if (values[POLICY_FD])
 		options.policy_fd = descriptor_of("--policy-fd", values[POLICY_FD], 3);
 	if (values[MODE])
 		options.mode = mode_of(values[MODE]);
 	if (values[STATUS_FD])
 		options.status_fd = descriptor_of("--status-fd", values[STATUS_FD], 1);
+	if (values[LISTENER_FD])
+		options.listener_fd = descriptor_of("--listener-fd", values[LISTENER_FD], 3);
 	if (values[PRESERVE_FDS])
 		options.preserve = descriptor_of("--preserve-fds", values[PRESERVE_FDS], 0);
 	options.program = argument;
@@ -147,7 +184,7 @@ struct options read_options(char **argument)
 	if (options.policy_fd >= 0 && options.policy_fd == options.status_fd)
 		stop(EXIT_OURS, "--policy-fd and --status-fd are the same", NULL, NULL);
 	/* Before anything that we open ourselves gets its number. */
-	if (options.status_fd >= 0 && SYS3(NR_fcntl, options.status_fd, F_GETFD, 0) < 0)
+	if (options.status_fd >= 0 && !is_open(options.status_fd))
 		stop(EXIT_OURS, "the descriptor of --status-fd is not open", NULL, NULL);
 	if (!*argument && !options.check)
 		stop(EXIT_OURS, "no program was given", NULL, "scmm-enforce -p POLICY -- PROGRAM");
@@ -157,5 +194,6 @@ struct options read_options(char **argument)
 		stop(EXIT_OURS, "--quiet goes with neither --verbose nor --check", NULL, NULL);
 	if (options.report && (options.check || options.mode != MODE_PERMISSIVE))
 		stop(EXIT_OURS, "--report goes with --mode permissive", NULL, "the other modes refuse, and the kernel's log has that");
+	check_listener(&options);
 	return options;
 }

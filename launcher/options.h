@@ -4,12 +4,14 @@
 #include "status.h"
 
 struct options {
-	const char *policy, *report;
+	const char *policy, *report, *listener, *metadata;
 	enum mode mode;
 	int check, guard, json, quiet, verbose;
-	int policy_fd, status_fd, preserve;
+	int policy_fd, status_fd, listener_fd, preserve;
 	char **program;
 };
 
+/* Whether somebody is to answer what the filter asks. */
+int has_listener(const struct options *options);
 /* What is asked for; ends the launcher where it makes no sense. */
 struct options read_options(char **argument);

@@ -104,6 +104,11 @@ void find_program(const char *name, char **environment)
 		stop(EXIT_NOT_FOUND, "there is no program", name, "it is in no directory of PATH");
 }
 
+const char *found_program(const char *name)
+{
+	return tried_last[0] ? tried_last : name;
+}
+
 long execute(char **program, char **environment)
 {
 	char room[4096];
@@ -129,7 +134,7 @@ long execute(char **program, char **environment)
 
 _Noreturn void not_executed(const char *program, long error)
 {
-	const char *file = tried_last[0] ? tried_last : program;
+	const char *file = found_program(program);
 	const char *why = error == -ENOENT             ? "its interpreter or loader is not there"
 			  : error == -EACCES && hindrance ? hindrance
 			  : error == -EACCES              ? "it may not be executed: with a policy for files, it, its interpreter and its "

@@ -2,8 +2,11 @@
  *
  * One static program without a C library, for any image. It reads the policy whole and checks all of it before it acts
  * on any; then Landlock, ids and capabilities, the filter, and execve. What this kernel cannot hold is said. */
+#include "connect.h"
 #include "descriptors.h"
+#include "filters.h"
 #include "guard.h"
+#include "handover.h"
 #include "input.h"
 #include "landlock.h"
 #include "options.h"
@@ -51,15 +54,38 @@ static int may(const struct filter *filter, uint32_t nr, uint64_t first)
 	return action == 0x7fff0000u || action == 0x7ffc0000u;
 }
 
-static long load_filter(const struct filter *filter)
+/* Whether there is to be a listener: somebody is there, or would be. */
+static int is_asked(const struct options *options)
 {
-	struct {
-		unsigned short count;
-		const unsigned char *instructions;
-	} program = {(unsigned short)filter->count, filter->instructions};
+	return has_listener(options) || options->mode == MODE_ASK;
+}
 
-	/* The one for listeners is refused without one: seccomp(2), SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV. */
-	return SYS3(NR_seccomp, SECCOMP_SET_MODE_FILTER, filter->flags & ~FLAG_WAIT_KILLABLE, &program);
+/* How far the filter is the policy's. */
+static void assess_calls(const struct options *options, const struct policy *policy, struct status *status)
+{
+	TEXT(reason, 160);
+
+	if (!policy->filter.count)
+		return;
+	status_lower(status, LAYER_CALLS, FULLY, NULL);
+	if (options->mode == MODE_ASK) {
+		text_string(&reason, "calls: a monitor decides about those that the policy would refuse");
+		status_lower(status, LAYER_CALLS, PARTIALLY, &reason);
+	} else if (!is_asked(options) && filter_asks(policy, 0)) {
+		text_string(&reason, "calls: nobody is asked about those with the action notify: they fail with ENOSYS");
+		status_lower(status, LAYER_CALLS, FULLY, &reason);
+	}
+}
+
+/* A listener that nobody is ever asked by is a mistake. */
+static void check_asks(const struct options *options, const struct policy *policy)
+{
+	if (!is_asked(options) || filter_asks(policy, options->mode == MODE_ASK))
+		return;
+	if (options->mode == MODE_ASK)
+		stop(EXIT_OURS, "there is nothing to ask about", NULL, "the policy refuses no call");
+	stop(EXIT_OURS, "there is nothing to ask a monitor about", NULL,
+	     "the policy has no call with the action notify; with --mode ask it is asked about what the policy refuses");
 }
 
 /* Nothing of a policy but its filter holds: what the mode seccomp leaves out. */
@@ -75,8 +101,7 @@ static void filter_alone(const struct policy *policy, struct status *status)
 static void look(const struct options *options, const struct policy *policy, const struct who *who, struct status *status)
 {
 	status_begin(status, options->mode);
-	if (policy->filter.count)
-		status_lower(status, LAYER_CALLS, FULLY, NULL);
+	assess_calls(options, policy, status);
 	landlock_prepare(policy, who, status, LOOK);
 	who_check(policy, who, status);
 }
@@ -90,8 +115,7 @@ static int apply(const struct options *options, const struct policy *policy, con
 
 	status_begin(status, options->mode);
 	status->abi = landlock_abi(&error);
-	if (policy->filter.count)
-		status_lower(status, LAYER_CALLS, FULLY, NULL);
+	assess_calls(options, policy, status);
 	/* Without it, neither Landlock nor a filter can be had by who is not root; and no program gains rights by its file. */
 	if ((error = SYS5(NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) < 0) {
 		TEXT(reason, 64);
@@ -113,17 +137,30 @@ static int apply(const struct options *options, const struct policy *policy, con
 	return who_become(policy, who, status);
 }
 
-static int apply_filter(const struct policy *policy, struct status *status)
+static int apply_filter(const struct options *options, const struct policy *policy, struct status *status)
 {
 	TEXT(reason, 64);
-	long error = policy->filter.count ? load_filter(&policy->filter) : 0;
+	long error = !policy->filter.count ? 0 : is_asked(options) ? filter_listen(policy, options->mode == MODE_ASK) : filter_load(policy);
 
 	if (error >= 0)
 		return 0;
-	text_string(&reason, "calls: the kernel refuses the filter: ");
-	text_error(&reason, error);
+	text_string(&reason, is_asked(options) ? "calls: the kernel gives no listener: " : "calls: the kernel refuses the filter: ");
+	filter_words(&reason, error);
 	status_lower(status, LAYER_CALLS, NOT_ENFORCED, &reason);
 	return -1;
+}
+
+static void end_when_over(long child, const int *is_over)
+{
+	while (!__atomic_load_n(is_over, __ATOMIC_ACQUIRE)) {
+		uint64_t pause[2] = {0, 100000};
+
+		if (SYS4(NR_wait4, child, 0, WNOHANG | WALL, 0) == child)
+			return;
+		SYS5(NR_ppoll, 0, 0, pause, 0, 8);
+	}
+	SYS2(NR_kill, child, SIGKILL);
+	SYS4(NR_wait4, child, 0, WALL, 0);
 }
 
 /* What comes of it in a child, which becomes nothing. Its memory is ours. */
@@ -145,12 +182,16 @@ static void try(const struct options *options, const struct policy *policy, cons
 	if (!child) {
 		SYS4(NR_prlimit64, 0, RLIMIT_CORE, no_core, 0);
 		if (!apply(options, policy, who, &trial->status, TRY))
-			apply_filter(policy, &trial->status);
+			apply_filter(options, policy, &trial->status);
 		/* Not by a call: the filter is in force. */
 		__atomic_store_n(&trial->is_over, 1, __ATOMIC_RELEASE);
 		sys_exit(0);
 	}
-	SYS4(NR_wait4, child, 0, WALL, 0);
+	/* It may be asked whether it may end, and nobody would answer. */
+	if (is_asked(options))
+		end_when_over(child, &trial->is_over);
+	else
+		SYS4(NR_wait4, child, 0, WALL, 0);
 	if (!__atomic_load_n(&trial->is_over, __ATOMIC_ACQUIRE))
 		stop(EXIT_OURS, "the process that tried it was ended", NULL, NULL);
 	status_copy(&trial->status, status);
@@ -250,10 +291,42 @@ static _Noreturn void run_nothing(const struct status *status, const char *why)
 	stop(EXIT_OURS, why, NULL, NULL);
 }
 
+/* Instead of what was told before. */
+static _Noreturn void take_back(const struct options *options, const struct status *status)
+{
+	if (options->status_fd >= 0)
+		status_json(status, options->status_fd);
+	run_nothing(status, "the policy cannot be applied here: nothing is run");
+}
+
+/* The filter with a listener, and the program. Whoever says that it cannot be executed is not under the filter. */
+static _Noreturn void ask(const struct options *options, const struct policy *policy, int connection, struct status *status, char **environment)
+{
+	const struct handover job = {
+		.policy = policy,
+		.is_twin = options->mode == MODE_ASK,
+		.connection = connection,
+		.mode = status_mode(options->mode),
+		.metadata = options->metadata,
+		.file = found_program(*options->program),
+		.execute = execute,
+		.program = options->program,
+		.environment = environment,
+	};
+	TEXT(reason, 192);
+	long error;
+
+	if (!hand_over(&job, &reason, &error))
+		not_executed(*options->program, error);
+	status_lower(status, LAYER_CALLS, NOT_ENFORCED, &reason);
+	take_back(options, status);
+}
+
 static _Noreturn void enforce(const struct options *options, const struct policy *policy, const struct who *who, char **environment)
 {
 	static const char not_all[] = "not all of the policy can be enforced here, and the mode is strict: nothing is run";
 	struct status status;
+	int connection = options->listener_fd;
 	long error;
 
 	if (options->mode == MODE_STRICT) {
@@ -262,6 +335,11 @@ static _Noreturn void enforce(const struct options *options, const struct policy
 			run_nothing(&status, not_all);
 	}
 	find_program(*options->program, environment);
+	/* As who called us, and before anything keeps us from it. */
+	if (options->listener)
+		connection = connect_to(options->listener);
+	else if (connection >= 0)
+		check_connected(connection);
 	if (apply(options, policy, who, &status, APPLY))
 		run_nothing(&status, "the policy cannot be applied here: nothing is run");
 	if (options->mode == MODE_STRICT && status_whole(&status) > FULLY)
@@ -269,12 +347,10 @@ static _Noreturn void enforce(const struct options *options, const struct policy
 	tell_status(options, &status);
 	close_all_but(options);
 	restore_signals();
-	if (apply_filter(policy, &status)) {
-		/* Instead of what was told before. */
-		if (options->status_fd >= 0)
-			status_json(&status, options->status_fd);
-		run_nothing(&status, "the policy cannot be applied here: nothing is run");
-	}
+	if (connection >= 0)
+		ask(options, policy, connection, &status, environment);
+	if (apply_filter(options, policy, &status))
+		take_back(options, &status);
 	error = execute(options->program, environment);
 	/* The filter decides whether there is anything left to say. */
 	if (may(&policy->filter, NR_write, 2))
@@ -316,6 +392,7 @@ __attribute__((used)) _Noreturn void launcher(long *stack)
 	ignore_signals();
 	options = read_options(arguments);
 	read_policy(&options, &policy);
+	check_asks(&options, &policy);
 	who_find(&policy, &who);
 	if (options.check)
 		check(&options, &policy, &who);

@@ -2,7 +2,12 @@
 
 static const char *const LAYER_NAMES[LAYERS] = {"calls", "files", "ports", "scopes", "identity"};
 static const char *const DEGREES[] = {"not asked", "fully", "partially", "not"};
-static const char *const MODES[] = {"standard", "strict", "seccomp", "permissive"};
+static const char *const MODES[] = {"standard", "strict", "seccomp", "permissive", "ask"};
+
+const char *status_mode(enum mode mode)
+{
+	return MODES[mode];
+}
 
 void status_begin(struct status *status, enum mode mode)
 {

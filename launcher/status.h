@@ -4,7 +4,7 @@
 #include "policy.h"
 #include "text.h"
 
-enum mode { MODE_STANDARD, MODE_STRICT, MODE_SECCOMP, MODE_PERMISSIVE };
+enum mode { MODE_STANDARD, MODE_STRICT, MODE_SECCOMP, MODE_PERMISSIVE, MODE_ASK };
 enum layer { LAYER_CALLS, LAYER_FILES, LAYER_PORTS, LAYER_SCOPES, LAYER_IDENTITY, LAYERS };
 /* Ordered: the worse of two is what holds. */
 enum degree { NOT_ASKED, FULLY, PARTIALLY, NOT_ENFORCED };
@@ -19,6 +19,8 @@ struct status {
 	char room[4096];
 };
 
+/* "standard" and the like. */
+const char *status_mode(enum mode mode);
 void status_begin(struct status *status, enum mode mode);
 /* A layer holds to this degree at most. `reason` may be NULL. */
 void status_lower(struct status *status, enum layer layer, enum degree degree, const struct text *reason);

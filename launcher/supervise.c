@@ -1,20 +1,15 @@
 #include "supervise.h"
+#include "filters.h"
 #include "sys.h"
 #include "text.h"
 #include "violations.h"
 
 /* linux/seccomp.h */
 #define SECCOMP_GET_NOTIF_SIZES 3
-#define FLAG_TSYNC 1u
-#define FLAG_NEW_LISTENER 8u
 #define NOTIF_RECV 0xC0502100u
 #define NOTIF_SEND 0xC0182101u
 #define NOTIF_ID_VALID 0x40082102u
 #define NOTIF_CONTINUE 1u
-#define RET_ALLOW 0x7fff0000u
-#define RET_LOG 0x7ffc0000u
-#define RET_USER_NOTIF 0x7fc00000u
-#define RET_ACTION 0xffff0000u
 
 /* linux/sched.h, asm-generic/signal.h, asm-generic/siginfo.h, linux/wait.h, linux/prctl.h */
 #define CLONE_FILES 0x400
@@ -22,7 +17,6 @@
 #define SIGHUP 1
 #define SIGINT 2
 #define SIGQUIT 3
-#define SIGKILL 9
 #define SIGTERM 15
 #define SIGCONT 18
 #define SIGSTOP 19
@@ -32,7 +26,6 @@
 #define SIG_BLOCK 0
 #define SIG_SETMASK 2
 #define SI_KERNEL 0x80
-#define WNOHANG 1
 #define WUNTRACED 2
 #define PR_SET_PDEATHSIG 1
 #define PR_SET_CHILD_SUBREAPER 36
@@ -53,35 +46,6 @@ struct answer {
 	int32_t error;
 	uint32_t flags;
 };
-
-/* A violation; or what asks someone who is not there, and so would be refused. */
-static int is_asked(uint32_t k)
-{
-	return k == (RET_LOG | 1) || ((k & RET_ACTION) != RET_ALLOW && (k & RET_ACTION) != RET_LOG);
-}
-
-/* The same twin with another value wherever a call is asked about. */
-static long load_twin(const struct policy *policy, uint32_t value, uint32_t flags)
-{
-	static unsigned char twin[4096 * 8];
-	const struct filter *filter = &policy->permissive;
-	struct {
-		unsigned short count;
-		const unsigned char *instructions;
-	} program = {(unsigned short)filter->count, twin};
-
-	for (size_t i = 0; i < 8 * (size_t)filter->count; i++)
-		twin[i] = filter->instructions[i];
-	for (unsigned char *at = twin; at < twin + 8 * (size_t)filter->count; at += 8) {
-		uint32_t k = at[4] | (uint32_t)at[5] << 8 | (uint32_t)at[6] << 16 | (uint32_t)at[7] << 24;
-
-		if (at[0] != 0x06 || at[1] || !is_asked(k))
-			continue;
-		for (int i = 0; i < 4; i++)
-			at[4 + i] = (unsigned char)(value >> 8 * i);
-	}
-	return SYS3(NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
-}
 
 /* Without it, who may not administrate can load no filter (seccomp(2)); who may is left all that programs gain. */
 static int needs_no_new_privileges(void)
@@ -106,8 +70,7 @@ long permissive_load(const struct policy *policy)
 {
 	long error = prepare();
 
-	/* Flags that are for listeners or other threads: there are none. */
-	return error < 0 ? error : load_twin(policy, RET_LOG | 1, policy->permissive.flags & ~(FLAG_TSYNC | FLAG_WAIT_KILLABLE));
+	return error < 0 ? error : filter_load_twin(policy, RET_LOG | 1, 0);
 }
 
 void permissive_words(struct text *text, long no_listener)
@@ -117,10 +80,7 @@ void permissive_words(struct text *text, long no_listener)
 		return;
 	}
 	text_string(text, "calls: violations are in the kernel's log only (dmesg, audit), as no listener can be had: ");
-	if (no_listener == -EBUSY)
-		text_string(text, "there is one already");
-	else
-		text_error(text, no_listener);
+	filter_words(text, no_listener);
 }
 
 static void say(struct status *status, enum layer layer, const char *why)
@@ -156,7 +116,6 @@ void permissive_assess(const struct policy *policy, long no_listener, struct sta
 static _Noreturn void become(const struct supervision *job, long parent, const uint64_t *mask, const struct action *action)
 {
 	struct shared *shared = job->shared;
-	uint32_t flags = (job->policy->permissive.flags & ~FLAG_TSYNC) | FLAG_NEW_LISTENER | FLAG_WAIT_KILLABLE;
 	long result;
 
 	/* Without us, what the policy refuses would fail with ENOSYS. */
@@ -167,10 +126,7 @@ static _Noreturn void become(const struct supervision *job, long parent, const u
 	SYS4(NR_rt_sigprocmask, SIG_SETMASK, mask, 0, 8);
 	result = prepare();
 	if (result >= 0)
-		result = load_twin(job->policy, RET_USER_NOTIF, flags);
-	/* Before Linux 5.19: then signals may interrupt calls that are asked about. */
-	if (result == -EINVAL)
-		result = load_twin(job->policy, RET_USER_NOTIF, flags & ~FLAG_WAIT_KILLABLE);
+		result = filter_listen(job->policy, 1);
 	shared->result = result;
 	__atomic_store_n(&shared->loaded, 1, __ATOMIC_RELEASE);
 	if (result >= 0)

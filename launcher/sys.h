@@ -20,6 +20,8 @@ enum {
 	/* To supervise. */
 	NR_rt_sigaction = 13, NR_rt_sigprocmask = 14, NR_ioctl = 16, NR_clone = 56, NR_wait4 = 61, NR_kill = 62, NR_getppid = 110,
 	NR_pread64 = 17, NR_ftruncate = 77, NR_ppoll = 271, NR_unshare = 272, NR_signalfd4 = 289, NR_prlimit64 = 302, NR_process_vm_readv = 310,
+	/* To hand a listener over. */
+	NR_socket = 41, NR_connect = 42, NR_sendmsg = 46, NR_shutdown = 48, NR_setsockopt = 54, NR_getsockopt = 55,
 };
 #define O_DIRECTORY 0200000
 #define O_NOFOLLOW 0400000
@@ -37,6 +39,8 @@ enum {
 	/* To supervise. */
 	NR_ioctl = 29, NR_ftruncate = 46, NR_pread64 = 67, NR_ppoll = 73, NR_signalfd4 = 74, NR_unshare = 97, NR_kill = 129, NR_rt_sigaction = 134,
 	NR_rt_sigprocmask = 135, NR_getppid = 173, NR_clone = 220, NR_wait4 = 260, NR_prlimit64 = 261, NR_process_vm_readv = 270,
+	/* To hand a listener over. */
+	NR_socket = 198, NR_connect = 203, NR_setsockopt = 208, NR_getsockopt = 209, NR_shutdown = 210, NR_sendmsg = 211,
 };
 #define O_DIRECTORY 040000
 #define O_NOFOLLOW 0100000
@@ -61,6 +65,7 @@ enum {
 #define S_IFMT 0170000
 #define S_IFDIR 0040000
 #define S_IFREG 0100000
+#define S_IFSOCK 0140000
 #define S_IFLNK 0120000
 #define F_GETFD 1
 #define F_SETFD 2
@@ -85,14 +90,18 @@ enum {
 #define EEXIST 17
 #define ENOTDIR 20
 #define EINVAL 22
+#define EPIPE 32
 #define ENOSYS 38
 #define ELOOP 40
 #define EOPNOTSUPP 95
+#define ECONNRESET 104
 
 /* linux/sched.h's child, as wait4(2) knows it; asm-generic/signal.h, linux/wait.h, asm-generic/resource.h. */
+#define SIGKILL 9
 #define SIGPIPE 13
 #define SIGCHLD 17
 #define SIGXFSZ 25
+#define WNOHANG 1
 #define WALL 0x40000000
 #define RLIMIT_CORE 4
 
@@ -107,7 +116,6 @@ enum {
 #define LINUX_CAPABILITY_VERSION_3 0x20080522u
 
 #define SECCOMP_SET_MODE_FILTER 1
-#define FLAG_WAIT_KILLABLE 32u
 #define LANDLOCK_CREATE_RULESET_VERSION 1
 #define LANDLOCK_RULE_PATH_BENEATH 1
 #define LANDLOCK_RULE_NET_PORT 2
@@ -123,10 +131,14 @@ long sys(long nr, long a, long b, long c, long d, long e, long f);
 #define SYS6(nr, a, b, c, d, e, f) sys(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
 _Noreturn void sys_exit(int status);
+/* clone(2) of a thread that runs a function which does not return; `stack` is where its stack ends, above. Its id, or an
+ * error. start.S */
+long sys_thread(uint64_t flags, void *stack, void (*function)(void));
 
 /* asm-generic/poll.h */
 #define POLLIN 1
 #define POLLOUT 4
+#define POLLRDHUP 0x2000
 
 /* The kernel's struct sigaction on both machines; all 0 is SIG_DFL. */
 struct action {

@@ -169,7 +169,7 @@ void text_error(struct text *text, long error)
 		{1, "EPERM"}, {2, "ENOENT"}, {3, "ESRCH"}, {4, "EINTR"}, {5, "EIO"}, {7, "E2BIG"}, {8, "ENOEXEC"}, {9, "EBADF"}, {10, "ECHILD"}, {11, "EAGAIN"}, {12, "ENOMEM"},
 		{13, "EACCES"}, {14, "EFAULT"}, {16, "EBUSY"}, {17, "EEXIST"}, {18, "EXDEV"}, {20, "ENOTDIR"}, {21, "EISDIR"},
 		{22, "EINVAL"}, {24, "EMFILE"}, {26, "ETXTBSY"}, {27, "EFBIG"}, {28, "ENOSPC"}, {30, "EROFS"}, {32, "EPIPE"}, {36, "ENAMETOOLONG"},
-		{38, "ENOSYS"}, {40, "ELOOP"}, {95, "EOPNOTSUPP"},
+		{38, "ENOSYS"}, {40, "ELOOP"}, {95, "EOPNOTSUPP"}, {104, "ECONNRESET"}, {107, "ENOTCONN"}, {111, "ECONNREFUSED"},
 	};
 
 	uint64_t number = error < 0 ? -(uint64_t)error : (uint64_t)error;

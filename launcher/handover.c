@@ -1,0 +1,343 @@
+#include "handover.h"
+#include "filters.h"
+#include "sha256.h"
+#include "sys.h"
+
+/* linux/sched.h, linux/prctl.h, asm-generic/ioctls.h, linux/socket.h */
+#define CLONE_VM 0x100
+#define CLONE_FS 0x200
+#define CLONE_FILES 0x400
+#define CLONE_SIGHAND 0x800
+#define CLONE_THREAD 0x10000
+#define CLONE_SYSVSEM 0x40000
+#define PR_SET_PDEATHSIG 1
+#define PR_GET_PDEATHSIG 2
+#define TIOCOUTQ 0x5411
+#define SOL_SOCKET 1
+#define SO_ERROR 4
+#define SCM_RIGHTS 1
+#define MSG_DONTWAIT 0x40
+#define MSG_NOSIGNAL 0x4000
+#define SHUT_WR 1
+
+/* ns. The monitor has so long to take all of it; looks at it come at first soon, then less often. */
+enum { FIRST_NAP = 20000, LONGEST_NAP = 2000000 };
+#define PATIENCE 10000000000ull
+/* Looks at memory by who may make no call: at least 20 s of them, after which the other has long given up. */
+#define MOST_LOOKS (1ull << 33)
+
+enum { STACK = 1 << 16, STATE = 1 << 16 };
+
+struct waiting {
+	uint64_t left, nap;
+};
+
+/* What the threads have in common. */
+static struct {
+	const struct handover *job;
+	int death_signal;
+	/* What seccomp(2) returned, and why there is no program, once `loaded` and `is_over` are 1. */
+	long result, error;
+	int loaded, taken, is_over;
+} shared;
+static unsigned char stack[STACK] __attribute__((aligned(16)));
+
+static void pause_a_little(void)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("pause");
+#else
+	__asm__ volatile("isb");
+#endif
+}
+
+static int is_set(const int *flag)
+{
+	return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
+}
+
+static void set(int *flag)
+{
+	__atomic_store_n(flag, 1, __ATOMIC_RELEASE);
+}
+
+/* Until the other thread ends us, or for long. */
+static void look_until(const int *flag)
+{
+	for (uint64_t looks = 0; looks < MOST_LOOKS; looks++) {
+		if (flag && is_set(flag))
+			return;
+		pause_a_little();
+	}
+	sys_exit(125);
+}
+
+/* The thread that becomes the program. */
+static void become(void)
+{
+	const struct handover *job = shared.job;
+
+	/* Threads do not inherit it. */
+	if (shared.death_signal)
+		SYS2(NR_prctl, PR_SET_PDEATHSIG, shared.death_signal);
+	shared.result = filter_listen(job->policy, job->is_twin);
+	set(&shared.loaded);
+	/* No call from here on, as it may be one that is asked about. */
+	look_until(shared.result < 0 ? NULL : &shared.taken);
+	shared.error = job->execute(job->program, job->environment);
+	set(&shared.is_over);
+	look_until(NULL);
+}
+
+/* A little while, or until something happens to the connection, if there is one. 0 when there is no time left. */
+static int nap(struct waiting *waiting, int *connection)
+{
+	struct poll polled = {connection ? *connection : -1, (short)POLLRDHUP, 0};
+	uint64_t length[2] = {0, waiting->nap};
+
+	if (waiting->left < waiting->nap)
+		return 0;
+	waiting->left -= waiting->nap;
+	waiting->nap = waiting->nap * 2 < LONGEST_NAP ? waiting->nap * 2 : LONGEST_NAP;
+	/* What has hung up, has for good. */
+	if (SYS5(NR_ppoll, &polled, 1, length, 0, 8) > 0 && connection)
+		*connection = -1;
+	return 1;
+}
+
+/* How long the bytes are that are one character in UTF-8 (RFC 3629); 0 where they are none. */
+static size_t character(const unsigned char *at, size_t left)
+{
+	size_t length = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : at[0] < 0xf5 ? 4 : 0;
+	unsigned second = length > 1 && left > 1 ? at[1] : 0;
+
+	if (length > left)
+		return 0;
+	for (size_t i = 1; i < length; i++)
+		if ((at[i] & 0xc0) != 0x80)
+			return 0;
+	/* Longer than it need be, a surrogate, or beyond U+10FFFF. */
+	if ((at[0] == 0xe0 && second < 0xa0) || (at[0] == 0xed && second > 0x9f) || (at[0] == 0xf0 && second < 0x90) || (at[0] == 0xf4 && second > 0x8f))
+		return 0;
+	return length;
+}
+
+static int is_utf8(const unsigned char *at, size_t length)
+{
+	size_t one;
+
+	for (; length; at += one, length -= one)
+		if (!(one = character(at, length)))
+			return 0;
+	return 1;
+}
+
+/* A JSON string. What is no text in UTF-8 is taken for one in Latin-1: so no two are the same. */
+static void put_string(struct text *text, const char *string)
+{
+	size_t length = length_of(string), begin = 0;
+	const unsigned char *at = (const unsigned char *)string;
+
+	if (!is_utf8(at, length)) {
+		text_json(text, string, length);
+		return;
+	}
+	text_string(text, "\"");
+	for (size_t i = 0; i <= length; i++) {
+		if (i < length && at[i] >= ' ' && at[i] != '"' && at[i] != '\\' && at[i] != 0x7f)
+			continue;
+		text_raw(text, string + begin, i - begin);
+		if (i < length && (at[i] == '"' || at[i] == '\\')) {
+			text_string(text, "\\");
+			text_raw(text, string + i, 1);
+		} else if (i < length) {
+			text_string(text, at[i] == 0x7f ? "\\u007" : at[i] & 0x10 ? "\\u001" : "\\u000");
+			text_raw(text, &"0123456789abcdef"[at[i] & 15], 1);
+		}
+		begin = i + 1;
+	}
+	text_string(text, "\"");
+}
+
+/* How long what follows a backslash is in a JSON string; 0 where it is nothing that may. */
+static size_t escape(const unsigned char *at, size_t left)
+{
+	static const char simple[] = "\"\\/bfnrt";
+
+	for (size_t i = 0; left && i < sizeof(simple) - 1; i++)
+		if (at[0] == (unsigned char)simple[i])
+			return 1;
+	if (left < 5 || at[0] != 'u')
+		return 0;
+	for (int i = 1; i < 5; i++)
+		if (!((at[i] >= '0' && at[i] <= '9') || (at[i] >= 'a' && at[i] <= 'f')))
+			return 0;
+	return 5;
+}
+
+/* The policy's name with its quotes, as its metadata have it: JSON in one form (docs/formats.md), where every quote in a
+ * text has a backslash before it. 0 bytes where there is none, or anything else: nobody has checked it. */
+static struct bytes name_of(const struct policy *policy)
+{
+	static const char key[] = ",\"name\":\"";
+	const unsigned char *at = policy->metadata.at, *end = at + policy->metadata.size, *begin;
+	size_t i = 0, one;
+
+	for (; at < end && i < sizeof(key) - 1; at++)
+		i = *at == (unsigned char)key[i] ? i + 1 : *at == (unsigned char)key[0];
+	begin = at;
+	for (; at < end && *at != '"'; at += one) {
+		one = *at == '\\' ? escape(at + 1, (size_t)(end - at) - 1) : character(at, (size_t)(end - at));
+		if (*at < ' ' || !one)
+			return (struct bytes){NULL, 0};
+		one += *at == '\\';
+	}
+	return at < end && at > begin ? (struct bytes){begin - 1, (size_t)(at - begin) + 2} : (struct bytes){NULL, 0};
+}
+
+/* What the runtime-spec calls a ContainerProcessState (config-linux.md), of a program without a container. */
+static void describe(const struct handover *job, struct text *text)
+{
+	static const char version[] = "{\"ociVersion\":\"1.1.0\"";
+	struct bytes name = name_of(job->policy);
+	unsigned char digest[32];
+	uint64_t pid = (uint64_t)SYS0(NR_getpid);
+
+	text_string(text, version);
+	text_string(text, ",\"fds\":[\"seccompFd\"],\"pid\":");
+	text_number(text, pid);
+	text_string(text, ",\"metadata\":");
+	if (!job->metadata && name.size)
+		text_raw(text, (const char *)name.at, name.size);
+	else
+		put_string(text, job->metadata ? job->metadata : job->file);
+	text_string(text, ",\"state\":");
+	text_string(text, version);
+	text_string(text, ",\"id\":\"scmm-enforce-");
+	text_number(text, pid);
+	text_string(text, "\",\"status\":\"running\",\"pid\":");
+	text_number(text, pid);
+	text_string(text, ",\"bundle\":\"\",\"annotations\":{\"scmm.executable\":");
+	put_string(text, job->file);
+	text_string(text, ",\"scmm.mode\":");
+	put_string(text, job->mode);
+	text_string(text, ",\"scmm.policy.sha256\":\"");
+	sha256(job->policy->file.at, job->policy->file.size, digest);
+	for (size_t i = 0; i < sizeof(digest); i++) {
+		text_raw(text, &"0123456789abcdef"[digest[i] >> 4], 1);
+		text_raw(text, &"0123456789abcdef"[digest[i] & 15], 1);
+	}
+	text_string(text, "\"}}}");
+}
+
+/* All of the text, and the listener with its first byte. 0, an error, or -EAGAIN where there was no time left. */
+static long send_all(int connection, int listener, const struct text *text, struct waiting *waiting)
+{
+	/* struct cmsghdr and struct msghdr of linux/socket.h, with 64-bit words. */
+	struct {
+		uint64_t length;
+		int32_t level, type;
+		int32_t descriptor, padding;
+	} rights = {20, SOL_SOCKET, SCM_RIGHTS, listener, 0};
+	size_t done = 0;
+
+	while (done < text->length) {
+		struct {
+			const char *at;
+			uint64_t length;
+		} rest = {text->at + done, text->length - done};
+		struct {
+			const void *name;
+			uint64_t name_length;
+			const void *pieces;
+			uint64_t piece_count;
+			const void *control;
+			uint64_t control_length;
+			uint64_t flags;
+		} message = {NULL, 0, &rest, 1, done ? NULL : &rights, done ? 0 : sizeof(rights), 0};
+		long sent = SYS3(NR_sendmsg, connection, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (sent > 0)
+			done += (size_t)sent;
+		else if (sent != -EINTR && (sent != -EAGAIN || !nap(waiting, NULL)))
+			return sent ? sent : -EIO;
+	}
+	/* Whoever else has the descriptor, there comes no more. */
+	SYS2(NR_shutdown, connection, SHUT_WR);
+	return 0;
+}
+
+/* Until all of it has been read: as long as bytes wait, there is something to pay for. Who hangs up before that leaves an
+ * error (net/unix/af_unix.c, unix_release_sock), and so does a monitor that ends before it knows of us. */
+static long wait_taken(int connection, struct waiting *waiting)
+{
+	int polled = connection, error = 0;
+	uint32_t size = sizeof(error);
+
+	waiting->nap = FIRST_NAP;
+	for (;;) {
+		int32_t waits = 0;
+		long result = SYS3(NR_ioctl, connection, TIOCOUTQ, &waits);
+
+		if (result < 0)
+			return result;
+		if (!waits)
+			break;
+		if (!nap(waiting, &polled))
+			return -EAGAIN;
+	}
+	SYS5(NR_getsockopt, connection, SOL_SOCKET, SO_ERROR, &error, &size);
+	return -error;
+}
+
+static int failed(struct text *reason, const char *what, long error)
+{
+	text_string(reason, "calls: ");
+	text_string(reason, what);
+	if (error == -EPIPE || error == -ECONNRESET)
+		text_string(reason, "it has hung up");
+	else if (error == -EAGAIN)
+		text_string(reason, "there was no answer in 10 s");
+	else
+		filter_words(reason, error);
+	return -1;
+}
+
+int hand_over(const struct handover *job, struct text *reason, long *error)
+{
+	static char room[STATE];
+	struct text state = {room, 0, sizeof(room)};
+	struct waiting waiting = {PATIENCE, FIRST_NAP};
+	long result;
+	int listener;
+
+	describe(job, &state);
+	if (state.length == state.room)
+		return failed(reason, "the monitor would be told too much: ", -E2BIG);
+	shared.job = job;
+	SYS2(NR_prctl, PR_GET_PDEATHSIG, &shared.death_signal);
+	result = sys_thread(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, stack + STACK, become);
+	if (result < 0)
+		return failed(reason, "there is no thread to load the filter: ", result);
+	while (!is_set(&shared.loaded))
+		if (!nap(&waiting, NULL))
+			return failed(reason, "the filter is not loaded: ", -EAGAIN);
+	if (shared.result < 0)
+		return failed(reason, "the kernel gives no listener: ", shared.result);
+	listener = (int)shared.result;
+	result = send_all(job->connection, listener, &state, &waiting);
+	if (!result)
+		result = wait_taken(job->connection, &waiting);
+	/* As long as it is open here, calls would wait for a monitor that has ended. */
+	SYS1(NR_close, listener);
+	SYS1(NR_close, job->connection);
+	if (result < 0)
+		return failed(reason, "the monitor has not taken the listener: ", result);
+	waiting = (struct waiting){~0ull, FIRST_NAP};
+	set(&shared.taken);
+	/* The monitor may be asked about execve, too, and a person take some time. */
+	while (!is_set(&shared.is_over))
+		nap(&waiting, NULL);
+	*error = shared.error;
+	return 0;
+}
