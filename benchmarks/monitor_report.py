@@ -120,7 +120,10 @@ def _rows(result: Result) -> Iterator[Row]:
     random = Random(result.seed)
     for how, kinds in result.slices.items():
         for kind, ways in kinds.items():
-            for way, found in ways.items():
+            for way in TITLES:
+                found = ways.get(way, {})
+                if not found:
+                    continue
                 ratios = _ratios(ways.get(LEAST, {}), found) if way != LEAST else []
                 yield Row(
                     how,

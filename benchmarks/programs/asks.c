@@ -8,6 +8,7 @@
  *
  * It says `ready PID`, then answers lines. NR and arguments are numbers; results are as the kernel's: -errno for errors.
  *   call NR ARG…                  one call; the answer is its result
+ *   named NR PATH ARG…            one call of (AT_FDCWD, PATH, ARG…); the answer is its result
  *   time THREADS N NR ARG…        N calls by each of so many threads
  *   open THREADS N FLAGS PATH     the same of openat, relative to the working directory, and what it gives is closed
  *      the answer to both: ns in all, median and 99th percentile of one call in ns, the first result (0 for any
@@ -300,6 +301,11 @@ static int obey(char *line)
 		return -1;
 	if (!strcmp(word, "call") && count) {
 		dprintf(1, "%ld\n", make(numbers));
+		return 0;
+	}
+	if (!strcmp(word, "named") && count > 1) {
+		dprintf(1, "%ld\n",
+			make((long[7]){ numbers[0], AT_FDCWD, (long)words[1], numbers[2], numbers[3], numbers[4] }));
 		return 0;
 	}
 	if (!strcmp(word, "time") && count > 2)
