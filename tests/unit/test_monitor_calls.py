@@ -123,6 +123,44 @@ def test_of_a_long_name_both_ends_are_shown_and_how_much_is_not() -> None:
     assert short == f'unlink("/{"a" * 200}")'
 
 
+def alike(name: str, *args: int, arch: Arch = Arch.X86_64, memory: Memory | None = None) -> str:
+    return calls.like(calls.decode(asked(name, *args, arch=arch)), memory)
+
+
+def test_an_answer_is_for_calls_with_the_same_flags_modes_and_ids_wherever_their_memory_is() -> None:
+    assert alike("openat", HERE, 0x7F00, 0o101, 0o644) == alike("openat", 7, 0x8F00, 0o101, 0o644)
+    assert alike("openat", HERE, 0x7F00, 0o101, 0o644) != alike("openat", HERE, 0x7F00, 0o101, 0o4755)
+    assert alike("openat", HERE, 0x7F00, 0) != alike("openat", HERE, 0x7F00, 2)
+    assert alike("openat", HERE, 1, 0) == "x86_64 openat(…, …, O_RDONLY)"
+    assert alike("kill", 4711, 15) == "x86_64 kill(4711, SIGTERM)"
+    assert alike("setuid", 0) != alike("setuid", 33)
+    assert alike("connect", 3, 0x7F00, 16) == alike("connect", 4, 0x8F00, 28)
+    assert alike("prctl", 22, 2, 0x7F00) != alike("prctl", 22, 1, 0x7F00)
+    assert alike("getpid", arch=Arch.X32) != alike("getpid")
+    assert calls.like(calls.decode(notified(5000, 1))) != calls.like(calls.decode(notified(5000, 2)))
+
+
+def test_an_answer_to_openat2_is_for_the_flags_that_it_will_be_made_with() -> None:
+    reads, writes = (Memory((b"x",), how=flags.to_bytes(8, "little") + bytes(16)) for flags in (0, 1))
+    assert "{flags=O_RDONLY}" in alike("openat2", HERE, 1, 2, 24, memory=reads)
+    assert alike("openat2", HERE, 1, 2, 24, memory=reads) != alike("openat2", HERE, 1, 2, 24, memory=writes)
+    assert alike("openat2", HERE, 1, 2, 24, memory=reads) == alike("openat2", 5, 6, 7, 24, memory=reads)
+    assert alike("openat2", HERE, 1, 2, 24) == alike("openat2", HERE, 1, 9, 24)
+
+
+@pytest.mark.parametrize(
+    ("name", "points"),
+    [("openat", True), ("connect", True), ("execve", True), ("linkat", True), ("kill", False), ("ftruncate", False)],
+)
+def test_calls_with_names_and_addresses_point(name: str, points: bool) -> None:
+    assert calls.points(calls.decode(asked(name))) is points
+
+
+def test_what_has_no_name_points_nowhere() -> None:
+    assert not calls.points(calls.decode(notified(5000)))
+    assert not calls.points(calls.decode(notified(1, audit=0x99)))
+
+
 @given(
     st.sampled_from(EVERY),
     st.lists(st.integers(0, 2**64 - 1), min_size=6, max_size=6),
@@ -151,6 +189,7 @@ def test_any_call_is_one_printable_line(
         assert text.isprintable()
         assert name in text
         assert len(text) <= calls.MOST
+        assert calls.like(call, memory).isprintable()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))

@@ -92,15 +92,19 @@ def points(call: Call) -> bool:
     return known is not None and (known.kind == "address" or (known.kind in _NAMED and bool(known.names)))
 
 
-def like(call: Call) -> str:
+def like(call: Call, memory: Memory | None = None) -> str:
     """What two calls have in common that are the same to who decides: all numbers but descriptors, and sizes of memory.
 
     Pointers stand for nothing: what they lead to can change.
+
+    Args:
+        memory: what the call will be made with, and nothing else. Its names and address are the caller's to add, by
+            what they stand for; the flags of openat2 are in here.
     """
     if call.name is None or call.arch is None:
         return words(call)
     letters = _letters(call.name, narrow=call.arch in _NARROW)
-    parts = _Parts(call, Memory()).all()
+    parts = _Parts(call, Memory(how=memory.how if memory is not None else b"")).all()
     if letters is not None:
         for index, letter in enumerate(letters[: len(parts)]):
             # A number that is no set of bits, behind a pointer, is how much lies there.
