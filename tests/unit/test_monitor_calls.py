@@ -134,7 +134,7 @@ def test_an_answer_is_for_calls_with_the_same_flags_modes_and_ids_wherever_their
     assert alike("openat", HERE, 1, 0) == "x86_64 openat(…, …, O_RDONLY)"
     assert alike("kill", 4711, 15) == "x86_64 kill(4711, SIGTERM)"
     assert alike("setuid", 0) != alike("setuid", 33)
-    assert alike("connect", 3, 0x7F00, 16) == alike("connect", 4, 0x8F00, 28)
+    assert alike("connect", 3, 0x7F00, 16) == alike("connect", 4, 0x8F00, 16) == "x86_64 connect(…, …, 16)"
     assert alike("prctl", 22, 2, 0x7F00) != alike("prctl", 22, 1, 0x7F00)
     assert alike("getpid", arch=Arch.X32) != alike("getpid")
     assert calls.like(calls.decode(notified(5000, 1))) != calls.like(calls.decode(notified(5000, 2)))
