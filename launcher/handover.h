@@ -15,8 +15,8 @@ struct handover {
 	int is_twin;
 	/* Connected to the monitor. */
 	int connection;
-	/* For the monitor. `metadata` may be NULL: then it is the policy's name, or the file. */
-	const char *mode, *metadata, *file;
+	/* For the monitor. `metadata` may be NULL: then it is the policy's name, or the file; `state`, too: then it is of our own. */
+	const char *mode, *metadata, *state, *file;
 	/* Becomes the program, or returns the error. */
 	long (*execute)(char **program, char **environment);
 	char **program, **environment;

@@ -16,6 +16,7 @@ static const char USAGE[] =
 	"      --listener SOCKET of the monitor that is asked: with ask, and where the policy says notify\n"
 	"      --listener-fd N   the same, connected already\n"
 	"      --listener-metadata TEXT  for the monitor; else the policy's name, or the program\n"
+	"      --listener-state JSON     the same, by whoever knows of a container\n"
 	"      --check           tell what would be enforced here, and run nothing; 0 all of it, 1 not all\n"
 	"      --json            with --check: as JSON\n"
 	"      --report FILE     with permissive: tell them there instead of on standard error; what was there is lost\n"
@@ -77,11 +78,11 @@ static int descriptor_of(const char *option, const char *word, int least)
 }
 
 /* Options with a value. */
-enum { POLICY, POLICY_FD, MODE, REPORT, STATUS_FD, PRESERVE_FDS, LISTENER, LISTENER_FD, METADATA, VALUES };
+enum { POLICY, POLICY_FD, MODE, REPORT, STATUS_FD, PRESERVE_FDS, LISTENER, LISTENER_FD, METADATA, STATE, VALUES };
 static const struct {
 	char name[20], letter[3];
 } NAMES[VALUES] = {{"--policy", "-p"}, {"--policy-fd", ""}, {"--mode", "-m"}, {"--report", ""}, {"--status-fd", ""}, {"--preserve-fds", ""},
-	    {"--listener", ""}, {"--listener-fd", ""}, {"--listener-metadata", ""}};
+	    {"--listener", ""}, {"--listener-fd", ""}, {"--listener-metadata", ""}, {"--listener-state", ""}};
 
 /* Read the option with a value that a word is, if it is one: each can be given once, so that none is left out in silence. */
 static int read_value(char ***argument, const char *values[VALUES])
@@ -119,8 +120,8 @@ static void check_listener(const struct options *options)
 		stop(EXIT_OURS, "--listener-fd and another are the same", NULL, NULL);
 	if (options->listener_fd >= 0 && !is_open(options->listener_fd))
 		stop(EXIT_OURS, "the descriptor of --listener-fd is not open", NULL, NULL);
-	if (options->metadata && !has_listener(options))
-		stop(EXIT_OURS, "--listener-metadata goes with --listener or --listener-fd", NULL, NULL);
+	if ((options->metadata || options->state) && !has_listener(options))
+		stop(EXIT_OURS, options->metadata ? NAMES[METADATA].name : NAMES[STATE].name, "goes with --listener or --listener-fd", NULL);
 	if (has_listener(options) && options->mode == MODE_PERMISSIVE)
 		stop(EXIT_OURS, "--listener does not go with --mode permissive", NULL, "--mode ask asks a monitor");
 	if (!has_listener(options) && options->mode == MODE_ASK && !options->check)
@@ -166,6 +167,7 @@ struct options read_options(char **argument)
 	options.report = values[REPORT];
 	options.listener = values[LISTENER];
 	options.metadata = values[METADATA];
+	options.state = values[STATE];
 	if (values[POLICY_FD])
 		options.policy_fd = descriptor_of("--policy-fd", values[POLICY_FD], 3);
 	if (values[MODE])

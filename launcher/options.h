@@ -4,7 +4,7 @@
 #include "status.h"
 
 struct options {
-	const char *policy, *report, *listener, *metadata;
+	const char *policy, *report, *listener, *metadata, *state;
 	enum mode mode;
 	int check, guard, json, quiet, verbose;
 	int policy_fd, status_fd, listener_fd, preserve;

@@ -308,6 +308,7 @@ static _Noreturn void ask(const struct options *options, const struct policy *po
 		.connection = connection,
 		.mode = status_mode(options->mode),
 		.metadata = options->metadata,
+		.state = options->state,
 		.file = found_program(*options->program),
 		.execute = execute,
 		.program = options->program,

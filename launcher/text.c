@@ -162,21 +162,18 @@ int64_t number_of(const char *string, int64_t limit)
 
 void text_error(struct text *text, long error)
 {
-	static const struct {
-		int number;
-		const char name[16];
-	} names[] = {
-		{1, "EPERM"}, {2, "ENOENT"}, {3, "ESRCH"}, {4, "EINTR"}, {5, "EIO"}, {7, "E2BIG"}, {8, "ENOEXEC"}, {9, "EBADF"}, {10, "ECHILD"}, {11, "EAGAIN"}, {12, "ENOMEM"},
-		{13, "EACCES"}, {14, "EFAULT"}, {16, "EBUSY"}, {17, "EEXIST"}, {18, "EXDEV"}, {20, "ENOTDIR"}, {21, "EISDIR"},
-		{22, "EINVAL"}, {24, "EMFILE"}, {26, "ETXTBSY"}, {27, "EFBIG"}, {28, "ENOSPC"}, {30, "EROFS"}, {32, "EPIPE"}, {36, "ENAMETOOLONG"},
-		{38, "ENOSYS"}, {40, "ELOOP"}, {95, "EOPNOTSUPP"}, {104, "ECONNRESET"}, {107, "ENOTCONN"}, {111, "ECONNREFUSED"},
-	};
-
+	/* The number as a byte, in octal; and the name. */
+	static const char names[] =
+		"\001EPERM\0\002ENOENT\0\003ESRCH\0\004EINTR\0\005EIO\0\007E2BIG\0\010ENOEXEC\0\011EBADF\0"
+		"\012ECHILD\0\013EAGAIN\0\014ENOMEM\0\015EACCES\0\016EFAULT\0\020EBUSY\0\021EEXIST\0\022EXDEV\0"
+		"\024ENOTDIR\0\025EISDIR\0\026EINVAL\0\030EMFILE\0\032ETXTBSY\0\033EFBIG\0\034ENOSPC\0\036EROFS\0"
+		"\040EPIPE\0\044ENAMETOOLONG\0\046ENOSYS\0\050ELOOP\0\137EOPNOTSUPP\0\150ECONNRESET\0\153ENOTCONN\0"
+		"\157ECONNREFUSED\0";
 	uint64_t number = error < 0 ? -(uint64_t)error : (uint64_t)error;
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-		if ((uint64_t)names[i].number == number) {
-			text_string(text, names[i].name);
+	for (const char *at = names; *at; at += length_of(at) + 1)
+		if ((uint64_t)*at == number) {
+			text_string(text, at + 1);
 			return;
 		}
 	text_string(text, "error ");

@@ -14,7 +14,7 @@ POLICY = "scmm.policy"
 MODE = "scmm.mode"
 KNOWN = (RECORD, NAME, POLICY, MODE)
 
-MODES = ("standard", "strict", "seccomp", "permissive")
+MODES = ("standard", "strict", "seccomp", "permissive", "ask")
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 MAX_NAME = 128
