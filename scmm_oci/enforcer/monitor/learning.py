@@ -75,7 +75,8 @@ class Learning:
     Attributes:
         version: another number whenever something was new, more often than before does not count.
         calls, refused: by ABI and number.
-        unnamed: (AUDIT_ARCH, number) of calls that no policy can name → how often they were let pass.
+        unnamed: (ABI, or AUDIT_ARCH in hexadecimal; number) of calls that no policy can name → how often they were let
+            pass.
         unnamed_more: of how many further ones there was no room to keep that.
         last: when something was learnt, in seconds since 1970; None before.
     """
@@ -86,7 +87,7 @@ class Learning:
         self.last: float | None = None
         self.calls: dict[tuple[Arch, int], Learnt] = {}
         self.refused: dict[tuple[Arch, int], Refused] = {}
-        self.unnamed: dict[tuple[int, int], int] = {}
+        self.unnamed: dict[tuple[str, int], int] = {}
         self.unnamed_more = 0
         self.names: dict[str, None] = {}
         self.names_more = False
@@ -134,7 +135,7 @@ class Learning:
 
     def _begin(self, call: Call) -> Learnt | None:
         if call.name is None or call.arch is None:
-            key = (call.audit, call.nr)
+            key = (call.arch.value if call.arch is not None else f"{call.audit:#x}", call.nr)
             if key in self.unnamed or len(self.unnamed) < MOST_UNNAMED:
                 self.version += key not in self.unnamed
                 self.unnamed[key] = self.unnamed.get(key, 0) + 1

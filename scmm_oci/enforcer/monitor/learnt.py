@@ -227,8 +227,7 @@ def _registers(places: Sequence[Place], values: Sequence[int]) -> Iterator[tuple
 
 def _unnamed(learning: Learning) -> Iterator[Finding]:
     hint = "no policy can name it, so it is left out, and will be asked about"
-    for (audit, nr), count in sorted(learning.unnamed.items()):
-        abi = next((arch.value for arch in Arch if arch.audit == audit), f"ABI {audit:#x}")
+    for (abi, nr), count in sorted(learning.unnamed.items()):
         yield Finding("unnamed-call", f"system call {nr} of {abi}, which has no name, was let pass ({count}×)", hint)
     if learning.unnamed_more:
         message = f"further calls without a name were let pass ({learning.unnamed_more}×)"
