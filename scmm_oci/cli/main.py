@@ -34,6 +34,7 @@ VERBS = {
     "lint": ("scmm_oci.cli.lint", "Find what is dangerous, useless or impossible in policies."),
     "compile": ("scmm_oci.cli.compile", "Make of a policy what runtimes, engines, systemd and launchers take."),
     "enforce": ("scmm_oci.cli.enforce", "Apply a policy, and become the program."),
+    "monitor": ("scmm_oci.cli.monitor", "Decide about calls while they wait: by rules, a program, or on this terminal."),
     "try": ("scmm_oci.cli.try_policy", "Run a container under a policy: what would be refused, and does it serve?"),
     "explain": ("scmm_oci.cli.explain", "Tell what would happen to a system call, and which rule says so."),
     "disasm": ("scmm_oci.cli.disasm", "Print the instructions of filters, with names."),
@@ -143,6 +144,11 @@ def import_strace(argv: Sequence[str] | None = None) -> int:
 def import_profile(argv: Sequence[str] | None = None) -> int:
     """Run ``scmm-import-profile``."""
     return _verb("import-profile", argv)
+
+
+def monitor(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-monitor``."""
+    return _verb("monitor", argv)
 
 
 def explain(argv: Sequence[str] | None = None) -> int:

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # linux/capability.h, those that somebody here keeps.
-CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID = range(5)
-NET_ADMIN, SYS_ADMIN, SYS_RESOURCE, AUDIT_CONTROL, SYSLOG, AUDIT_READ, PERFMON, BPF = 12, 21, 24, 30, 34, 37, 38, 39
+CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, KILL = range(6)
+NET_ADMIN, SYS_PTRACE, SYS_ADMIN, SYS_RESOURCE = 12, 19, 21, 24
+AUDIT_CONTROL, SYSLOG, AUDIT_READ, PERFMON, BPF = 30, 34, 37, 38, 39
+
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 _VERSION_3 = 0x20080522  # capget(2): two words for each set
 _HEADER = struct.pack("=Ii", _VERSION_3, 0)
@@ -39,6 +42,11 @@ def keep(numbers: Iterable[int]) -> None:
     _check(
         _libc.capset(_HEADER, _SETS.pack(low & left, permitted_low & left, 0, high & right, permitted_high & right, 0))
     )
+
+
+def hide() -> None:
+    """Let nobody of the same user trace this process or read its memory (prctl(2), PR_SET_DUMPABLE). Raises OSError."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
 
 
 def _check(result: int) -> None:

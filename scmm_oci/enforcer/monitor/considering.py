@@ -71,7 +71,7 @@ class Seen:
 
     def detail(self, what: Call) -> str:
         """What of a call an answer is kept for. Of what the program can still change, nothing."""
-        parts = [calls.like(what)]
+        parts = [calls.like(what, self.memory if self.is_held else None)]
         if self.is_held:
             parts += self.paths or ()
             parts += [calls.address_words(self.address)] if self.address is not None else []
@@ -239,7 +239,8 @@ class Considering:
             served.remember(key, decision)
         elif reply.answer in (Answer.ALWAYS, Answer.NEVER):
             served.remember(key, decision)
-            self._save(key, decision)
+            held = Subject(served.target, what, process, seen.paths, seen.address if seen.is_held else None)
+            self._save(key, decision, held)
         return decision
 
     def _known(self, served: Served, key: Key, ruled: Ruled) -> Decision | None:
@@ -249,12 +250,12 @@ class Considering:
             known = self._remembered.find(key)
         return known
 
-    def _save(self, key: Key, decision: Decision) -> None:
+    def _save(self, key: Key, decision: Decision, subject: Subject) -> None:
         if self._remembered is None:
             self._tell("the answer holds for this run: there is no file of decisions (--decisions)")
             return
         try:
-            self._remembered.save(key, decision)
+            self._remembered.save(key, decision, subject=subject)
         except Failure as error:
             self._tell(f"the answer holds for this run: {error}")
 

@@ -1,6 +1,7 @@
 """Listeners come in: connections at the monitor's socket, each with one state and its descriptors (monitor.protocol).
 
-On the event loop; a peer that is slow, or says nothing, holds up nobody else, and is left after `DEADLINE_S`.
+On the event loop; a peer that is slow holds up nobody else, and is left `DEADLINE_S` after its first word. One may say
+nothing for long: scmm-runc connects when a container is created, and the launcher speaks when it is started.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 from scmm_oci.enforcer.monitor.model import Target
 from scmm_oci.enforcer.monitor.protocol import MAX_DESCRIPTORS, BadPeer, Document, Handed, parse
 from scmm_oci.enforcer.monitor.sockets import Listening, Peer, filters_of, peer_of, refusal
 from scmm_oci.kernel import notify
 
-DEADLINE_S = 10.0  # for all of a state to come
-MOST = 256  # connections at a time
+DEADLINE_S = 10.0  # from a state's first byte to its last
+MOST = 1024  # connections at a time
+# What a peer that asks whether it is listened to may read. Nobody has to.
+WELCOME = b"\1"
 _PIECE = 16 << 10
 _AGAIN_S = 0.5  # when there is no descriptor left for a connection
 
@@ -74,6 +78,9 @@ class Receiver:
             connection.close()
             self._on_refused(f"a connection was refused: {why}")
             return
+        # A peer that does not read it loses nothing, and one that has gone already may have said all.
+        with suppress(OSError):
+            connection.send(WELCOME, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
         self._connections.add(_Connection(connection, peer, self._over, self._on_refused))
 
     def _over(self, connection: _Connection, listener: int, handed: Handed | None) -> None:
@@ -98,9 +105,8 @@ class _Connection:
         self._refused = refused
         self._document = Document()
         self._descriptors: list[int] = []
-        loop = asyncio.get_running_loop()
-        loop.add_reader(connection, self._readable)
-        self._timer = loop.call_later(DEADLINE_S, self._fail, f"said nothing whole in {DEADLINE_S:.0f} s")
+        self._timer: asyncio.TimerHandle | None = None
+        asyncio.get_running_loop().add_reader(connection, self._readable)
 
     def close(self) -> None:
         self._end(-1, None)
@@ -126,8 +132,14 @@ class _Connection:
             self._fail(f"sent more than {MAX_DESCRIPTORS} descriptors")
             return
         if not piece:
-            self._fail("ended before its state was whole")
+            if self._timer is None:
+                self._end(-1, None)  # it never said anything: a container that was created, and never started
+            else:
+                self._fail("ended before its state was whole")
             return
+        if self._timer is None:
+            whole = f"did not say all in {DEADLINE_S:.0f} s"
+            self._timer = asyncio.get_running_loop().call_later(DEADLINE_S, self._fail, whole)
         try:
             if not self._document.feed(piece):
                 return
@@ -147,7 +159,8 @@ class _Connection:
         self._end(-1, None)
 
     def _end(self, listener: int, handed: Handed | None) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
         for each in self._descriptors:

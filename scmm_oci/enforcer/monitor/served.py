@@ -10,6 +10,7 @@ from dataclasses import replace
 from scmm_oci.enforcer.monitor.model import By, Decision, Target, Verdict
 from scmm_oci.enforcer.monitor.remembered import Key
 from scmm_oci.enforcer.monitor.rules.decide import Spent
+from scmm_oci.enforcer.monitor.stuck import Unstuck
 from scmm_oci.kernel import notify
 from scmm_oci.kernel.notify import Notification
 
@@ -18,6 +19,10 @@ _MOST_SAID = 4096
 
 class Over(Exception):
     """No process is left that could ask."""
+
+
+class Shared(Exception):
+    """Somebody else reads the same listener: who answers which call cannot be known."""
 
 
 class Served:
@@ -31,9 +36,9 @@ class Served:
         said: what people answered for all of this run.
     """
 
-    __slots__ = ("_poll", "counts", "fd", "gone", "pid", "said", "since", "spent", "target", "tasks")
+    __slots__ = ("_poll", "_unstuck", "counts", "fd", "gone", "pid", "said", "since", "spent", "target", "tasks")
 
-    def __init__(self, fd: int, target: Target, *, since: float) -> None:
+    def __init__(self, fd: int, target: Target, *, since: float, unstuck: Unstuck) -> None:
         self.fd = fd
         self.target = target
         self.since = since
@@ -43,6 +48,7 @@ class Served:
         self.spent = Spent()
         self.tasks: set[asyncio.Task[None]] = set()
         self.said: dict[Key, Decision] = {}
+        self._unstuck = unstuck
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
 
@@ -51,6 +57,7 @@ class Served:
 
         Raises:
             Over: there will be none.
+            Shared: another process has taken the call.
             OSError: the descriptor is no listener.
         """
         found = self._poll.poll(0)
@@ -58,7 +65,17 @@ class Served:
             return None
         if not found[0][1] & select.POLLIN:
             raise Over
-        return notify.receive(self.fd)
+        unstuck = self._unstuck
+        unstuck.turn += 1
+        try:
+            found_call = notify.receive(self.fd)
+        finally:
+            unstuck.turn += 1
+        if unstuck.was_stuck:
+            unstuck.was_stuck = False
+            if found_call is None:
+                raise Shared
+        return found_call
 
     def remember(self, key: Key, decision: Decision) -> None:
         """Keep an answer for this run. Of too many the first are asked again."""

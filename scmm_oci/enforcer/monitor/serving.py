@@ -17,7 +17,8 @@ from scmm_oci.enforcer.monitor.considering import Considering, Seen, result_of, 
 from scmm_oci.enforcer.monitor.model import By, Call, Decision, Process, Subject, Target, Verdict
 from scmm_oci.enforcer.monitor.record import Decided
 from scmm_oci.enforcer.monitor.rules.decide import Outcome, Ruled, Rules
-from scmm_oci.enforcer.monitor.served import Over, Served
+from scmm_oci.enforcer.monitor.served import Over, Served, Shared
+from scmm_oci.enforcer.monitor.stuck import Unstuck
 from scmm_oci.kernel import notify
 from scmm_oci.kernel.notify import Notification
 
@@ -54,6 +55,7 @@ class Serving:
         sinks: get each call that was answered; what they raise is told, and never keeps a call from its answer.
         tell: gets what people should know.
         clock: seconds since 1970; now: seconds that only grow.
+        waiting: calls that are considered now; gone: calls that were over before they could be answered.
     """
 
     options: Options
@@ -62,13 +64,15 @@ class Serving:
     tell: Callable[[str], None]
     clock: Callable[[], float]
     now: Callable[[], float]
+    unstuck: Unstuck
     served: dict[int, Served] = field(default_factory=dict)
     waiting: int = 0
+    gone: int = 0
     _told: dict[str, float] = field(default_factory=dict)
 
     def take(self, fd: int, target: Target) -> None:
         """Serve a listener from now on, until its last process has ended."""
-        served = Served(fd, target, since=self.clock())
+        served = Served(fd, target, since=self.clock(), unstuck=self.unstuck)
         self.served[fd] = served
         asyncio.get_running_loop().add_reader(fd, self._readable, served)
         self.tell(f"{target.name}: served")
@@ -93,6 +97,9 @@ class Serving:
                 self._asked(served, call)
         except Over:
             self.tell(f"{served.target.name}: ended, {_counted(served)}")
+            self._drop(served)
+        except Shared:
+            self.tell(f"{served.target.name}: another process reads its listener too, and so it is closed")
             self._drop(served)
         except OSError as error:
             self.tell(f"{served.target.name}: its listener fails and is closed: {error.strerror}")
@@ -187,6 +194,7 @@ class Serving:
     ) -> None:
         if not answered:
             served.gone += 1
+            self.gone += 1
             return
         served.count(decision)
         decided = Decided(
