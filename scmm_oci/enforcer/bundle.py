@@ -40,7 +40,7 @@ class Plan:
         mode: of oci.annotations.MODES.
         preserve_fds: how many descriptors from 3 on the program inherits.
         listener_fd: the descriptor of the launcher's that leads to the monitor (enforcer.handing), 0 for none.
-        state: what the monitor is told of the container, with listener_fd.
+        name, state: what the monitor is told, with listener_fd: what it calls the container, and JSON about it.
         parts: what the policy has (admits.parts).
         report_source: with permissive, the file on the host that tells what would be refused; "" for standard error.
         launcher, policy, report: the absolute paths in the container; `enforce` chooses them.
@@ -53,6 +53,7 @@ class Plan:
         "launcher_source",
         "listener_fd",
         "mode",
+        "name",
         "parts",
         "policy",
         "policy_source",
@@ -75,6 +76,7 @@ class Plan:
         policy: str = "",
         in_rootfs: bool = False,
         listener_fd: int = 0,
+        name: str = "",
         state: str = "",
     ) -> None:
         self.launcher_source = launcher_source
@@ -88,6 +90,7 @@ class Plan:
         self.report_source = report_source
         self.report = ""
         self.listener_fd = listener_fd
+        self.name = name
         self.state = state
 
 
@@ -188,8 +191,14 @@ def words(plan: Plan, *, preserve_fds: int | None = None, report: str = "") -> l
     told = ["--report", report] if report else []
     # What is in a domain cannot write into the launcher that the next exec begins with.
     guard = ["--guard"] if plan.mode in _GUARDED else []
-    asked = ["--listener-fd", str(plan.listener_fd), "--listener-state", plan.state] if plan.listener_fd else []
-    return [plan.launcher, "-q", "-p", plan.policy, "-m", plan.mode, *guard, *told, *asked, *kept, "--"]
+    return [plan.launcher, "-q", "-p", plan.policy, "-m", plan.mode, *guard, *told, *_asked(plan), *kept, "--"]
+
+
+def _asked(plan: Plan) -> list[str]:
+    if not plan.listener_fd:
+        return []
+    given = {"fd": str(plan.listener_fd), "metadata": plan.name, "state": plan.state}
+    return [word for name, value in given.items() for word in (f"--listener-{name}", value)]
 
 
 def _tmpfs(mounts: list[dict[str, Any]]) -> str | None:

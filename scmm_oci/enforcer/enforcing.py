@@ -49,6 +49,10 @@ def enforced(
     if admits.asks(policy, wish.mode, os.uname().machine):
         parts |= {admits.LISTENER}
         listener, told = _asked(settings, line, config, wish, decided, inherited)
+    elif wish.mode == admits.ASK:
+        raise ValueError(
+            f"the mode is ask, and the policy {wish.policy} refuses no call: there is nothing to ask about"
+        )
     plan = bundle.Plan(
         launcher_source=_launcher(settings, config, place),
         policy_source=os.path.join(place.path, "policy"),
@@ -56,6 +60,7 @@ def enforced(
         preserve_fds=line.preserve_fds + handing.listening(line),
         parts=parts,
         listener_fd=listener,
+        name=wish.policy,
         state=told,
         report_source=(store.report(wish.policy, _writer(config)) or "") if wish.mode == "permissive" else "",
     )
@@ -84,7 +89,7 @@ def _asked(
 
     Raises ValueError: nobody is there, or nobody can be asked.
     """
-    what = f"the mode {wish.mode} asks" if wish.mode == "ask" else f"the policy {wish.policy} asks"
+    what = f"the {'mode ask' if wish.mode == 'ask' else f'policy {wish.policy}'} asks"
     if inherited is None:
         raise ValueError(
             f"{what} about calls, and a hook can hand no monitor over: podman --runtime scmm can (scmm install podman)"

@@ -51,7 +51,7 @@ def words(settings: Settings, line: CommandLine, inherited: dict[int, int] | Non
             return given
         plan.preserve_fds = line.preserve_fds + handing.listening(line)
         if "asks" in decided:
-            line = _asking(settings, line, plan, decided["asks"], inherited)
+            line = _asking(settings, line, plan, decided, inherited)
         if named:
             process = _process(named, pipe=True)
             wishes.strip(process)
@@ -61,20 +61,19 @@ def words(settings: Settings, line: CommandLine, inherited: dict[int, int] | Non
 
 
 def _asking(
-    settings: Settings, line: CommandLine, plan: bundle.Plan, told: object, inherited: dict[int, int] | None
+    settings: Settings, line: CommandLine, plan: bundle.Plan, decided: dict[str, Any], inherited: dict[int, int] | None
 ) -> CommandLine:
     """The command line that hands a connection to the monitor on, of which the plan tells the launcher.
 
-    told: the container's state when it was created.
-
     Raises ValueError where nobody is there to be asked, or nothing can be handed on; Lost for what is no state.
     """
-    if not isinstance(told, dict):
+    told, name = decided["asks"], decided.get("name")
+    if not (isinstance(told, dict) and isinstance(name, str)):
         raise Lost("what the monitor is to be told of the container is not known any more")
     if inherited is None:
         raise ValueError("no descriptor can be handed on")
     plan.listener_fd = handing.place(line)
-    plan.state = handing.word({**told, "status": "running"})
+    plan.name, plan.state = name, handing.word({**told, "status": "running"})
     try:
         inherited[plan.listener_fd] = handing.connected(settings.monitor)
     except ValueError as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +54,7 @@ class Case:
     options: Sequence[str] = ()
     nobody: bool = False
     code: int = 0
+    asked: bool = False
 
 
 def rules(*given: dict[str, Any]) -> dict[str, Any]:
@@ -67,6 +71,7 @@ def base(**more: Any) -> dict[str, Any]:
 
 REFUSE = {"names": ["uselib", "_sysctl"], "action": "deny"}
 CALLS = {"syscalls": [REFUSE]}
+ASKED = {"syscalls": [{**REFUSE, "action": "notify"}]}
 NO_MOUNTS = {"syscalls": [{"names": ["mount", "umount2", "pivot_root", "move_mount"], "action": "deny"}]}
 FILTER, RULESET, PATHS = admits.FILTER, admits.RULESET, admits.PATHS
 OF_FILES = frozenset({RULESET, PATHS})
@@ -145,14 +150,23 @@ def cases(there: Path) -> dict[str, Case]:
         "permissive, who is not root": Case(base(**CALLS), frozenset({FILTER}), mode="permissive", nobody=True),
         "no program": Case(base(**CALLS), frozenset({FILTER}), command=("nosuch",), code=127),
         "preserved": Case(base(**CALLS), frozenset({FILTER}), options=("--preserve-fds", "3")),
+        "asked": Case(base(**ASKED), frozenset({FILTER}), asked=True),
+        "asked, seccomp": Case(base(**ASKED), frozenset({FILTER}), mode="seccomp", asked=True),
+        "asked, not executed": Case(base(**ASKED), frozenset({FILTER}), command=(f"{at}/broken",), code=127, asked=True),
+        "asked about all that is refused": Case(
+            base(**CALLS, **of_files), OF_FILES | {FILTER}, mode="ask", options=("--guard",), asked=True
+        ),
+        "asks, and nobody listens": Case(base(**ASKED), frozenset({FILTER})),
         "not root": Case(base(**CALLS, **of_files), OF_FILES | {FILTER}, nobody=True),
     }
 
 
 NAMES = list(cases(Path("/nothing")))
 CALL = re.compile(r"(\d+) +(\w+)\((.*)")
+#: One that was interrupted by others of strace's lines; or another thread's, which takes this one's number with it.
+BECOME = re.compile(r"(\d+) +(?:<\.\.\. execve resumed>.* = 0$|\+\+\+ superseded by execve)")
 #: What no trace here has, as it takes an older kernel, a program ended by a signal or a closed /proc/PID/mem.
-UNSEEN = {"fcntl (argument 1: 2)", "prlimit64", "process_vm_readv"}
+UNSEEN = {"prlimit64", "process_vm_readv"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -179,23 +193,51 @@ def traced(case: Case, there: Path) -> tuple[bytes, list[tuple[str, str]]]:
         *started,
         "--",
     ]
-    done = subprocess.run(
-        [*command, *case.command], capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
-    )
+    with monitor() if case.asked else contextlib.nullcontext() as descriptor:
+        if descriptor is not None:
+            command[-1:] = ["--listener-fd", str(descriptor), "--"]
+        done = subprocess.run(
+            [*command, *case.command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            pass_fds=() if descriptor is None else (descriptor,),
+        )
     assert done.returncode == case.code, done.stderr
     return policy, list(own_calls(trace.read_text().splitlines()))
 
 
+@contextlib.contextmanager
+def monitor() -> Iterator[int]:
+    """A descriptor that leads to who takes one listener, and keeps it until the end."""
+    ours, theirs = socket.socketpair()
+    taken: list[int] = []
+    taking = threading.Thread(target=lambda: taken.extend(socket.recv_fds(ours, 1 << 18, 1)[1]))
+    taking.start()
+    with ours:
+        with theirs:
+            yield theirs.fileno()
+        taking.join()
+    for each in taken:
+        os.close(each)
+
+
 def own_calls(lines: list[str]) -> Iterator[tuple[str, str]]:
     """Calls of the launcher and of the child that it has in permissive mode, until they are the program."""
-    calls = [match.groups() for match in map(CALL.match, lines) if match]
-    own = list(dict.fromkeys(pid for pid, _, _ in calls))[:2]
+    own = list(dict.fromkeys(match[1] for match in map(CALL.match, lines) if match))[:2]
     program: set[str] = set()
-    for pid, name, words in calls[1:]:  # the first is strace's, and makes the launcher
-        if pid in own and pid not in program:
-            yield name, words
-            if name == "execve" and " = -1 " not in words:
-                program.add(pid)
+    for line in lines[1:]:  # the first is strace's, and makes the launcher
+        if become := BECOME.match(line):
+            program.add(become[1])
+        match = CALL.match(line)
+        if match is None or match[1] not in own or match[1] in program:
+            continue
+        pid, name, words = match.groups()
+        yield name, words
+        if name == "execve" and " = -1 " not in words and not words.endswith("<unfinished ...>"):
+            program.add(pid)
 
 
 def fits(name: str, words: str, need: admits.Need) -> bool:
@@ -235,7 +277,8 @@ def traces() -> Iterator[dict[str, tuple[Case, bytes, list[tuple[str, str]]]]]:
 def test_every_call_is_in_the_table(name: str, traces: dict[str, tuple[Case, bytes, list[tuple[str, str]]]]) -> None:
     case, policy, calls = traces[name]
     assert admits.parts(policy) == case.parts
-    needs = admits.needs(case.mode, case.parts)
+    assert admits.asks(policy, case.mode, os.uname().machine) is (case.asked or name == "asks, and nobody listens")
+    needs = admits.needs(case.mode, case.parts | ({admits.LISTENER} if case.asked else set()))
     assert missing(calls, needs) == []
     # The control: without the one that stands for it, a call is missed.
     used = [one for one in needs if any(fits(*call, one) for call in calls)]
