@@ -30,20 +30,28 @@ _ALWAYS = ("execve", "exit_group", "rt_sigreturn")
 _ASKS = (Action.NOTIFY, Action.TRACE)
 
 
-def check(policy: Policy) -> None:
+def check(policy: Policy, *, asks: bool = False) -> None:
     """Find out whether the policy could serve any program.
+
+    Args:
+        asks: what it refuses may be asked about, or only told (modes of the launcher): then it need not allow any call.
 
     Raises:
         BadInput: it allows no call, or asks for nothing at all, or refuses what everything needs; with all of it.
     """
-    found = [*_empty(policy), *_refused(policy)]
+    found = [*(() if asks and allows_none(policy) else _empty(policy)), *_refused(policy)]
     if found:
         raise BadInput(found)
 
 
+def allows_none(policy: Policy) -> bool:
+    """Whether the policy has no rule for any call, and refuses by default."""
+    return not policy.settings.default_action.passes and not policy.syscalls
+
+
 def _empty(policy: Policy) -> list[Problem]:
     passes = policy.settings.default_action.passes
-    if not passes and not policy.syscalls:
+    if allows_none(policy):
         message = "is empty, and the default is to refuse: no program could start"
         hint = "give calls or groups of them such as @system-service, or let the default be allow"
         return [Problem(".syscalls", message, hint)]

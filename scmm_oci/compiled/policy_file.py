@@ -45,15 +45,18 @@ def policy_file(
     flags = _flags(policy, findings)
     added: dict[Finding, list[Arch]] = {}
     try:
-        needed.check(policy)
+        needed.check(policy, asks=True)
     except BadInput as error:
         problems += error.problems
+    if needed.allows_none(policy):
+        message = "the policy allows no call: no program starts under it but in the launcher's modes ask and permissive"
+        findings.append(Finding("allows-nothing", message, "give calls, or groups of them such as @system-service"))
     for arch in chosen if not problems else ():
         try:
             there, told = retarget(policy, arch)
             findings += told
             if arch is not policy.settings.arch:
-                needed.check(there)
+                needed.check(there, asks=True)
             there, told = needed.completed(there)
             for one in told:
                 added.setdefault(one, []).append(arch)
