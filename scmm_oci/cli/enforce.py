@@ -11,17 +11,20 @@ from collections.abc import Sequence
 
 import click
 
+from scmm_oci.cli import asked
+from scmm_oci.cli.asked import Monitor
 from scmm_oci.cli.becoming import Becomes, Once, given_twice
-from scmm_oci.cli.one_run import compiled
+from scmm_oci.cli.one_run import Made, compiled
 from scmm_oci.cli.output import tell
 from scmm_oci.enforcer import launcher, overrides
 from scmm_oci.enforcer.overrides import Overrides
-from scmm_oci.errors import BadInput, Finding, Problem, short, unknown_value
+from scmm_oci.errors import BadInput, Problem, short, unknown_value
 from scmm_oci.oci.annotations import MODES
 from scmm_oci.tables.arch import from_machine
 
 # The launcher takes no larger numbers for descriptors.
 _MOST_DESCRIPTORS = 1 << 20
+_FIRST = 3  # behind the standard streams
 _NO_POLICY = "-p POLICY, or rules: --default-action, --allow, --deny, --kill, --log"
 _NO_PROGRAM = "scmm-enforce -p POLICY -- PROGRAM"
 
@@ -30,6 +33,7 @@ Examples:
   scmm-enforce -p nginx.scmm-pol -- nginx -g 'daemon off;'
   scmm-enforce -p nginx.scmm.yaml --mode strict -- nginx -g 'daemon off;'
   scmm-enforce --deny ptrace,process_vm_readv --errno EACCES -- ./tool
+  scmm-enforce -p tool.scmm.yaml --mode ask --listener /run/scmm/monitor/notify.sock -- ./tool
   scmm-enforce -p nginx.scmm-pol --check
 
 \b
@@ -59,7 +63,27 @@ not found. With --check: 0 all of the policy would be enforced here, 1 not all, 
     default="standard",
     show_default=True,
     help="standard: what this kernel has, and what lacks is said; strict: all of the policy, or nothing is run; "
-    "seccomp: the filter alone; permissive: nothing is refused, and what would be is told.",
+    "seccomp: the filter alone; permissive: nothing is refused, and what would be is told; ask: as standard, but a "
+    "monitor decides about calls that the policy would refuse.",
+)
+@click.option(
+    "--listener",
+    cls=Once,
+    metavar="SOCKET",
+    help="The monitor that is asked: with --mode ask, and where the policy says notify. Without it, the policy's own "
+    "(settings.listener.path).",
+)
+@click.option(
+    "--listener-fd",
+    cls=Once,
+    metavar="N",
+    help="The same, a descriptor that is connected to it already.",
+)
+@click.option(
+    "--listener-metadata",
+    cls=Once,
+    metavar="TEXT",
+    help="What the monitor is told; else the policy's listener has it, or it is the policy's name, or the program.",
 )
 @click.option("--check", is_flag=True, help="Tell what would be enforced here, and run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --check: as JSON on stdout.")
@@ -116,6 +140,9 @@ def enforce(
     program: Sequence[str],
     path: str | None,
     mode: str,
+    listener: str | None,
+    listener_fd: str | None,
+    listener_metadata: str | None,
     check: bool,
     as_json: bool,
     report: str | None,
@@ -169,26 +196,30 @@ def enforce(
                 "in other modes, refusals are in the kernel's log",
             )
         )
-    found += _descriptors(status_fd, preserve_fds)
-    made: tuple[bytes | None, list[Finding]] = (None, [])
+    found += _descriptors(status_fd, preserve_fds, listener_fd)
+    made: Made | None = None
     own = from_machine(machine)
     try:
         made = compiled(path, given, own)
     except BadInput as error:
         found += error.problems
-    if found:
+    wanted = Monitor(listener, listener_fd, listener_metadata)
+    listens, asks = (made.listener, made.asks) if made else (None, None)
+    monitor = asked.effective(wanted, listens, mode, asks=asks)
+    # Whom a policy asks that cannot be read is not known.
+    found += asked.problems(wanted, monitor, mode, asks=asks, may_lack=check or made is None)
+    if found or made is None:
         raise BadInput(list(dict.fromkeys(found)))
-    data, findings = made
-    words = [f"--mode={mode}"]
-    if data is None:
+    words = [f"--mode={mode}", *asked.words(monitor)]
+    if made.data is None:
         words.append(f"--policy={path}")
     for option, value in (("--report", report), ("--status-fd", status_fd), ("--preserve-fds", preserve_fds)):
         words += [f"{option}={value}"] if value is not None else []
     flags = (("--check", check), ("--json", as_json), ("--guard", guard), ("--quiet", quiet), ("--verbose", verbose))
     words += [option for option, wanted in flags if wanted]
     binary = launcher.find(machine)
-    tell(findings)
-    launcher.become(binary, [*words, "--", *program], data)
+    tell(asked.told(made.findings, monitor))
+    launcher.become(binary, [*words, "--", *program], made.data)
 
 
 def _usage(
@@ -215,8 +246,16 @@ def _usage(
     return found
 
 
-def _descriptors(status_fd: str | None, preserve_fds: str | None) -> list[Problem]:
+def _descriptors(status_fd: str | None, preserve_fds: str | None, listener_fd: str | None) -> list[Problem]:
     found = []
+    if listener_fd is not None:
+        number = _number(listener_fd)
+        if number is None or number < _FIRST:
+            found.append(Problem("--listener-fd", f"{short(listener_fd)} is not a descriptor from {_FIRST} on"))
+        elif not _is_open(number):
+            found.append(Problem("--listener-fd", f"descriptor {number} is not open"))
+        elif status_fd is not None and _number(status_fd) == number:
+            found.append(Problem("--listener-fd", "is the descriptor of --status-fd"))
     if preserve_fds is not None and _number(preserve_fds) is None:
         found.append(Problem("--preserve-fds", f"{short(preserve_fds)} is not a number of descriptors"))
     if status_fd is not None:

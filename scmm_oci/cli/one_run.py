@@ -6,6 +6,7 @@ Called by cli.enforce; everything that is wrong with the policy and the rules is
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scmm_oci.cli import kinds
@@ -21,19 +22,36 @@ from scmm_oci.errors import BadInput, Finding, Problem
 from scmm_oci.oci import rich
 from scmm_oci.oci.seccomp import MAX_BYTES as PROFILE_BYTES
 from scmm_oci.policy import document
-from scmm_oci.policy.model import Policy
+from scmm_oci.policy.model import Action, Listener, Policy
 from scmm_oci.policy.profile_import import from_profile
 from scmm_oci.tables.arch import Arch
 
 
-def compiled(path: str | None, given: Overrides, arch: Arch) -> tuple[bytes | None, list[Finding]]:
-    """The compiled policy for this run, and what is not held or was added; None where the file is compiled already.
+@dataclass(frozen=True)
+class Made:
+    """What one run is to hold.
+
+    Attributes:
+        data: the compiled policy; None where the file is compiled already.
+        findings: what is not held, or was added.
+        listener: whom the policy says to ask; None too where that is not known.
+        asks: whether it has calls that are asked about (notify); None where that is not known.
+    """
+
+    data: bytes | None = None
+    findings: list[Finding] = field(default_factory=list)
+    listener: Listener | None = None
+    asks: bool | None = None
+
+
+def compiled(path: str | None, given: Overrides, arch: Arch) -> Made:
+    """The compiled policy for this run.
 
     Raises:
         BadInput: with all that is wrong with the policy and the rules.
     """
     if path is None:
-        return _made(overrides.nothing(arch), given, "", "") if given else (None, [])
+        return _made(overrides.nothing(arch), given, "", "") if given else Made()
     text = b""
     try:
         text = read_policy(path, max(document.MAX_BYTES, PROFILE_BYTES))
@@ -41,13 +59,13 @@ def compiled(path: str | None, given: Overrides, arch: Arch) -> tuple[bytes | No
             if given:
                 hint = "give the policy (.scmm.yaml) that it was made of"
                 raise BadInput([Problem(path, "is compiled: its rules cannot be changed any more", hint)])
-            return None, []
+            return Made()
         policy, findings = _read(path, text, arch)
     except BadInput as error:
         # The rules are judged all the same, for this machine.
         raise BadInput([*error.problems, *overrides.problems(given, (arch, *arch.beside))]) from error
-    data, more = _made(policy, given, path, "" if given else hashlib.sha256(text).hexdigest())
-    return data, [*findings, *more]
+    made = _made(policy, given, path, "" if given else hashlib.sha256(text).hexdigest())
+    return Made(made.data, [*findings, *made.findings], made.listener, made.asks)
 
 
 def _read(path: str, text: bytes, arch: Arch) -> tuple[Policy, list[Finding]]:
@@ -80,7 +98,7 @@ def _without_options(finding: Finding) -> Finding:
     return Finding(finding.code, finding.message, hint)
 
 
-def _made(policy: Policy, given: Overrides, path: str, digest: str) -> tuple[bytes, list[Finding]]:
+def _made(policy: Policy, given: Overrides, path: str, digest: str) -> Made:
     changed = overrides.applied(policy, given)
     try:
         needed.check(changed)
@@ -89,4 +107,8 @@ def _made(policy: Policy, given: Overrides, path: str, digest: str) -> tuple[byt
         places = [f"{path}: {one.place}" if path else "command line" for one in error.problems]
         found = [Problem(place, one.message, one.hint) for place, one in zip(places, error.problems, strict=True)]
         raise BadInput(list(dict.fromkeys(found))) from error
-    return polfile.write(file), [*findings, *limits.listener(changed)]
+    settings = changed.settings
+    actions = {settings.default_action, settings.bad_arch_action, *(one.action for one in changed.syscalls)}
+    return Made(
+        polfile.write(file), [*findings, *limits.listener(changed)], settings.listener, Action.NOTIFY in actions
+    )

@@ -82,8 +82,9 @@ def _checked(policy: str, command: Sequence[str]) -> tuple[bytes, list[Finding],
     findings: list[Finding] = []
     parsed = None
     try:
-        data, findings = compiled(policy, Overrides(None, None, ()), from_machine(os.uname().machine))
-        data = read_bounded(policy, MAX_BYTES) if data is None else data
+        made = compiled(policy, Overrides(None, None, ()), from_machine(os.uname().machine))
+        findings = made.findings
+        data = read_bounded(policy, MAX_BYTES) if made.data is None else made.data
     except BadInput as error:
         problems += error.problems
     try:
