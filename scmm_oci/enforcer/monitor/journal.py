@@ -19,7 +19,7 @@ from scmm_oci.files import reason
 
 _BATCH = 128  # decisions that are made lines at once
 _PIECE = 256 << 10  # bytes that are written without waiting for the next flush
-_MOST = 8 << 20  # bytes that may wait for a slow disk
+_MOST = 32 << 20  # bytes that may wait for a slow disk
 _CLOSE_S = 5.0  # that a slow disk is waited for at the end
 
 # Bytes and how many lines they are; None: open the file anew.
