@@ -59,18 +59,18 @@ class Document:
             byte = self.data[at]
             if self._in_text:
                 self._text(byte)
+            elif not self._depth and byte not in b"{ \t\r\n":
+                raise BadPeer("no JSON object")
             elif byte == 0x22:
                 self._in_text = True
             elif byte in b"{[":
                 self._depth += 1
             elif byte in b"}]":
                 self._depth -= 1
-            if self._depth <= 0 and byte not in _BLANK:
-                if byte not in b"}]":
-                    raise BadPeer("no JSON object")
-                if self.data[at + 1 :].strip(_BLANK):
-                    raise BadPeer("more than one JSON object: a connection is for one descriptor")
-                return True
+                if not self._depth:
+                    if self.data[at + 1 :].strip(_BLANK):
+                        raise BadPeer("more than one JSON object: a connection is for one descriptor")
+                    return True
         return False
 
     def _text(self, byte: int) -> None:
