@@ -1,0 +1,313 @@
+"""What scmm-monitor's screen shows, as lines of styled text: nothing here knows a terminal.
+
+Keys are below, in the same place for every question. What is too long is cut in its middle, where the mark of
+the cut cannot be mistaken for text; text that programs choose can neither steer the terminal nor hide in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rich.cells import cell_len
+
+from scmm_oci.cli.outcome import many
+from scmm_oci.enforcer.monitor.asking import Answer, Question, Shown
+from scmm_oci.errors import printable
+
+_LEAST_COLUMNS = 36  # the keys' rows
+_NEEDED = 5  # facts that weigh more must be seen
+_LABEL = 9  # columns
+_MOST_LINES = 6  # of one text
+_LONGEST = 20_000  # characters of one text: PATH_MAX, every byte of it escaped
+_FOOT = 3  # rows
+_MOST_ROWS = 18  # more would only part the keys from what they are about
+_SOON_S = 5.0
+
+#: Key, answer, what it is called, and how it is told.
+KEYS = {
+    "o": (Answer.ONCE, "allow once", "allowed once"),
+    "r": (Answer.RUN, "this run", "allowed for this run"),
+    "a": (Answer.ALWAYS, "always", "always allowed"),
+    "d": (Answer.DENY, "deny", "denied"),
+    "n": (Answer.NEVER, "never", "always denied"),
+    "k": (Answer.KILL, "kill", "killed"),
+}
+_ROWS = (("o", "r", "a"), ("d", "n", "k"))
+_PLACES = (1, 15, 27)  # columns of the three keys of a row
+
+
+class Style(StrEnum):
+    """Select Graphic Rendition: ECMA-48, 8.3.117."""
+
+    PLAIN = ""
+    INVERSE = "7"
+    BOLD = "1"
+    DIM = "2"
+    ALLOW = "1;32"
+    DENY = "1;31"
+    CLAIM = "1;33"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    text: str
+    style: Style = Style.PLAIN
+
+
+Line = tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """columns, rows: its size. ascii: it cannot show more than ASCII."""
+
+    columns: int
+    rows: int
+    ascii: bool = False
+
+
+def is_enough(shown: Shown, window: Window) -> bool:
+    """Whether all that matters can be seen in a window; in a smaller one nothing is to be allowed."""
+    needed = sum(one.weight > _NEEDED for one in _facts(shown))
+    return window.columns >= _LEAST_COLUMNS and window.rows >= 1 + needed + _FOOT
+
+
+def safe(text: str, *, ascii: bool = False) -> str:
+    """The text with all escaped that steers a terminal or has no width of its own there (combining characters)."""
+    if len(text) > _LONGEST:
+        # Both ends: no window is so large that this is seen in what it does not leave out.
+        text = text[: _LONGEST // 2] + text[-_LONGEST // 2 :]
+    text = printable(text)
+    if text.isascii():
+        return text
+    return "".join(c if c.isascii() or (not ascii and cell_len(c) > 0) else _escaped(c) for c in text)
+
+
+def _escaped(c: str) -> str:
+    return c.encode("unicode_escape").decode("ascii")
+
+
+def fit(text: str, width: int, lines: int, *, ascii: bool = False) -> list[Line]:
+    """Safe text as so many lines at most of so many columns, cut in the middle if it is longer."""
+    text = safe(text, ascii=ascii)
+    whole = _broken(text, width)
+    if len(whole) <= lines:
+        return [(Span(one),) for one in whole]
+    mark = "..." if ascii else "…"
+    # Wide characters can leave a column free at the end of a line: so many that it takes another line.
+    for room in range(width * lines - len(mark), 0, -1):
+        head = room // 3
+        before, after = _first(text, head), _last(text, room - head)
+        if len(_broken(before + mark + after, width)) <= lines:
+            return _marked(before, mark, after, width)
+    return [(Span(mark[:width], Style.INVERSE),)]
+
+
+def _marked(before: str, mark: str, after: str, width: int) -> list[Line]:
+    """The three, one after the other, broken into lines; the mark in its own style."""
+    found: list[Line] = []
+    at, end = len(before), len(before) + len(mark)
+    position = 0
+    for line in _broken(before + mark + after, width):
+        begin, position = position, position + len(line)
+        cuts = [min(max(place - begin, 0), len(line)) for place in (at, end)]
+        pieces = (line[: cuts[0]], line[cuts[0] : cuts[1]], line[cuts[1] :])
+        styles = (Style.PLAIN, Style.INVERSE, Style.PLAIN)
+        found.append(tuple(Span(piece, style) for piece, style in zip(pieces, styles, strict=True) if piece))
+    return found
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """The text in pieces of so many columns."""
+    if text.isascii():
+        return [text[at : at + width] for at in range(0, len(text), width)] or [""]
+    found, line, used = [], "", 0
+    for c in text:
+        size = cell_len(c)
+        if used + size > width:
+            found.append(line)
+            line, used = "", 0
+        line, used = line + c, used + size
+    return [*found, line]
+
+
+def _first(text: str, width: int) -> str:
+    # No character has less than one column.
+    return _broken(text[:width], width)[0] if width > 0 else ""
+
+
+def _last(text: str, width: int) -> str:
+    return _first(text[-width:][::-1], width)[::-1] if width > 0 else ""
+
+
+def question(shown: Shown, window: Window, *, left_s: float, listens: bool, said: str = "") -> list[Line]:
+    """The screen with a question, as many lines as the window has, none of them wider.
+
+    Args:
+        left_s: seconds until it is denied.
+        listens: whether keys count already.
+        said: what became of it, if it is over.
+    """
+    if not is_enough(shown, window):
+        return _too_small(window, left_s, said)
+    foot = [_bar(shown, window, left_s, said), *(_keys(shown, row, listens and not said) for row in _ROWS)]
+    head = _head(shown, window)
+    rows = min(window.rows, _MOST_ROWS)
+    return [head, *_body(shown, window, rows - _FOOT - 1), *foot, *((),) * (window.rows - rows)]
+
+
+def _too_small(window: Window, left_s: float, said: str) -> list[Line]:
+    told = said or f"denied in {_seconds(left_s)}"
+    lines: list[Line] = [
+        (Span("A call waits. Make this window larger,"),),
+        (Span("or press d to deny."),),
+        (Span(told),),
+    ]
+    lines = [_cut(line, window.columns) for line in lines][-window.rows :]
+    return [*lines, *((),) * (window.rows - len(lines))]
+
+
+def _head(shown: Shown, window: Window) -> Line:
+    left, right = " scmm-monitor: a call waits", f"{shown.more} more wait " if shown.more else ""
+    if shown.more == 1:
+        right = "1 more waits "
+    if len(left) + len(right) >= window.columns:
+        left = " a call waits"
+    return (Span(f"{left}{right:>{window.columns - len(left)}}", Style.INVERSE),)
+
+
+def _body(shown: Shown, window: Window, rows: int) -> list[Line]:
+    """Who and what. Where there is little room, what tells least goes first: spaces, how often, the process."""
+    facts = _facts(shown)
+    width = window.columns - _LABEL - 2
+    while len(facts) > rows:
+        facts.remove(min(facts, key=lambda one: one.weight))
+    lines = [1] * len(facts)
+    whole = [len(fit(one.text, width, _MOST_LINES, ascii=window.ascii)) for one in facts]
+    # What is long gets more lines, the weightiest first.
+    for at in sorted(range(len(facts)), key=lambda each: -facts[each].weight):
+        lines[at] += min(whole[at] - 1, rows - sum(lines))
+    found: list[Line] = []
+    for fact, most in zip(facts, lines, strict=True):
+        texts = fit(fact.text, width, most, ascii=window.ascii)
+        for number, text in enumerate(texts):
+            label = f" {fact.label if number == 0 else '':<{_LABEL}}"
+            styled = tuple(Span(span.text, fact.style if span.style is Style.PLAIN else span.style) for span in text)
+            found.append((Span(label, fact.label_style), *styled))
+    free = rows - len(found)
+    above = 1 if free >= 2 else 0
+    return [*((),) * above, *found, *((),) * (free - above)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    label: str
+    text: str
+    weight: int
+    style: Style = Style.PLAIN
+    label_style: Style = Style.DIM
+
+
+def _facts(shown: Shown) -> list[_Fact]:
+    asked = shown.question
+    process = asked.process
+    found = [_Fact("who", _who(asked), 6)]
+    if process is None:
+        found.append(_Fact("program", "unknown", 7))
+    else:
+        found.append(_Fact("program", process.executable or "unknown", 7, Style.BOLD))
+        found.append(_Fact("process", _process(asked), 3))
+    found.append(_Fact("call", asked.words, 8))
+    found += (_Fact("path", one, 10, Style.BOLD) for one in asked.paths)
+    if asked.address:
+        found.append(_Fact("address", asked.address, 10, Style.BOLD))
+    found += (_Fact("says", one, 10, Style.BOLD, Style.CLAIM) for one in asked.claimed)
+    if asked.claimed:
+        found.append(_Fact("", "only its word; it may change", 9, Style.CLAIM))
+    found.append(_Fact("before", _before(shown), 2))
+    return found
+
+
+def _who(asked: Question) -> str:
+    target = asked.target
+    return target.name if target.id == target.name else f"{target.name} ({target.id[:12]})"
+
+
+def _process(asked: Question) -> str:
+    process = asked.process
+    if process is None:
+        return ""
+    text = f"{process.pid}, user {process.uid}"
+    # The kernel keeps 15 bytes of a thread's name: proc_pid_comm(5).
+    usual = (process.executable or "").rpartition("/")[2][:15]
+    return text if process.comm == usual else f'{text}, calls itself "{process.comm}"'
+
+
+def _before(shown: Shown) -> str:
+    text = f"asked {many(shown.times, 'time')}" if shown.times else "never asked"
+    if not shown.waiting:
+        return text
+    return f"{text}; {many(shown.waiting, 'more call waits', 'more calls wait')} for this answer"
+
+
+def _bar(shown: Shown, window: Window, left_s: float, said: str) -> Line:
+    """How much of the time is left."""
+    if said:
+        return _cut((Span(f" {said}", Style.BOLD),), window.columns)
+    told = f" denied in {_seconds(left_s)} "
+    room = window.columns - len(told) - 1
+    full = max(0, min(room, round(room * left_s / shown.timeout_s))) if shown.timeout_s > 0 else 0
+    mark, empty = ("#", ".") if window.ascii else ("█", "░")
+    style = Style.DENY if left_s <= _SOON_S else Style.BOLD
+    return (Span(" "), Span(mark * full, style), Span(empty * (room - full), Style.DIM), Span(told))
+
+
+def _seconds(left_s: float) -> str:
+    return f"{max(0, int(left_s + 0.999))} s"
+
+
+def _keys(shown: Shown, keys: Iterable[str], listens: bool) -> Line:
+    """A row of keys; what is no choice leaves its place empty."""
+    found: list[Span] = []
+    at = 0
+    for place, key in zip(_PLACES, keys, strict=True):
+        answer, name, _ = KEYS[key]
+        if answer not in shown.question.choices:
+            continue
+        colour = Style.DENY if key in _ROWS[1] else Style.ALLOW
+        found += [
+            Span(" " * (place - at)),
+            Span(key, colour if listens else Style.DIM),
+            Span(f" {name}", Style.PLAIN if listens else Style.DIM),
+        ]
+        at = place + 2 + len(name)
+    return tuple(found)
+
+
+def _cut(line: Line, columns: int) -> Line:
+    """One span of ASCII, as much of it as there is room for."""
+    return tuple(Span(span.text[:columns], span.style) for span in line)
+
+
+def quiet(targets: int, decisions: int, columns: int) -> str:
+    """One line while nobody is asked, shorter than the window: the cursor stands behind it."""
+    text = f"scmm-monitor: {many(targets, 'container or program', 'containers and programs')}, "
+    text += many(decisions, "decision")
+    return text[: max(0, columns - 1)]
+
+
+def drawn(lines: Sequence[Line], before: Sequence[Line] | None, *, colours: bool) -> str:
+    """What makes a terminal show the lines where it shows `before`, None for anything: only rows that differ."""
+    found = ["\x1b[2J"] if before is None else []
+    for row, line in enumerate(lines):
+        if before is None or row >= len(before) or before[row] != line:
+            # Erased first: at the end of a full line the cursor is still on its last character.
+            found.append(f"\x1b[{row + 1};1H\x1b[K" + "".join(_code(span, colours) for span in line))
+    return "".join(found)
+
+
+def _code(span: Span, colours: bool) -> str:
+    style = span.style.value if colours else span.style.value.partition(";")[0]
+    return f"\x1b[{style}m{span.text}\x1b[0m" if style else span.text
