@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scmm_oci.enforcer import sections
-from scmm_oci.enforcer.admits import FILTER, IDENTITY, NEEDS, PATHS, PORTS, PRECREATE, RULESET, admit, needs, parts
+from scmm_oci.enforcer.admits import (
+    FILTER,
+    IDENTITY,
+    LISTENER,
+    NEEDS,
+    PATHS,
+    PORTS,
+    PRECREATE,
+    RULESET,
+    admit,
+    needs,
+    parts,
+)
 from scmm_oci.oci import annotations
 from scmm_oci.tables import syscalls
 
@@ -55,11 +67,20 @@ def test_modes_and_parts_decide():
     assert "clone" not in names_of(needs("standard", EVERYTHING))
 
 
+def test_a_hand_over_takes_more():
+    for mode in ("standard", "strict", "seccomp", "ask"):
+        asked = {str(one) for one in needs(mode, {FILTER, LISTENER})}
+        least = {str(one) for one in needs(mode, {FILTER})}
+        assert {"sendmsg", f"clone (argument 0: {0x50F00})", f"ioctl (argument 1: {0x5411})"} <= asked - least
+    assert "sendmsg" not in names_of(needs("permissive", EVERYTHING))
+
+
 @pytest.mark.parametrize("mode", annotations.MODES)
 def test_nothing_is_wanted_twice(mode):
-    found = [str(one) for one in needs(mode, EVERYTHING)]
+    there = EVERYTHING | {LISTENER}
+    found = [str(one) for one in needs(mode, there)]
     for name in set(found):
-        same = [one for one in needs(mode, EVERYTHING) if str(one) == name]
+        same = [one for one in needs(mode, there) if str(one) == name]
         assert len({one.spared for one in same}) == 1
 
 
@@ -96,7 +117,7 @@ def test_what_is_allowed_is_not_added(action):
 
 def test_conditions_that_let_the_launcher_are_enough():
     """Docker's own: clone without new namespaces."""
-    clone = [one for one in NEEDS if one.name == "clone"]
+    clone = [one for one in needs("permissive", ()) if one.name == "clone"]
     mask = condition(0x7E020000, "SCMP_CMP_MASKED_EQ", valueTwo=0)
     assert admit(section(rule("clone", args=[mask])), clone).added == []
     # The twin: conditions that do not, or of which it is not known.
