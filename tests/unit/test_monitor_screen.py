@@ -35,7 +35,8 @@ def styles(up: Shown, **options: Any) -> dict[str, Style]:
     return {span.text.strip(): span.style for line in lines for span in line}
 
 
-_HOSTILE = st.sampled_from(st.sampled_from("a/\x1b\u202e\u0301語🙂…\ud800\n"), max_size=300)
+_HOSTILE = st.sampled_from("a/\x1b\u202e\u0301語🙂…\ud800\n")
+_TEXT = st.text(st.characters(), max_size=60) | st.text(_HOSTILE, max_size=300)
 
 
 @given(
