@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from support import ROOT
 
 from rig.process import RigError
-from tools.conformance import comparing, kept, table, ways
+from tools.conformance import agent, comparing, kept, table, ways
 from tools.conformance.cases import Case, Outcome, parse
 from tools.conformance.explained import EXPLAINED
 from tools.conformance.suite import Suite
@@ -117,12 +118,13 @@ def test_a_run_that_is_kept_is_the_same() -> None:
 def test_what_differs_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
 
-    def run_file(suite: object, path: Path, *, way: Way, only: str | None = None, **more: object) -> list[Case]:
-        if only is None:
+    def run_file(suite: object, path: Path, *, way: Way, only: Sequence[str] = (), **more: object) -> list[Case]:
+        if not only:
             outcomes = {"steady": Outcome.PASSED, "shaky": Outcome.FAILED, "broken": Outcome.FAILED}
             return [case(name, Outcome.PASSED if way is Way.RUNC else each) for name, each in outcomes.items()]
-        tried.append(only)
-        return [case(only, Outcome.PASSED if only == "shaky" else Outcome.FAILED)]
+        (one,) = only
+        tried.append(one)
+        return [case(one, Outcome.PASSED if one == "shaky" else Outcome.FAILED)]
 
     monkeypatch.setattr(comparing, "run_file", run_file)
     for each in ("enter_own", "remove_cgroup"):
@@ -189,3 +191,37 @@ def test_what_the_runtime_starts_is_counted_by_whether_it_was_changed(tmp_path: 
         subprocess.run([starter, *words], check=True, env={**os.environ, "CASES_WAY": "plain"})
     assert log.read_text().splitlines() == [" ".join(words) for _, words in calls]
     assert {each.name: each.stat().st_size for each in counts.iterdir()} == {"plain.changed": 2, "plain.same": 1}
+
+
+def test_only_what_passes_with_upstreams_agent_can_differ_with_ours() -> None:
+    failed, skipped = Outcome.FAILED, Outcome.SKIPPED
+    theirs = [case("both"), case("ours fails"), case("skipped"), case("gone"), case("neither", failed)]
+    ours = [case("neither"), case("ours fails", failed, "why"), case("skipped", skipped), case("both")]
+    found = agent.differing(theirs, ours)
+    assert [(each.name, each.detail) for each in found] == [
+        ("ours fails", "why"),
+        ("skipped", ""),
+        ("gone", "the case was not run"),
+    ]
+    assert agent.differing(theirs[:1], ours) == []
+
+
+def test_our_agent_stands_in_upstreams_place_in_a_copy(tmp_path: Path) -> None:
+    tree = tmp_path / "runc"
+    cases, upstream = tree / "tests/integration", tree / "contrib/cmd/seccompagent"
+    for each in (cases, upstream, tmp_path / "ours"):
+        each.mkdir(parents=True)
+    (cases / "seccomp-notify.bats").write_text("cases")
+    (upstream / "seccompagent").write_text("upstream's")
+    suite = Suite(cases, "1.1.5", (cases / "seccomp-notify.bats",), {})
+    ours = agent.Agent(suite, tmp_path / "ours")
+    assert (upstream / "seccompagent").read_text() == "upstream's"
+    (copy,) = ours.suite.files
+    assert copy.read_text() == "cases"
+    assert copy.is_relative_to(tmp_path / "ours")
+    starter = copy.parents[2] / "contrib/cmd/seccompagent/seccompagent"
+    assert ours.starts == 0
+    # An option that upstream's does not have is none of ours.
+    done = subprocess.run([starter, "-debug"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, "seccompagent: -debug?\n")
+    assert ours.starts == 0

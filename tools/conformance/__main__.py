@@ -12,7 +12,7 @@ from rig import namespace
 from rig.mounts import private_dir
 from rig.process import RigError
 
-from . import kept, suite, table, ways
+from . import agent, kept, suite, table, ways
 from .cases import Case, Outcome
 from .comparing import Comparison
 from .layout import described
@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             (base / each).mkdir(mode=0o711)
         try:
             cases = suite.fetch()
+            if options.agent:
+                return _agent(cases, base, verbose=options.verbose)
             compared = Comparison(
                 cases,
                 _files(cases, options),
@@ -79,11 +81,30 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="make the table again of the last run with --write")
     parser.add_argument("--only", action="append", metavar="FILE", help="cases of this file, such as exec; repeatable")
     parser.add_argument("--way", action="append", type=Way, choices=list(Way), help="only this way; repeatable")
+    parser.add_argument("--agent", action="store_true", help="the cases of seccomp agents, with scmm-monitor as one")
     parser.add_argument("--verbose", action="store_true", help="what cases printed that fail")
     options = parser.parse_args(argv)
     if options.write and (options.only or options.way):
         parser.error("--write takes all cases and all ways")
+    if options.agent and (options.write or options.only or options.way):
+        parser.error("--agent is a way of its own")
     return options
+
+
+def _agent(cases: suite.Suite, base: Path, *, verbose: bool) -> int:
+    """The cases with upstream's agent, then with scmm-monitor; 1 if any passes with the first alone."""
+    (base / "agent").mkdir(mode=0o711)
+    ours = agent.Agent(cases, base / "agent")
+    results = {}
+    for name, each in (("seccompagent", cases), ("scmm-monitor", ours.suite)):
+        results[name] = agent.run(each, base / f"scratch-{name}")
+        print(f"{name}: {_counted(results[name])}", flush=True)
+    found = agent.differing(*results.values())
+    for case in found:
+        print(f"{case.key}\n{case.detail}\n{ours.told()}\n" if verbose else case.key)
+    if not ours.starts:
+        print("scmm-monitor was never started")
+    return 1 if found or not ours.starts else 0
 
 
 def _files(cases: suite.Suite, options: argparse.Namespace) -> list[Path]:

@@ -65,7 +65,7 @@ class Comparison:
     def _files(self, way: Way) -> list[Case]:
         return [case for path in self.files for case in self._cases(path, way)]
 
-    def _cases(self, path: Path, way: Way, only: str | None = None) -> list[Case]:
+    def _cases(self, path: Path, way: Way, only: Sequence[str] = ()) -> list[Case]:
         scratch = self.scratch / way
         scratch.mkdir(mode=0o711, exist_ok=True)
         return run_file(self.suite, path, way=way, runtime=self.installed.runtimes[way], scratch=scratch, only=only)
@@ -80,7 +80,7 @@ class Comparison:
     def _passes(self, way: Way, paths: dict[str, Path], failed: Case) -> bool:
         """Whether a case passes when it is tried again; then that is what is kept of it."""
         for _ in range(TRIES - 1):
-            for case in self._cases(paths[failed.file], way, failed.name):
+            for case in self._cases(paths[failed.file], way, [failed.name]):
                 if case.outcome is Outcome.PASSED:
                     kept = self.results[way]
                     kept[kept.index(failed)] = case
