@@ -131,13 +131,13 @@ class Considering:
         what: Call,
         process: Process | None,
         ruled: Ruled | None,
-        decide: Callable[[Subject], Ruled | Decision],
+        decide: Callable[[Subject], tuple[Ruled, Decision | None]],
     ) -> Considered:
         """Decide and answer one call.
 
         Args:
             ruled: what numbers came to: somebody is asked. None where memory is what rules look at.
-            decide: the rules.
+            decide: what the rules say of all that was looked at, and the decision if nobody has to be asked.
         """
         resolution: Resolution | None = None
         seen = Seen()
@@ -151,19 +151,21 @@ class Considering:
                     nowhere = Decision(Verdict.DENY, By.FAILURE, resolution.error, detail="leads nowhere")
                     return self._simply(served.fd, call, nowhere, seen)
                 seen = Seen(seen.memory, resolution.paths, is_held=True)
-            found = decide(Subject(served.target, what, process, seen.paths, seen.address)) if ruled is None else ruled
-            if isinstance(found, Decision):
-                decision = found
-            else:
-                decision = await self._decide(served, call, what, process, seen, found)
-            if decision.verdict is not Verdict.ALLOW:
+            by_memory = ruled is None
+            decision = None
+            if ruled is None:
+                ruled, decision = decide(Subject(served.target, what, process, seen.paths, seen.address))
+                by_memory = ruled.looked
+            if decision is None:
+                decision = await self._decide(served, call, what, process, seen, ruled)
+                by_memory = by_memory or seen.is_held
+            if decision.verdict is not Verdict.ALLOW or not (by_memory or decision.path is not None):
                 return self._simply(served.fd, call, decision, seen)
             if resolution is not None:
                 answered, decision, error = await answering.make(served.fd, call, decision, resolution)
                 return Considered(decision, answered, error, seen, on_behalf=decision.verdict is Verdict.ALLOW)
-            if ruled is None or decision.path is not None:
-                why = "allowed by what its memory says, and cannot be made on its behalf"
-                decision = Decision(Verdict.DENY, By.FAILURE, detail=why)
+            why = "allowed by what its memory says, and cannot be made on its behalf"
+            decision = Decision(Verdict.DENY, By.FAILURE, detail=why)
             return self._simply(served.fd, call, decision, seen)
         except (Unreadable, Impossible) as error:
             failed = Decision(Verdict.DENY, By.FAILURE, detail=str(error))

@@ -116,7 +116,7 @@ class Serving:
         begun = self.now()
         options = self.options
         what = calls.decode(call)
-        needs = options.rules.needs(what)
+        needs = options.rules.needs(what, served.target)
         process = who.process(served.fd, call) if needs.process or options.watches else None
         served.pid = served.pid or call.tid
         ruled: Ruled | None = None
@@ -171,9 +171,9 @@ class Serving:
             on_behalf=done.on_behalf,
         )
 
-    def _by_memory(self, subject: Subject, served: Served) -> Ruled | Decision:
+    def _by_memory(self, subject: Subject, served: Served) -> tuple[Ruled, Decision | None]:
         ruled = self.options.rules.decide(subject, served.spent)
-        return self._settled(ruled) or ruled
+        return ruled, self._settled(ruled)
 
     def _considered(self, served: Served, task: asyncio.Task[None]) -> None:
         served.tasks.discard(task)
