@@ -6,7 +6,8 @@ import json
 import os
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from test_launcher_admitted import MKDIR, tight
 from test_shim_bundles import asks, bundle
 
 from rig import images, namespace
+from rig.docker import Dockerd
+from rig.engine import Engine
 from rig.mounts import private_dir
-from rig.process import wait_until
+from rig.podman import Podman
+from rig.process import Completed, wait_until
 from rig.runc import available
 
 CALLS = ["mkdir", "mkdirat"]
@@ -295,3 +299,75 @@ def test_other_users(shim: Path, socket_path: Path, shape: str) -> None:
             path.chmod(0o711)
         done = one.run(check=False)
         assert lines(done.stdout)[:2] == [ASKED, "0"], done.stderr
+
+
+@dataclass(frozen=True)
+class Ground:
+    """An engine that knows the shim, and an image."""
+
+    engine: Engine
+    image: str
+
+    def options(self, policy: str, mode: str = "standard") -> list[str]:
+        if isinstance(self.engine, Podman):
+            return [f"--annotation=scmm.policy={policy}", f"--annotation=scmm.mode={mode}"]
+        return ["--runtime=scmm", f"--env=SCMM_POLICY={policy}", f"--env=SCMM_MODE={mode}"]
+
+    def run(self, *words: str, options: Sequence[str]) -> Completed:
+        return self.engine.run(self.image, *words, options=options, check=False)
+
+
+@pytest.fixture(scope="module", params=["podman over runc", "podman over crun", "docker"])
+def ground(request: pytest.FixtureRequest, shims: Shims) -> Iterator[Ground]:
+    engine: Engine
+    if request.param == "docker":
+        need("DOCKER", Dockerd.available())
+        engine = Dockerd(runtimes={"scmm": shims.runc})
+    else:
+        below = "crun" if "crun" in request.param else "runc"
+        need("CRUN" if below == "crun" else "PODMAN", Podman.available(below))
+        engine = Podman(runtime=f"scmm-{below}", runtimes={f"scmm-{below}": getattr(shims, below)})
+    with engine:
+        yield Ground(engine, engine.import_image("busybox", images.busybox()))
+
+
+@pytest.mark.parametrize(("policy", "mode"), [("asking", "standard"), ("refusing", "ask")])
+def test_engines(ground: Ground, socket_path: Path, policy: str, mode: str) -> None:
+    """run, with a terminal too; exec in each form; another start of the same container; and nobody to ask."""
+    engine, options = ground.engine, ground.options(policy, mode)
+    with Asked(socket_path) as monitor:
+        done = ground.run("sh", "-c", PROBE, options=options)
+        assert lines(done.stdout)[:2] == [ASKED, "0"], done.stderr
+        on_terminal = ground.run("sh", "-c", f"tty; {PROBE}", options=[*options, "-t"])
+        assert on_terminal.stdout.replace("\r", "").splitlines()[:2] == ["/dev/pts/0", ASKED]
+        name = engine.run_detached(ground.image, "sh", "-c", f"{PROBE}; exec sleep 1000", options=options)
+        wait_until(lambda: ASKED in engine.logs(name), deadline_s=30, what="an answer")
+        for more in ([], ["-t"], ["-u", "65534"]):
+            inside = engine.exec(name, "sh", "-c", PROBE, options=more, check=False).stdout.replace("\r", "")
+            assert lines(inside)[:1] == [ASKED]
+        engine("restart", "--time=0", name)
+        wait_until(lambda: engine.logs(name).count(ASKED) == 2, deadline_s=30, what="another answer")
+        told = [each["state"] for each in monitor.states]
+        assert [each["status"] for each in told] == ["creating"] * 3 + ["running"] * 3 + ["creating"]
+        assert {each["id"] for each in told[2:]} == {engine.inspect(name)["Id"]}
+        assert len({each["id"] for each in told}) == 3
+    why = f"nobody listens at {socket_path}: start scmm-monitor"
+    lost = engine.exec(name, "echo", "in", check=False)
+    assert (lost.returncode != 0, "in\n" in lost.stdout, why in lost.stdout + lost.stderr) == (True, False, True)
+    engine.rm(name)
+    none = ground.run("echo", "started", options=options)
+    assert (none.returncode != 0, none.stdout, why in none.stderr) == (True, "", True)
+
+
+def test_engines_hand_on_what_they_are_given(ground: Ground, socket_path: Path) -> None:
+    """podman's own --preserve-fds come first."""
+    if not isinstance(ground.engine, Podman):
+        return
+    text = f"cat <&3; cat <&4; {PROBE}"
+    outcomes = []
+    for policy in ("refusing", "asking"):
+        with Asked(socket_path), Streams("three", "four") as streams:
+            words = ["run", "--rm", "--preserve-fds=2", *ground.options(policy), ground.image, "sh", "-c", text]
+            code, output = streams.run([*ground.engine.command(), *words], ground.engine.environ())
+            outcomes.append((code, lines(output.replace(REFUSED, ASKED))))
+    assert outcomes[0] == outcomes[1] and outcomes[1][1][0] == f"threefour{ASKED}"
