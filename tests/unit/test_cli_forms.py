@@ -27,7 +27,7 @@ FORMS = {
     "verify": "POLICY [CAPTURE]... | -- [ARG]...",
     "logs": "-p POLICY",
 }
-READ_NO_FILES = {"hooks", "install", "policy", "doctor", "record", "groups"}
+READ_NO_FILES = {"hooks", "install", "policy", "doctor", "record", "groups", "monitor"}
 
 
 def options(verb: str) -> set[str]:
