@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from decided import AT
 
 from scmm_oci.cli.monitor_status import status
 from scmm_oci.cli.output import run
-from scmm_oci.enforcer.monitor import control
+from scmm_oci.enforcer.monitor import control, exchanges
 from scmm_oci.enforcer.monitor.control import Control, TargetStatus, ask, document, path_beside
 from scmm_oci.enforcer.monitor.sockets import Listening
 from scmm_oci.errors import Failure
@@ -45,25 +45,26 @@ def said(*targets: TargetStatus) -> dict[str, Any]:
 def monitor(directory: Path, document_: dict[str, Any]) -> Iterator[Path]:
     """A control socket that answers, on a loop of its own; the path of the listener beside it."""
     listener = directory / "run" / "notify.sock"
-    ready, loop = threading.Event(), asyncio.new_event_loop()
-    stop = asyncio.Event()
+    ready = threading.Event()
+    end: list[Callable[[], object]] = []
 
     async def serve() -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        end.append(lambda: loop.call_soon_threadsafe(stop.set))
         one = Control(Listening(path_beside(str(listener))), lambda: document_)
         await one.start()
         ready.set()
         await stop.wait()
         await one.close()
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
         assert ready.wait(30)
         yield listener
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        end[0]()
         thread.join()
-        loop.close()
 
 
 def command(*words: str) -> int:
@@ -169,7 +170,7 @@ def test_questions_are_bounded_in_size_and_time(tmp_path: Path, monkeypatch: pyt
     with monitor(tmp_path, said()) as listener:
         assert json.loads(exchange(listener, b"status\n"))["questions"] == 2
         with monkeypatch.context() as quick:
-            quick.setattr(control, "DEADLINE_S", 0.1)
+            quick.setattr(exchanges, "DEADLINE_S", 0.1)
             assert exchange(listener, b"sta") == b""  # in time nothing whole
             assert exchange(listener, b"") == b""
         assert exchange(listener, b"x" * 100_000 + b"\n") == b""
@@ -180,8 +181,8 @@ def test_questions_are_bounded_in_size_and_time(tmp_path: Path, monkeypatch: pyt
 def test_many_that_say_nothing_hold_up_nobody_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monitor(tmp_path, said()) as listener:
         with monkeypatch.context() as quick:
-            quick.setattr(control, "DEADLINE_S", 0.2)
-            idle = [socket.socket(socket.AF_UNIX) for _ in range(3 * control.MOST)]
+            quick.setattr(exchanges, "DEADLINE_S", 0.2)
+            idle = [socket.socket(socket.AF_UNIX) for _ in range(3 * exchanges.MOST)]
             for one in idle:
                 one.connect(path_beside(str(listener)))
             for one in idle:  # all are hung up on
@@ -221,7 +222,7 @@ def test_what_is_no_status_is_refused(tmp_path: Path, answer: bytes, why: str) -
 
 
 def test_a_monitor_that_does_not_answer_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "DEADLINE_S", 0.05)
+    monkeypatch.setattr(exchanges, "DEADLINE_S", 0.05)
     path = str(tmp_path / "control.sock")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)

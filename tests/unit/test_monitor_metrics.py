@@ -12,7 +12,7 @@ import pytest
 from decided import ALLOWED, DENIED, LEARNT, decided
 from prometheus_client.parser import text_string_to_metric_families
 
-from scmm_oci.enforcer.monitor import scraping
+from scmm_oci.enforcer.monitor import exchanges
 from scmm_oci.enforcer.monitor.metrics import BOUNDS, LEVELS, TOTALS, Metrics
 from scmm_oci.enforcer.monitor.model import By, Decision, Target, Verdict
 from scmm_oci.enforcer.monitor.scraping import Scraping, parse
@@ -101,6 +101,7 @@ def test_places_of_this_host_are_known(text: str, place: tuple[str, int] | str) 
 @pytest.mark.parametrize(
     "text",
     [
+        "",
         "9090",
         "127.0.0.1",
         "127.0.0.1:",
@@ -125,12 +126,11 @@ def test_other_places_are_refused(text: str) -> None:
 
 def served(metrics: Metrics, ask: Callable[[tuple[str, int] | str], Awaitable[None]], place: str) -> None:
     async def run() -> None:
-        scraping_ = Scraping(metrics)
-        where = await scraping_.start(parse(place))
+        scraping = Scraping(metrics)
         try:
-            await ask(where)
+            await ask(await scraping.start(parse(place)))
         finally:
-            await scraping_.close()
+            await scraping.close()
 
     asyncio.run(run())
 
@@ -178,7 +178,7 @@ def test_prometheus_can_read_it(tmp_path: Path, kind: str) -> None:
 
 def test_what_is_not_whole_or_too_long_has_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask(where: tuple[str, int] | str) -> None:
-        monkeypatch.setattr(scraping, "DEADLINE_S", 0.1)
+        monkeypatch.setattr(exchanges, "DEADLINE_S", 0.1)
         for request in ("GET /metrics HTTP/1.1\r\n", "", f"GET /{'x' * 20_000} HTTP/1.1\r\n\r\n"):
             reader, writer = await asyncio.open_connection(*where)
             writer.write(request.encode())
@@ -195,7 +195,7 @@ def test_what_is_not_whole_or_too_long_has_no_answer(monkeypatch: pytest.MonkeyP
 
 def test_more_connections_than_there_may_be_are_closed() -> None:
     async def ask(where: tuple[str, int] | str) -> None:
-        open_ = [await asyncio.open_connection(*where) for _ in range(scraping.MOST)]
+        open_ = [await asyncio.open_connection(*where) for _ in range(exchanges.MOST)]
         for _, writer in open_:
             writer.write(b"G")
         reader, over = await asyncio.open_connection(*where)

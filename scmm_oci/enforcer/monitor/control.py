@@ -6,7 +6,6 @@ one word, and one line of JSON back (docs/monitor.md, "Status").
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import socket
@@ -16,14 +15,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from scmm_oci import __version__
+from scmm_oci.enforcer.monitor import exchanges
+from scmm_oci.enforcer.monitor.exchanges import Exchanges
 from scmm_oci.enforcer.monitor.sockets import CONTROL, Listening, filters_of, peer_of, refusal
 from scmm_oci.errors import Failure
 from scmm_oci.files import reason
 
 FORMAT = "scmm-monitor-status"
 VERSION = 1
-DEADLINE_S = 5.0  # for a question, and for its answer to be taken
-MOST = 16  # connections at a time
 _MOST_QUESTION = 256  # bytes
 _MOST_ANSWER = 16 << 20  # bytes
 _STATUS = b"status\n"
@@ -88,49 +87,31 @@ def path_beside(listener: str) -> str:
 
 
 class Control:
-    """Answers at a control socket, until it is closed. On the event loop."""
+    """Answers at a control socket, on the event loop, until it is closed."""
 
     def __init__(self, listening: Listening, status: Callable[[], Mapping[str, Any]]) -> None:
         """status: gives what is answered; called for each question."""
         self._listening = listening
         self._status = status
         self._own_filters = filters_of("self") or 0
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._exchanges: Exchanges | None = None
 
     async def start(self) -> None:
         """Take connections from now on."""
-        self._server = await asyncio.start_unix_server(
-            self._connected, sock=self._listening.socket, limit=_MOST_QUESTION
+        self._exchanges = Exchanges(
+            self._listening.socket, self._answer, end=b"\n", most=_MOST_QUESTION, admits=self._admits
         )
 
     async def close(self) -> None:
-        """Take none any more; those that are there are cut."""
-        if self._server is not None:
-            self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Answer no more."""
+        if self._exchanges is not None:
+            await self._exchanges.close()
         self._listening.close()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            peer = peer_of(writer.get_extra_info("socket"))
-            if len(self._tasks) <= MOST and refusal(peer, most_filters=self._own_filters) is None:
-                async with asyncio.timeout(DEADLINE_S):
-                    writer.write(await self._answer(reader))
-                    await writer.drain()
-        except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # who asks badly, too slowly or too much has no answer
-        finally:
-            self._tasks.discard(task)
-            writer.close()
+    def _admits(self, connection: socket.socket) -> bool:
+        return refusal(peer_of(connection), most_filters=self._own_filters) is None
 
-    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
-        question = await reader.readuntil(b"\n")
+    def _answer(self, question: bytes) -> bytes:
         if question != _STATUS:
             return b'{"error":"the one question is: status"}\n'
         return json.dumps(self._status(), sort_keys=True).encode("ascii") + b"\n"
@@ -143,7 +124,7 @@ def ask(path: str) -> dict[str, Any]:
         Failure: there is none, it does not answer, or it is another user's.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
-        connection.settimeout(DEADLINE_S)
+        connection.settimeout(exchanges.DEADLINE_S)
         try:
             connection.connect(path)
         except (OSError, ValueError) as error:
@@ -168,7 +149,7 @@ def ask(path: str) -> dict[str, Any]:
 
 
 def _line(connection: socket.socket) -> bytes:
-    end = time.monotonic() + DEADLINE_S
+    end = time.monotonic() + exchanges.DEADLINE_S
     pieces: list[bytes] = []
     left = _MOST_ANSWER
     while left > 0 and (piece := connection.recv(min(left, 1 << 16))):

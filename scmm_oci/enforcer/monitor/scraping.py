@@ -6,17 +6,15 @@ before it.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
 
+from scmm_oci.enforcer.monitor.exchanges import Exchanges
 from scmm_oci.enforcer.monitor.metrics import Metrics
 from scmm_oci.enforcer.monitor.sockets import Listening
 from scmm_oci.errors import BadInput, Failure, Problem, short
 from scmm_oci.files import reason
 
-DEADLINE_S = 5.0
-MOST = 16  # connections at a time
 _MOST_HEAD = 8 << 10  # bytes
 _UNIX = "unix:"
 
@@ -49,16 +47,15 @@ def parse(text: str) -> tuple[str, int] | str:
 
 
 class Scraping:
-    """Answers at an address, until it is closed. On the event loop."""
+    """Answers at one place, on the event loop, until it is closed."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._server: asyncio.Server | None = None
-        self._listening: Listening | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listening: Listening | socket.socket | None = None
+        self._exchanges: Exchanges | None = None
 
     async def start(self, place: tuple[str, int] | str) -> tuple[str, int] | str:
-        """Take connections from now on; where, as port 0 is one that the kernel chooses.
+        """Take connections from now on; where, as port 0 becomes one that the kernel chooses.
 
         Raises:
             Failure: nothing can listen there.
@@ -66,44 +63,19 @@ class Scraping:
         """
         if isinstance(place, str):
             self._listening = Listening(place)
-            self._server = await asyncio.start_unix_server(
-                self._connected, sock=self._listening.socket, limit=_MOST_HEAD
-            )
-            return place
-        host, port = place
-        try:
-            self._server = await asyncio.start_server(self._connected, host, port, limit=_MOST_HEAD)
-        except OSError as error:
-            raise Failure(
-                f"metrics cannot be given at {host}:{port}: {reason(error)}", "choose another port"
-            ) from error
-        found = self._server.sockets[0]
-        return host, found.getsockname()[1] if found.family in (socket.AF_INET, socket.AF_INET6) else port
+            listening = self._listening.socket
+        else:
+            listening = self._listening = _listen(*place)
+            place = place[0], listening.getsockname()[1]
+        self._exchanges = Exchanges(listening, self._answer, end=b"\r\n\r\n", most=_MOST_HEAD)
+        return place
 
     async def close(self) -> None:
-        """Take none any more; those that are there are cut."""
-        if self._server is not None:
-            self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Answer no more."""
+        if self._exchanges is not None:
+            await self._exchanges.close()
         if self._listening is not None:
             self._listening.close()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            if len(self._tasks) <= MOST:
-                async with asyncio.timeout(DEADLINE_S):
-                    writer.write(self._answer(await reader.readuntil(b"\r\n\r\n")))
-                    await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # who asks for nothing whole has no answer
-        finally:
-            self._tasks.discard(task)
-            writer.close()
 
     def _answer(self, head: bytes) -> bytes:
         first, *rest = head.decode("latin-1").split("\r\n")
@@ -116,6 +88,15 @@ class Scraping:
             return _response("404 Not Found", "text/plain", b"only /metrics\n")
         text, content_type = self._metrics.text(headers.get("accept", ""))
         return _response("200 OK", content_type, text, body=method == "GET")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        made = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise Failure(f"metrics cannot be given at {host}:{port}: {reason(error)}", "choose another port") from error
+    made.setblocking(False)
+    return made
 
 
 def _response(status: str, content_type: str, text: bytes, more: str = "", *, body: bool = True) -> bytes:
