@@ -236,7 +236,7 @@ static void describe(const struct handover *job, struct text *text)
 	text_string(text, "\"}}}");
 }
 
-/* All of the text, and the listener with its first byte. 0, an error, or -EAGAIN where there was no time left. */
+/* All of the text, and the listener with its first byte. 0, an error, or -ETIMEDOUT where there was no time left. */
 static long send_all(int connection, int listener, const struct text *text, struct waiting *waiting)
 {
 	/* struct cmsghdr and struct msghdr of linux/socket.h, with 64-bit words. */
@@ -265,7 +265,9 @@ static long send_all(int connection, int listener, const struct text *text, stru
 
 		if (sent > 0)
 			done += (size_t)sent;
-		else if (sent != -EINTR && (sent != -EAGAIN || !nap(waiting, NULL)))
+		else if (sent == -EAGAIN && !nap(waiting, NULL))
+			return -ETIMEDOUT;
+		else if (sent != -EINTR && sent != -EAGAIN)
 			return sent ? sent : -EIO;
 	}
 	/* Whoever else has the descriptor, there comes no more. */
@@ -290,7 +292,7 @@ static long wait_taken(int connection, struct waiting *waiting)
 		if (!waits)
 			break;
 		if (!nap(waiting, &polled))
-			return -EAGAIN;
+			return -ETIMEDOUT;
 	}
 	SYS5(NR_getsockopt, connection, SOL_SOCKET, SO_ERROR, &error, &size);
 	return -error;
@@ -302,7 +304,7 @@ static int failed(struct text *reason, const char *what, long error)
 	text_string(reason, what);
 	if (error == -EPIPE || error == -ECONNRESET)
 		text_string(reason, "it has hung up");
-	else if (error == -EAGAIN)
+	else if (error == -ETIMEDOUT)
 		text_string(reason, "there was no answer in 10 s");
 	else
 		filter_words(reason, error);
@@ -327,7 +329,7 @@ int hand_over(const struct handover *job, struct text *reason, long *error)
 		return failed(reason, "there is no thread to load the filter: ", result);
 	while (!is_set(&shared.loaded))
 		if (!nap(&waiting, NULL))
-			return failed(reason, "the filter is not loaded: ", -EAGAIN);
+			return failed(reason, "the filter is not loaded: ", -ETIMEDOUT);
 	if (shared.result < 0)
 		return failed(reason, "the kernel gives no listener: ", shared.result);
 	listener = (int)shared.result;

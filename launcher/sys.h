@@ -95,6 +95,7 @@ enum {
 #define ELOOP 40
 #define EOPNOTSUPP 95
 #define ECONNRESET 104
+#define ETIMEDOUT 110
 
 /* linux/sched.h's child, as wait4(2) knows it; asm-generic/signal.h, linux/wait.h, asm-generic/resource.h. */
 #define SIGKILL 9
