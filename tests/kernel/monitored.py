@@ -99,12 +99,19 @@ class Monitor:
 
     def connect(self) -> socket.socket:
         made = socket.socket(socket.AF_UNIX)
-        made.settimeout(DEADLINE_S)
         made.connect(str(self.socket))
+        made.settimeout(DEADLINE_S)
         return made
 
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        """How many it has open, without the files of threads that have asked, of which it keeps some (monitor.who)."""
+        found = 0
+        for name in os.listdir(f"/proc/{self.pid}/fd"):
+            try:
+                found += not os.readlink(f"/proc/{self.pid}/fd/{name}").startswith("/proc/")
+            except FileNotFoundError:
+                pass  # it has just been closed
+        return found
 
     def wait_idle(self, descriptors: int, processes: int) -> None:
         """Until it has no more descriptors and processes than before something."""

@@ -155,10 +155,10 @@ def test_many_questions_that_nobody_answers_are_refused_at_some_point(monitor: M
     serves(monitor)
 
 
-def test_two_hundred_programs_at_once(monitor: Monitor) -> None:
+def test_many_programs_at_once(monitor: Monitor) -> None:
     before = monitor.descriptors(), len(family(monitor.pid))
     with ExitStack() as stack, ThreadPoolExecutor(16) as pool:
-        many = [stack.enter_context(each) for each in (monitor.asks() for _ in range(200))]
+        many = [stack.enter_context(each) for each in (monitor.asks() for _ in range(200 if SOAK else 50))]
         assert list(pool.map(lambda each: each.ask(f"call {ALLOWED}"), many)) == [str(each.pid) for each in many]
         assert {each.ask(f"call {DENIED}") for each in many} == {str(EPERM)}
     monitor.wait_idle(*before)

@@ -30,7 +30,7 @@ def test_no_descriptors_left(tmp_path: Path) -> None:
             served = stack.enter_context(monitor.asks())
             assert served.ask(f"call {ALLOWED}") == str(served.pid)
             many = [stack.enter_context(monitor.connect()) for _ in range(100)]
-            monitor.wait_told("a connection cannot be taken")
+            monitor.wait_told("Too many open files")
             # Whoever is served already, is: numbers take no descriptor. A file cannot be opened for it, or can.
             assert served.ask(f"call {ALLOWED}") == str(served.pid)
             assert served.ask(f"call {DENIED}") == str(EPERM)
@@ -60,7 +60,8 @@ def test_without_standard_streams(tmp_path: Path, how: str) -> None:
         serves(monitor)
         with monitor.connect() as refused:
             refused.sendall(b"hello")
-            assert refused.recv(1) == b""
+            while refused.recv(64):
+                pass  # until it is closed
         serves(monitor)
         monitor.wait_idle(*before)
         # What it writes goes where it should, and nowhere else: numbers of closed streams are used again.
