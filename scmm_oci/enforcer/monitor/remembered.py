@@ -142,16 +142,17 @@ class Remembered:
             del self._entries[key]
         return count
 
-    def export(self, *, arch: Arch) -> bytes:
+    def export(self, *, arch: Arch, only: Iterable[Entry] | None = None) -> bytes:
         """A monitor.yaml with a rule for each answer that rules can say exactly; comments tell of the others.
 
         Args:
             arch: the machine's ABI.
+            only: these, of those in `list`.
 
         Raises:
             BadInput, Failure: as `list`.
         """
-        return remembered_rules.export(self.list(), arch)
+        return remembered_rules.export(self.list() if only is None else only, arch)
 
     def _prepare(self, *, make: bool) -> None:
         run = self._database.execute

@@ -26,6 +26,7 @@ _HEAD = """\
 Answers that scmm-monitor remembered, as rules. Check them; docs/formats.md explains every key.
 A path whose last character stands in brackets is that path alone, and nothing beneath it."""
 _CREATING = 0o100 | 0o20000000  # O_CREAT and __O_TMPFILE of asm-generic/fcntl.h: only then open looks at a mode
+_MORE = ("symlink", "symlinkat")  # the text of the link
 _LOW, _FULL = (1 << 32) - 1, (1 << 64) - 1
 _WIDE = "lnh"  # of monitor.signatures: what has 64 bits
 
@@ -71,6 +72,8 @@ def _rule(entry: Entry, arch: Arch) -> Flow:
     key, about = entry.key, entry.about
     if about is None or about.name is None:
         raise Unsaid("what was asked about was not kept")
+    if about.name in _MORE or any(constraints.is_structure(about.name, arg, arch) for arg in range(6)):
+        raise Unsaid("some of what was asked about is in memory where no rule looks")
     if about.arch is not arch:
         raise Unsaid(f"it is a call of {about.arch}, and rules do not tell ABIs apart")
     if not key.executable:
@@ -82,7 +85,8 @@ def _rule(entry: Entry, arch: Arch) -> Flow:
         "executable": escape(key.executable),
         "syscalls": FlowList([about.name]),
     }
-    args = _args(about, arch)
+    # With an address, what else there is to a call is its size.
+    args = _args(about, arch) if about.address is None else []
     if args:
         rule["args"] = FlowList(args)
     if about.paths:

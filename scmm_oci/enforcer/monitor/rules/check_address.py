@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
 from ipaddress import IPv6Network, ip_network
 from typing import Any
 
@@ -14,19 +15,22 @@ from scmm_oci.tables import words
 
 _IP = ("inet", "inet6")
 _MAPPED = IPv6Network("::ffff:0:0/96")
-# The other names that linux/socket.h has for a family are not in Address.family.
-_SAME = {"local": "unix", "file": "unix", "route": "netlink"}
+# The other names that linux/socket.h has for a family.
+_ALSO = ("local", "file", "route")
 
 
-def families() -> dict[str, int]:
+@cache
+def families() -> Mapping[str, int]:
     """Every word for a family, and its number."""
     known = words.names("address_families")
-    return {name[3:].lower(): value for name, value in known.items() if name.startswith("AF_")}
+    return {name[3:].lower(): value for name, value in sorted(known.items()) if name.startswith("AF_")}
 
 
+@lru_cache(maxsize=1024)
 def family(word: str) -> str:
-    """A family as `model.Address` has it."""
-    return _SAME.get(word, word)
+    """The one name of a family that has several, or is told by its number; what has no name stays."""
+    number = families().get(word, int(word) if word.isdecimal() else None)
+    return next((one for one, value in families().items() if value == number and one not in _ALSO), word)
 
 
 def network(text: str) -> Network:
@@ -50,7 +54,6 @@ def check_address(address: dict[str, Any], path: Steps) -> Iterator[Found]:
     if word is not None and word not in families():
         yield Found((*path, "family"), unknown_value("", "a family of addresses", word, sorted(families())))
         word = None
-    versions = []
     for index, text in enumerate(address.get("networks", ())):
         if text is None:
             continue
@@ -59,7 +62,6 @@ def check_address(address: dict[str, Any], path: Steps) -> Iterator[Found]:
         except ValueError:
             yield _bad((*path, "networks", index), f"{short(text)} is not a network such as 10.0.0.0/8")
             continue
-        versions.append(found.version)
         if word in _IP and word != _IP[found.version == 6]:
             yield _bad((*path, "networks", index), f"{short(text)} is no network of {word}")
     for index, ports in enumerate(address.get("ports", ())):

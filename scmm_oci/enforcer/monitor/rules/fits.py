@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from scmm_oci.enforcer.images import matches
 from scmm_oci.enforcer.monitor.model import Address
+from scmm_oci.enforcer.monitor.rules.check_address import family as family_of
 from scmm_oci.enforcer.monitor.rules.model import Peers
 from scmm_oci.policy.paths.patterns import Pattern
 
@@ -48,7 +49,7 @@ def peer_fits(
         return _unix_fits(peers, address, paths, strict=strict)
     ip = _ip(address.text) if address.family in ("inet", "inet6") and address.text is not None else None
     open_to_all = strict and ip is not None and ip.is_unspecified
-    family = address.family
+    family = family_of(address.family)
     if ip is not None:
         family = "inet" if ip.version == 4 else "inet6"
     elif family == "unspec" and bind and strict:
