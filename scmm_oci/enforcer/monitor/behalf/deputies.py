@@ -1,0 +1,313 @@
+"""For the monitor: calls made on behalf, each by a process of its own. Nothing here waits on a target.
+
+`Deputies.resolve` says what a call's names stand for; whoever decides on that lets the same process make the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from scmm_oci.enforcer.monitor.behalf import table, zygote
+from scmm_oci.enforcer.monitor.behalf.deputy import MOST
+from scmm_oci.enforcer.monitor.behalf.identity import Impossible
+from scmm_oci.enforcer.monitor.memory import Looked
+from scmm_oci.enforcer.monitor.model import Call, Memory
+from scmm_oci.kernel import notify
+from scmm_oci.kernel.notify import Notification
+
+__all__ = ["Deputies", "Impossible", "Performed", "Resolution"]
+
+_GLANCE_S = 0.25  # between looks at whether a call that is being made is still waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """What became of the call.
+
+    Attributes:
+        error: its errno, or 0.
+        value: what it returned, unless that is a descriptor.
+        fd: a descriptor of ours for what was opened, which the caller closes.
+        close_on_exec: whether the thread asked for O_CLOEXEC.
+    """
+
+    error: int
+    value: int
+    fd: int | None
+    close_on_exec: bool
+
+
+class Deputies:
+    """Processes that make calls on behalf.
+
+    `start` comes before asyncio and before any thread.
+    """
+
+    def __init__(self, *, most: int = 64, each: int = 16, deadline_s: float = 10.0, longest_s: float = 600.0) -> None:
+        """
+        Args:
+            most: how many there are at a time, and of them `each` for one listener. Others wait for a place.
+            deadline_s: of finding what names stand for, the place included: a target's file system can take for ever.
+            longest_s: of the call itself.
+        """
+        self._most, self._each, self._deadline_s, self._longest_s = most, each, deadline_s, longest_s
+        self._busy: Counter[int] = Counter()
+        self._free = asyncio.Event()
+        self._requests: socket.socket | None = None
+        self._zygote = 0
+
+    @property
+    def busy(self) -> int:
+        """How many calls are being made."""
+        return self._busy.total()
+
+    def start(self) -> None:
+        """Fork the process that deputies come from. Raises OSError."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        parent = os.getpid()
+        self._zygote = os.fork()
+        if not self._zygote:
+            ours.close()
+            zygote.run(theirs, parent)
+        theirs.close()
+        ours.setblocking(False)
+        self._requests = ours
+
+    def close(self) -> None:
+        """End them all: calls that are being made are not answered by anybody here."""
+        if self._requests is not None:
+            self._requests.close()
+            self._requests = None
+            os.kill(self._zygote, signal.SIGKILL)  # those that it forked end with it
+            os.waitpid(self._zygote, 0)
+
+    async def resolve(self, fd: int, notification: Notification, call: Call, memory: Memory) -> Resolution:
+        """What the call's names stand for, held by a process that can make the call with just that.
+
+        Args:
+            fd: the listener.
+            memory: as `memory.Reader` read it.
+
+        Raises:
+            Impossible: the call cannot be made just as the thread would have made it, or this takes too long.
+        """
+        try:
+            act = table.act_of(call, memory)
+        except table.Wrong as error:
+            return Resolution((), error.number)
+        except ValueError as error:
+            raise Impossible(str(error)) from None
+        asked = {
+            "tid": notification.tid,
+            "id": notification.id,
+            "act": asdict(act),
+            "names": [None if one is None else os.fsdecode(one) for one in memory.paths],
+            "raw": memory.address.raw.hex() if memory.address is not None else "",
+            "text": os.fsdecode(memory.text) if isinstance(memory, Looked) and memory.text is not None else None,
+        }
+        deputy: _Deputy | None = None
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await self._place(fd)
+                deputy = self._deputy(fd)
+                found = await deputy.begin(self._requests, fd, asked)
+        except TimeoutError:
+            if deputy is not None:
+                deputy.end()
+            raise Impossible(f"its names could not be looked up in {self._deadline_s:g} s") from None
+        except BaseException:
+            if deputy is not None:
+                deputy.end()
+            raise
+        cloexec = act.operation == "open" and bool(act.flags & os.O_CLOEXEC)
+        resolution = Resolution(
+            tuple(found["paths"]), found["error"], deputy, (fd, notification.id), cloexec, self._longest_s
+        )
+        if resolution.error:
+            resolution.abandon()
+        return resolution
+
+    def _deputy(self, fd: int) -> _Deputy:
+        try:
+            return _Deputy(lambda: self._leave(fd))
+        except OSError as error:
+            self._leave(fd)
+            raise Impossible(f"there are no deputies: {error.strerror}") from None
+
+    async def _place(self, fd: int) -> None:
+        while self._busy.total() >= self._most or self._busy[fd] >= self._each:
+            self._free.clear()
+            await self._free.wait()
+        self._busy[fd] += 1
+
+    def _leave(self, fd: int) -> None:
+        self._busy[fd] -= 1
+        if not self._busy[fd]:
+            del self._busy[fd]
+        self._free.set()
+
+
+class _Deputy:
+    """The monitor's end of one. It has its place until its process has ended, whatever that waits for."""
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self._leave = leave
+        self._channel, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel.setblocking(False)
+        self._handle = -1
+        self._ended = False
+
+    async def begin(self, requests: socket.socket | None, listener: int, asked: dict[str, Any]) -> dict[str, Any]:
+        """What it found. Raises Impossible."""
+        try:
+            if requests is None:
+                raise Impossible("there are no deputies")
+            # In this order: whoever takes the request finds the question.
+            self._channel.send(json.dumps(asked).encode())
+            socket.send_fds(requests, [b"1"], [self._theirs.fileno(), listener])
+        except OSError as error:
+            raise Impossible(f"there are no deputies: {error.strerror}") from None
+        finally:
+            self._theirs.close()
+        _, fds = await self.hear()
+        if len(fds) != 1:
+            raise Impossible("the deputy has ended")
+        self._handle = fds[0]
+        return (await self.hear())[0]
+
+    async def hear(self) -> tuple[dict[str, Any], list[int]]:
+        """The next message, and descriptors with it. Raises Impossible: it says so, or has ended."""
+        await _readable(self._channel)
+        return self.take()
+
+    async def hears(self, timeout_s: float) -> bool:
+        """Whether there is a message within this time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await _readable(self._channel)
+        except TimeoutError:
+            return False
+        return True
+
+    def take(self) -> tuple[dict[str, Any], list[int]]:
+        """The message that is there. Raises as `hear`."""
+        try:
+            data, fds, _, _ = socket.recv_fds(self._channel, MOST, 1, socket.MSG_CMSG_CLOEXEC)
+        except OSError:
+            data, fds = b"", []
+        if not data:
+            raise Impossible("the deputy has ended")
+        said: dict[str, Any] = json.loads(data)
+        if "impossible" in said:
+            raise Impossible(said["impossible"])
+        return said, fds
+
+    def order(self, path: str | None) -> None:
+        """Have the call made. Raises Impossible."""
+        try:
+            self._channel.send(json.dumps({"path": path}).encode())
+        except OSError:
+            raise Impossible("the deputy has ended") from None
+
+    def end(self) -> None:
+        """Kill it, if it has not ended."""
+        if self._ended:
+            return
+        self._ended = True
+        self._channel.close()
+        if self._handle < 0:
+            self._leave()  # nobody has taken the request, and whoever does finds nobody there
+            return
+        try:
+            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        loop, handle = asyncio.get_running_loop(), self._handle
+
+        def gone() -> None:
+            loop.remove_reader(handle)
+            os.close(handle)
+            self._leave()
+
+        loop.add_reader(handle, gone)
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+async def _readable(channel: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(channel, _set, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(channel)
+
+
+class Resolution:
+    """What a call's names stand for, and the process that holds it until the call is made or abandoned.
+
+    Attributes:
+        paths: real, absolute, in the thread's root, without links and dots, in the order of the call's names; of what
+            is not a path, such as an internet address, none. The last component need not exist.
+        error: the errno that the thread gets, whoever decides what: its names lead nowhere; 0 otherwise.
+    """
+
+    def __init__(
+        self,
+        paths: tuple[str, ...],
+        error: int,
+        deputy: _Deputy | None = None,
+        call: tuple[int, int] = (-1, 0),
+        close_on_exec: bool = False,
+        longest_s: float = 0.0,
+    ) -> None:
+        self.paths, self.error = paths, error
+        self._deputy, self._call, self._close_on_exec, self._longest_s = deputy, call, close_on_exec, longest_s
+
+    async def perform(self, *, path: str | None = None) -> Performed:
+        """Make the call. It can be done once.
+
+        Args:
+            path: instead of the call's own, of which there must be one: looked up now, by the thread's equal.
+
+        Raises:
+            Impossible: it cannot be made just so any more, or nobody waits for it.
+        """
+        if self.error:
+            return Performed(self.error, 0, None, False)
+        if self._deputy is None:
+            raise Impossible("the call has been made or abandoned")
+        deputy, (fd, call) = self._deputy, self._call
+        try:
+            if not notify.is_waiting(fd, call):
+                raise Impossible("it is gone")
+            deputy.order(path)
+            left_s = self._longest_s
+            while not await deputy.hears(min(_GLANCE_S, left_s)):
+                left_s -= _GLANCE_S
+                if not notify.is_waiting(fd, call):
+                    raise Impossible("it is gone")
+                if left_s <= 0:
+                    raise Impossible(f"the call took more than {self._longest_s:g} s")
+            said, fds = deputy.take()
+        finally:
+            self.abandon()
+        return Performed(said["error"], said["value"], fds[0] if fds else None, self._close_on_exec)
+
+    def abandon(self) -> None:
+        """Nothing is done any more. To do it twice, or after the call was made, does nothing."""
+        if self._deputy is not None:
+            self._deputy.end()
+            self._deputy = None
