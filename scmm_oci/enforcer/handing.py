@@ -60,9 +60,11 @@ def place(line: CommandLine) -> int:
 
 
 def connected(path: str) -> int:
-    """A connection to the monitor that listens at `path`: a descriptor that closes with exec.
+    """A connection that the monitor which listens at `path` has taken: a descriptor that closes with exec.
 
-    Raises ValueError, which says what to start: nobody listens there, or not who may decide; or it does not answer.
+    It says so by one byte (monitor.receiver): before that, it looks at who we are, and the runtime may be gone soon.
+
+    Raises ValueError, which says what to start: nobody listens there, or not who may decide; or it does not take us.
     """
     import _socket
 
@@ -70,20 +72,21 @@ def connected(path: str) -> int:
     try:
         # struct timeval; also for the launcher, which does not wait for ever either.
         waits = PATIENCE_S.to_bytes(8, "little") + bytes(8)
-        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, waits)
+        for option in (_socket.SO_SNDTIMEO, _socket.SO_RCVTIMEO):
+            connection.setsockopt(_socket.SOL_SOCKET, option, waits)
         connection.connect(path)
         # struct ucred of who listens: pid, uid, gid.
         who = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+        uid = int.from_bytes(who[4:8], "little")
+        if uid not in (0, os.geteuid()):
+            raise ValueError(f"user {uid} listens at {path}, who may not decide: start scmm-monitor as root")
+        if not connection.recv(1):
+            raise ValueError(f"the monitor at {path} has hung up: its log says why")
+        return connection.detach()
     except OSError as error:
-        connection.close()
         raise ValueError(f"{_why(error)} at {path}: start scmm-monitor --socket {path}") from None
-    uid = int.from_bytes(who[4:8], "little")
-    if uid not in (0, os.geteuid()):
-        connection.close()
-        raise ValueError(
-            f"user {uid} listens at {path}, and only root's monitor may decide: start scmm-monitor as root"
-        )
-    return connection.detach()
+    finally:
+        connection.close()  # once it is detached, this closes nothing
 
 
 def _why(error: OSError) -> str:

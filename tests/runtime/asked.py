@@ -23,11 +23,12 @@ class Asked:
     """Listens at `path` while it is open. A context manager.
 
     states: what came with each listener, in order. calls: how many were asked about. lets: they are made, not refused.
-    hangs_up: connections are closed before anything is read.
+    greets: each connection gets a byte at once, as from scmm-monitor. hangs_up: they are closed, with nothing read.
     """
 
     path: Path
     lets: bool = False
+    greets: bool = True
     hangs_up: bool = False
     states: list[dict[str, Any]] = field(default_factory=list)
     calls: int = 0
@@ -61,6 +62,8 @@ class Asked:
                         return
                     if key.fileobj is self._socket:
                         connection, _ = self._socket.accept()
+                        if self.greets:
+                            connection.send(b"\1")
                         if self.hangs_up:
                             connection.close()
                         else:

@@ -193,19 +193,24 @@ def test_without_a_monitor_nobody_comes_in(shim: Path, socket_path: Path) -> Non
         wait_until(lambda: "implemented" in one.log.read_text(), deadline_s=30, what="ENOSYS")
 
 
-def test_a_monitor_that_hangs_up_gets_no_program(shim: Path, socket_path: Path) -> None:
-    with Asked(socket_path, hangs_up=True), bundle(shim, asks(policy="asking"), text="echo started") as one:
+@pytest.mark.parametrize(
+    ("greets", "code", "why"),
+    [(False, 1, "has hung up: its log says why"), (True, 125, "it has hung up")],
+    ids=["at once", "after its greeting"],
+)
+def test_a_monitor_that_hangs_up_gets_no_program(
+    shim: Path, socket_path: Path, greets: bool, code: int, why: str
+) -> None:
+    with (
+        Asked(socket_path, greets=greets, hangs_up=True),
+        bundle(shim, asks(policy="asking"), text="echo started") as one,
+    ):
         done = one.run(check=False)
-    assert (done.returncode, done.stdout) == (125, "") and "it has hung up" in done.stderr
+    assert (done.returncode, done.stdout) == (code, "") and why in done.stderr
 
 
 def test_who_is_not_root_decides_nothing(shim: Path, socket_path: Path) -> None:
     """The control is root's: test_the_monitor_answers."""
-    pid = os.fork()
-    if not pid:
-        os.setresuid(65534, 65534, 65534)
-        os._exit(0)
-    os.waitpid(pid, 0)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(socket_path))
     # SO_PEERCRED is of who calls listen(2).
