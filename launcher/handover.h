@@ -6,8 +6,7 @@
  * so that the process counts as one without a filter as long as the monitor looks at who sends. */
 #pragma once
 
-#include "policy.h"
-#include "text.h"
+#include "told.h"
 
 struct handover {
 	const struct policy *policy;
@@ -15,8 +14,7 @@ struct handover {
 	int is_twin;
 	/* Connected to the monitor. */
 	int connection;
-	/* For the monitor. `metadata` may be NULL: then it is the policy's name, or the file; `state`, too: then it is of our own. */
-	const char *mode, *metadata, *state, *file;
+	struct told told;
 	/* Becomes the program, or returns the error. */
 	long (*execute)(char **program, char **environment);
 	char **program, **environment;
