@@ -64,8 +64,8 @@ def list_(*, path: str | None, as_json: bool, **which: str | None) -> None:
 
 @decisions.command(context_settings=_HELP)
 @_which
-@click.option("-o", "--output", required=True, metavar="FILE", help="Write the rules here.")
-def export(*, path: str | None, output: str, **which: str | None) -> None:
+@click.option("-o", "--output", metavar="FILE", help="Write the rules here.  [default: standard output]")
+def export(*, path: str | None, output: str | None, **which: str | None) -> None:
     """Write what was saved as rules for --rules (monitor.yaml).
 
     A rule fits no more than what was asked about; what rules cannot say is a comment in the file.
@@ -76,8 +76,11 @@ def export(*, path: str | None, output: str, **which: str | None) -> None:
         text = remembered.export(arch=from_machine(os.uname().machine), only=found) if remembered is not None else b""
     if not found:
         raise Failure("nothing is remembered, so nothing was written")
-    atomic_write(output, text, 0o600)
-    say(f"wrote {plain(output)}")
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        atomic_write(output, text, 0o600)
+        say(f"wrote {plain(output)}")
 
 
 @decisions.command(context_settings=_HELP)

@@ -430,6 +430,7 @@ def test_export_is_what_the_monitor_reads(tmp_path: Path, place: Path, remembere
     run("export", "--decisions", str(place), "-o", str(out), "--container", "web")
     assert [rule.container for rule in parse(out.read_bytes()).rules] == ["web"]
     assert out.stat().st_mode & 0o077 == 0
+    assert run("export", "--decisions", str(place), "--container", "web")[1] == out.read_text()
     with pytest.raises(Failure, match="nothing was written"):
         run("export", "--decisions", str(place), "-o", str(tmp_path / "none"), "--container", "nobody")
     assert not (tmp_path / "none").exists()

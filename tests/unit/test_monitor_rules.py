@@ -434,6 +434,7 @@ def test_every_key_is_documented() -> None:
     section = text[text.index("## Rules of the monitor") : text.index("## What you can rely on")]
     words = set(re.findall(r"`([a-z_0-9]+)`", section))
     assert set(_keys(load_schema("monitor"))) - words == set()
+    assert CALLS <= words, "the calls that can have a path"
     assert set(Outcome) | set(Remember) <= words
 
 
