@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
-import signal
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from scmm_oci import quickjson
 from scmm_oci.enforcer.monitor.model import By, Decision, Verdict
 from scmm_oci.enforcer.monitor.program_answers import BadAnswer, decision_of, parse
+from scmm_oci.enforcer.monitor.program_running import MAX_LINE, Running, ended, start
 from scmm_oci.files import reason
 
 MOST_WAITING = 256
-MAX_LINE = 64 << 10  # bytes of an answer
 _MAX_UNREAD = 1 << 20  # bytes of questions that the program has not read
 _FIRST_S, _LONGEST_S = 0.1, 30.0  # until it is started again
 _TOLD_S = 5.0  # wrong answers are told so often at most
-_END_S = 2.0  # that it has to end by itself
 
 
 class Program:
@@ -54,9 +50,9 @@ class Program:
         self._timeout_s = timeout_s
         self._now = now
         self._tell = tell
-        self._process: Process | None = None
+        self._running: Running | None = None
         self._reading: asyncio.Task[None] | None = None
-        self._starting: asyncio.Future[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._waiting: dict[int, tuple[asyncio.Future[Decision], int]] = {}
         self._id = 0
         self._delay_s = _FIRST_S
@@ -85,11 +81,12 @@ class Program:
             async with asyncio.timeout(self._timeout_s):
                 if not await self._run():
                     return _denied(By.FAILURE, "the program that decides is not running", number)
-                assert self._process is not None and self._process.stdin is not None
-                stdin = self._process.stdin
-                if stdin.transport.get_write_buffer_size() > _MAX_UNREAD:
+                assert self._running is not None
+                if self._running.is_deaf:
+                    return _denied(By.FAILURE, "the program that decides has closed its stdin", number)
+                if self._running.unread > _MAX_UNREAD:
                     return _denied(By.OVERLOAD, "the program does not read its questions", number)
-                stdin.write(quickjson.dumps({**question, "id": mine, "errno": number}))
+                self._running.write(quickjson.dumps({**question, "id": mine, "errno": number}))
                 return await answer
         except TimeoutError:
             return _denied(By.TIMEOUT, "the program did not answer in time", number)
@@ -99,46 +96,30 @@ class Program:
     async def close(self) -> None:
         """End the program: its stdin is closed, then it gets SIGTERM, then SIGKILL. What waits is denied."""
         self._closed = True
-        process = self._process
-        if process is None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()
-        for number in (None, signal.SIGTERM, signal.SIGKILL):
-            if number is not None:
-                _signal(process, number)
-            try:
-                async with asyncio.timeout(_END_S):
-                    await process.wait()
-                break
-            except TimeoutError:
-                pass
+        if self._starting is not None:
+            await self._starting
+        if self._running is not None:
+            await self._running.end()
         if self._reading is not None:
             await self._reading
 
     async def _run(self) -> bool:
         """Whether the program runs; starts it where it may be started again."""
-        if (
-            self._process is None
-            and not self._closed
-            and (self._starting is not None or self._now() >= self._not_before)
-        ):
-            if self._starting is None:
-                self._starting = asyncio.ensure_future(self._begin())
+        if self._running is None and self._starting is None and not self._closed and self._now() >= self._not_before:
+            self._starting = asyncio.get_running_loop().create_task(self._begin())
+        if self._starting is not None:
             # Whoever waits for it may give up; who comes next still wants it.
             await asyncio.shield(self._starting)
-        return self._process is not None
+        return self._running is not None
 
     async def _begin(self) -> None:
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._argv, stdin=PIPE, stdout=PIPE, limit=MAX_LINE, start_new_session=True, close_fds=True
-            )
+            running = await start(self._argv)
         except (OSError, ValueError) as error:
             self._later(f"cannot be started: {reason(error)}")
         else:
-            self._process = process
-            self._reading = asyncio.get_running_loop().create_task(self._read(process))
+            self._running = running
+            self._reading = asyncio.get_running_loop().create_task(self._read(running))
         finally:
             self._starting = None
 
@@ -147,26 +128,24 @@ class Program:
         self._tell(f"the program that decides, {self._argv[0]}, {why}; its questions are denied until it runs again")
         self._delay_s = min(2 * self._delay_s, _LONGEST_S)
 
-    async def _read(self, process: Process) -> None:
-        assert process.stdout is not None
+    async def _read(self, running: Running) -> None:
         why = ""
         try:
-            while line := await process.stdout.readline():
+            async for line in running.lines():
                 self._answered(line)
         except ValueError:
             why = f"wrote a line of more than {MAX_LINE} bytes"
         except OSError as error:
             why = f"cannot be heard: {reason(error)}"
-        if why or not self._closed:
-            _signal(process, signal.SIGKILL)  # it has closed its stdout: there will be no answer
-        code = await process.wait()
-        self._process = None
+        # Without its stdout there will be no answer.
+        code = await running.end(now=not self._closed)
+        self._running = None
         for answer, number in self._waiting.values():
             if not answer.done():
                 answer.set_result(_denied(By.FAILURE, "the program that decides has ended", number))
         if not self._closed:
             self.restarts += 1
-            self._later(why or _ended(code))
+            self._later(why or ended(code))
 
     def _answered(self, line: bytes) -> None:
         try:
@@ -194,16 +173,3 @@ class Program:
 
 def _denied(by: By, why: str, number: int) -> Decision:
     return Decision(Verdict.DENY, by, number, detail=why)
-
-
-def _signal(process: Process, number: int) -> None:
-    if process.returncode is not None:
-        return  # its number may be another's by now
-    try:
-        os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass
-
-
-def _ended(code: int) -> str:
-    return f"ended with {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
