@@ -14,17 +14,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+# Where a hook could not enforce what scmm-runc can: this, why, and "/", before what the container was to start.
+NOT_STARTED = "scmm-precreate: not started: "
+
 _OURS = (bundle.LAUNCHER, bundle.POLICY, bundle.REPORT)
 
 
 def take_back(config: dict[str, Any]) -> bool:
-    """Take out mounts and words of `bundle.enforce`, in place; whether they were there.
+    """Take out mounts and words of `bundle.enforce`, or the word that left it to scmm-runc; whether they were there.
 
     No-new-privileges stays, and so does what was admitted to the seccomp section.
 
     Raises ValueError: the mounts are there, and the program is not behind the launcher.
     """
     mounts, process = config.get("mounts"), config.get("process")
+    if isinstance(process, dict) and _is_left(process):
+        while _is_left(process):
+            del process["args"][0]
+        return True
     if not isinstance(mounts, list) or not isinstance(process, dict):
         return False
     ours = {name: each["destination"] for each in mounts if (name := _ours(each))}
@@ -36,6 +43,17 @@ def take_back(config: dict[str, Any]) -> bool:
     process["args"] = words[words.index("--") + 1 :]
     config["mounts"] = [each for each in mounts if not _ours(each)]
     return True
+
+
+def _is_left(process: dict[str, Any]) -> bool:
+    words = process.get("args")
+    return (
+        isinstance(words, list)
+        and len(words) > 1
+        and isinstance(words[0], str)
+        and words[0].startswith(NOT_STARTED)
+        and words[0].endswith("/")
+    )
 
 
 def _ours(mount: object) -> str:

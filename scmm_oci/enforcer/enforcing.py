@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from scmm_oci.oci.runtime_argv import CommandLine
 
 
+class ForShim(ValueError):
+    """A hook cannot do what the policy takes, and scmm-runc can."""
+
+
 def enforced(
     settings: Settings,
     line: CommandLine,
@@ -34,6 +38,8 @@ def enforced(
     """The policy; the configuration is changed so that the launcher applies it, and `decided` gets what exec needs.
 
     inherited: gets the descriptors that the runtime has to hand on (passing.become); None where it can hand on none.
+
+    Raises OSError and ValueError: it cannot be enforced. ForShim: without `inherited`, it cannot.
     """
     from scmm_oci.enforcer import admits, again, private
     from scmm_oci.enforcer.store import Store
@@ -87,12 +93,12 @@ def _asked(
 ) -> tuple[int, str]:
     """The launcher's descriptor that leads to the monitor, and what is told there.
 
-    Raises ValueError: nobody is there, or nobody can be asked.
+    Raises ValueError: nobody is there, or nobody can be asked; ForShim.
     """
     what = f"the {'mode ask' if wish.mode == 'ask' else f'policy {wish.policy}'} asks"
     if inherited is None:
-        raise ValueError(
-            f"{what} about calls, and a hook can hand no monitor over: podman --runtime scmm can (scmm install podman)"
+        raise ForShim(
+            f"{what} about calls, and a hook can hand no monitor over: podman --runtime scmm does (scmm install podman)"
         )
     if other := handing.other_listener(line, config):
         raise ValueError(

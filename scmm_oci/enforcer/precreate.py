@@ -98,7 +98,8 @@ def answer(data: bytes, settings: Settings, starter: str) -> bytes:
         reason = text_of(error) + _of_users()
         _note(settings, container, f"not started: {reason}")
         # What was half changed is not what to refuse by.
-        return config_json.dumps(_refused(config_json.loads(data), reason))
+        left = isinstance(error, enforcing.ForShim)
+        return config_json.dumps(_refused(config_json.loads(data), reason, left=left))
 
 
 def _enforced(data: bytes, config: dict[str, Any], settings: Settings, starter: str, container: str) -> bytes:
@@ -150,17 +151,24 @@ def _recording(config: dict[str, Any], wish: Wish) -> None:
     (wish.problems if wish.required else wish.notes).append(f"not recorded: {message}")
 
 
-def _refused(config: dict[str, Any], reason: str) -> dict[str, Any]:
+def _refused(config: dict[str, Any], reason: str, *, left: bool) -> dict[str, Any]:
     """The configuration with a program that cannot be, by the name of the reason; nothing is set up for it.
 
     A path that ends with a slash is a directory's or nobody's: execve(2) has EACCES, ENOTDIR or ENOENT for it.
+
+    left: to scmm-runc, which takes this back if it is the runtime; so all else stays.
 
     Raises ValueError where it has no process.
     """
     process = config.get("process")
     if not isinstance(process, dict):
         raise ValueError(reason)
-    process["args"] = [f"{NAME}: not started: {telling.printable(reason)[:_MAX_REASON]}/"]
+    word = f"{again.NOT_STARTED}{telling.printable(reason)[:_MAX_REASON]}/"
+    arguments = process.get("args")
+    if left and isinstance(arguments, list):
+        process["args"] = [word, *arguments]
+        return config
+    process["args"] = [word]
     config["hooks"] = {}
     return config
 

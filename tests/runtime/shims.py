@@ -43,6 +43,11 @@ class Shims:
         return self.base / "run/containers"
 
     @property
+    def monitor(self) -> Path:
+        """The socket at which a monitor has to listen."""
+        return Path(self.settings["monitor"])
+
+    @property
     def store(self) -> Store:
         return Store(str(self.base / "store"))
 
@@ -80,6 +85,7 @@ def make_shims(base: Path, *, hooks: Hooks | None = None, **changes: Any) -> Shi
         "policy_dir": str(base / "store"),
         "run_dir": str(base / "run/containers"),
         "log_file": str(base / "shim.log"),
+        "monitor": str(base / "notify.sock"),
         **changes,
     }
     (libexec / "shim.json").write_text(json.dumps(settings))

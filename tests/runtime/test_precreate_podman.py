@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from asked import WORDS, Asked
 from shims import Shims, make_shims
 from support import need
 from test_shim_bundles import FREE, HELD, POLICY, SCRIPT
@@ -241,6 +242,18 @@ def test_builds_do_not_find_the_stage_that_they_do_not_know(over_runc: Ground, t
     # The control, and why the descriptor has a directory of its own.
     found = over_runc.engine(*words, f"--hooks-dir={over_runc.place.hooks_dir}", str(tmp_path), check=False)
     assert found.returncode != 0 and 'unknown stage "precreate"' in found.stderr
+
+def test_what_asks_a_monitor_takes_the_shim(over_runc: Ground) -> None:
+    """The hook says so where podman runs another runtime; scmm-runc takes that back."""
+    over_runc.shims.add("asking", {**POLICY, "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "notify"}]})
+    asks = "--annotation=scmm.policy=asking"
+    done = over_runc.run(asks, script="echo started")
+    assert (done.returncode, done.stdout) == (127, "") and "podman --runtime scmm does" in done.stderr
+    over = over_runc.engine.over("scmm")
+    with Asked(over_runc.shims.monitor) as monitor:
+        done = over.run(over_runc.image, "sh", "-c", "mkdir /x; exit 5", options=[asks], check=False)
+        assert (done.returncode, WORDS in done.stderr, monitor.calls) == (5, True, 1), done.stderr
+    assert over_runc.copies() == []
 
 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]

@@ -42,7 +42,7 @@ REST = ["0", "0 1 2 10"]
 def shims(inside: namespace.Entered) -> Iterator[Shims]:
     need("KERNEL", available("runc") or images.busybox_unavailable())
     with private_dir("shim") as base:
-        made = make_shims(base, monitor=str(base / "notify.sock"))
+        made = make_shims(base)
         made.add("asking", NOTIFYING)
         made.add("refusing", REFUSING)
         yield made
@@ -51,7 +51,7 @@ def shims(inside: namespace.Entered) -> Iterator[Shims]:
 
 @pytest.fixture
 def socket_path(shims: Shims) -> Path:
-    return Path(shims.settings["monitor"])
+    return shims.monitor
 
 
 @pytest.fixture(params=["runc", "crun"])

@@ -202,6 +202,24 @@ def test_what_is_refused_gets_a_program_that_cannot_be_and_says_why(
     assert reason in (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize(("policy", "mode"), [("asking", "standard"), ("files", "ask")])
+def test_what_asks_a_monitor_is_left_to_the_shim(shims: Shims, settings: Settings, policy: str, mode: str) -> None:
+    """Without scmm-runc it cannot start; scmm-runc finds all that there was, however often the hook was called."""
+    shims.add("asking", {**POLICY, "syscalls": [{"names": ["mkdir"], "action": "notify"}]})
+    shims.add("files", {**POLICY, "syscalls": [{"names": ["mkdir"], "action": "deny"}]})
+    config = asking(policy=policy, mode=mode)
+    found = answer(answer(config, settings), settings)
+    word, *rest = found["process"]["args"]
+    assert word.startswith("scmm-precreate: not started: ") and word.endswith("/") and "podman --runtime scmm" in word
+    assert rest[-3:] == config["process"]["args"] and len(rest) == 4
+    assert again.take_back(found) and found == config
+    # The controls: a word of the program's own stays, and so does one that is all there is.
+    assert not again.take_back(found)
+    alone = {"process": {"args": [word]}}
+    assert not again.take_back(alone) and alone["process"]["args"] == [word]
+    shims.add("files", POLICY)
+
+
 def test_a_recording_that_the_environment_asks_for_is_told_and_stops_nothing(
     settings: Settings, tmp_path: Path
 ) -> None:
