@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -651,3 +652,62 @@ def test_a_parents_death_reaches_the_program(place: Path) -> None:
         words = ("setpriv", "--pdeathsig", "USR1")
         done = asked(there, of(*ASKS), "-I", "-c", code, program="/usr/bin/python3", before=words)
     assert done.lines == [str(int(signal.SIGUSR1))]
+
+
+YAML = """
+version: "1.0"
+metadata: {name: web}
+settings: {default_action: allow, listener: {path: PATH, metadata: "of the policy"}}
+syscalls:
+  - {names: CALLS, action: ACTION}
+"""
+
+
+def by_package(place: Path, *options: object, action: str) -> Done:
+    """`scmm enforce` with a policy that says who is asked, and a program that makes a directory."""
+    policy = place / "web.scmm.yaml"
+    calls = f"[{', '.join(known(*MKDIR))}]"
+    text = YAML.replace("PATH", str(place / "monitor.sock")).replace("CALLS", calls).replace("ACTION", action)
+    policy.write_text(text)
+    policy.chmod(0o644)
+    command = [sys.executable, "-m", "scmm_oci.cli.main", "enforce", "-p", policy, *options, "--"]
+    done = subprocess.run(
+        [*command, acts(), "mkdir", place / "made"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+        preexec_fn=as_from_a_shell,
+    )
+    return Done(done.returncode, done.stdout.splitlines(), done.stderr, None)
+
+
+@pytest.mark.parametrize(
+    ("action", "options", "metadata"),
+    [
+        ("notify", (), "of the policy"),
+        ("deny", ("--mode", "ask"), "of the policy"),
+        ("notify", ("--listener-metadata", "mine"), "mine"),
+    ],
+)
+def test_the_package_asks_whom_the_policy_says(
+    place: Path, action: str, options: tuple[str, ...], metadata: str
+) -> None:
+    with monitor(place) as there:
+        done = by_package(place, "-q", *options, action=action)
+    assert (done.code, done.lines, done.errors, (place / "made").exists()) == (0, ["EDOM"], "", False)
+    assert (there.state["metadata"], len(there.calls)) == (metadata, 1)
+
+
+def test_the_package_says_what_makes_no_sense(place: Path) -> None:
+    # Nobody is asked about anything: so the policy's monitor need not be there, and that it is not asked is said.
+    done = by_package(place, "-q", action="deny")
+    assert (done.code, done.lines) == (0, ["EPERM"]) and "who loads it names one" in done.errors
+    done = by_package(place, "--listener-fd=77", "--listener=x", "--mode=permissive", action="deny")
+    assert (done.code, done.lines) == (125, [])
+    for said in ("descriptor 77 is not open", "two listeners were given", "does not go with --mode permissive"):
+        assert said in done.errors
+    done = by_package(place, action="notify")
+    assert done.code == 125 and done.errors.endswith("monitor.sock: ENOENT\n")
+    assert not (place / "made").exists()
