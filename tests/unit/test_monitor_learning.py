@@ -163,6 +163,16 @@ def test_an_argument_with_too_many_values_is_open_and_told() -> None:
     assert codes(*given) == ["open-ended"] and passes(policy(*given), "prctl", 1)
 
 
+def test_a_call_with_more_constraints_than_a_filter_can_have_is_left_out() -> None:
+    few = [decided("socket", number, STREAM, number) for number in range(8)]
+    many = [decided("socket", number, number % 16, number) for number in range(MOST_VALUES)]
+    assert codes(*few) == [] and passes(policy(*few), "socket", 7, STREAM, 0)
+    made = policy(*many, decided("ioctl", 1, 7), decided("ioctl", 1, 8, decision=DENIED))
+    assert codes(*many) == ["unheld-arguments"]
+    assert not passes(made, "socket", 7, STREAM, 0)
+    assert passes(made, "ioctl", 1, 7) and not passes(made, "ioctl", 1, 8)  # it takes nothing else away
+
+
 def test_where_it_comes_from_is_said() -> None:
     curl = Process(7, 7, "/usr/bin/curl", "curl", 0)
     db = Target("id", "db", 1, "")

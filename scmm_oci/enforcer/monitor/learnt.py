@@ -27,6 +27,7 @@ from scmm_oci.capture.model import (
 from scmm_oci.enforcer.monitor.learning import Learning, Learnt, Place, Refused, places_of
 from scmm_oci.errors import BadInput, Finding, printable
 from scmm_oci.policy.answers import Answers
+from scmm_oci.policy.constraints import alternatives
 from scmm_oci.policy.decisions import Decisions
 from scmm_oci.policy.infer import observe
 from scmm_oci.policy.infer.arguments import argument_rules
@@ -75,7 +76,7 @@ def delta(learning: Learning, *, arch: Arch, before: Policy | None = None) -> De
     policy = Policy(
         metadata=_metadata(learning),
         settings=Settings(default_action=Action.KILL, arch=arch, architectures=architectures),
-        syscalls=tuple(rules),
+        syscalls=tuple(_held(rules, architectures, findings)),
         capabilities=(),
         filesystem=(),
         network=Network(),
@@ -177,6 +178,20 @@ def _rules(
     return [replace(rule, origin=_origin(rule, unknown)) for rule in rules], architectures
 
 
+def _held(rules: Sequence[SyscallRule], arches: Sequence[Arch], findings: list[Finding]) -> Iterator[SyscallRule]:
+    """The rules, without those of a call whose constraints are more than a filter can have."""
+    left_out: set[str] = set()
+    for rule in rules:
+        try:
+            for arch in arches:
+                alternatives(rule.constraints, rule.name, arch, unequal=True)
+        except BadInput as error:
+            left_out.add(rule.name)
+            message = f"{rule.name} was let pass with arguments that no filter can hold: {error.problems[0].message}"
+            findings.append(Finding("unheld-arguments", message, "it is left out, and will be asked about"))
+    yield from (rule for rule in rules if rule.name not in left_out)
+
+
 def _for_monitor(finding: Finding) -> Finding:
     """The finding with the way out that there is here: `scmm extract` has a flag for it."""
     if finding.code != "unseen-arguments":
@@ -208,8 +223,9 @@ def _without_refused(policy: Policy, refused: dict[tuple[Arch, int], Refused], f
 def _admits(policy: Policy, arch: Arch, refused: Refused) -> bool:
     if refused.too_many:
         return True
+    own = replace(policy, syscalls=tuple(rule for rule in policy.syscalls if rule.name == refused.name))
     try:
-        answers = Answers(policy, arch)
+        answers = Answers(own, arch)
     except BadInput:
         return True  # its words are none of that ABI's, so it cannot be told
     places = places_of(arch, refused.name)
