@@ -9,42 +9,20 @@ import signal
 import socket
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asking_terminal import Window
 from support import ROOT
-from terminal import Terminal
 
 from rig.process import wait_until
 
 SCENE = Path(__file__).with_name("prompt_scene.py")
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 LIVE_S = 0.3
-
-
-class Window(Terminal):
-    """A terminal, and more of what there is to see of it."""
-
-    @property
-    def is_foreground(self) -> bool:
-        return os.tcgetpgrp(self.master) == self.job
-
-    def flow(self, *, goes: bool) -> None:
-        """As ctrl-s and ctrl-q do it."""
-        termios.tcflow(self._slave, termios.TCOON if goes else termios.TCOOFF)
-
-    def rows_of(self, *texts: str) -> list[int]:
-        """In which lines these texts are."""
-        return [next(row for row, line in enumerate(self._screen.display) if text in line) for text in texts]
-
-    def is_reverse(self, text: str) -> bool:
-        """Whether each character that is so is shown in reverse, and there is one."""
-        found = [one for row in self._screen.buffer.values() for one in row.values() if one.data == text]
-        return bool(found) and all(one.reverse for one in found)
 
 
 class Scene:
