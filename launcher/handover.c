@@ -22,8 +22,8 @@
 /* ns. The monitor has so long to take all of it; looks at it come at first soon, then less often. */
 enum { FIRST_NAP = 20000, LONGEST_NAP = 2000000 };
 #define PATIENCE 10000000000ull
-/* Looks at memory by who may make no call: at least 20 s of them, after which the other has long given up. */
-#define MOST_LOOKS (1ull << 33)
+/* Looks at memory by who may make no call: more than 15 s of them on any machine, after which the other has given up. */
+#define MOST_LOOKS (1ull << 32)
 
 enum { STACK = 1 << 16, STATE = 1 << 17 };
 
