@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from scmm_oci.cli.main import main
 from scmm_oci.enforcer.monitor.learning import (
     MOST_NAMES,
+    MOST_PATHS,
     MOST_PROGRAMS,
     MOST_REFUSED,
     MOST_UNNAMED,
@@ -46,6 +47,7 @@ from scmm_oci.policy.model import (
     Settings,
     SyscallRule,
 )
+from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch
 
 INET, INET6, UNIX = 2, 10, 1
@@ -325,6 +327,21 @@ def test_memory_is_bounded_whatever_targets_do() -> None:
     found = [one.code for one in delta(made, arch=Arch.X86_64).findings]
     assert {"unnamed-call", "open-ended"} <= set(found)
     assert len(text(delta(made, arch=Arch.X86_64))) < 100_000
+
+
+def test_long_paths_of_programs_are_kept_once_and_so_many() -> None:
+    made = learning()
+    tracemalloc.start()
+    for number in range(2 * MOST_PATHS):
+        name = sorted(syscalls.numbers("x86_64"))[number % 300]
+        made.add(decided(name, process=Process(1, 1, f"/tmp/{number}/" + "x" * 4000, "x", 0)))
+    for number in range(300):
+        name = sorted(syscalls.numbers("x86_64"))[number]
+        for other in range(MOST_PROGRAMS):
+            made.add(decided(name, process=Process(1, 1, f"/tmp/{other}/" + "x" * 4000, "x", 0)))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 4200 * MOST_PATHS + (2 << 20)
 
 
 def test_places_are_those_that_a_filter_sees() -> None:

@@ -16,6 +16,7 @@ from scmm_oci.tables.arch import Arch
 
 MOST_VALUES = 128  # of an argument; as many as a recording keeps (bpf/recorder.h)
 MOST_PROGRAMS = 62  # of a call
+MOST_PATHS = 1024  # of programs, together
 MOST_NAMES = 16  # of targets
 MOST_REFUSED = 64  # different ways in which one call was refused
 MOST_UNNAMED = 64
@@ -91,6 +92,7 @@ class Learning:
         self.unnamed_more = 0
         self.names: dict[str, None] = {}
         self.names_more = False
+        self._programs: dict[str, str] = {}
         self._target: object = None
 
     def add(self, decided: Decided) -> None:
@@ -120,8 +122,18 @@ class Learning:
         process = decided.process
         program = process.executable if process is not None else None
         if program not in known.programs and None not in known.programs:
-            known.programs.add(program if len(known.programs) < MOST_PROGRAMS else None)
+            known.programs.add(self._one(program) if len(known.programs) < MOST_PROGRAMS else None)
             self.version += 1
+
+    def _one(self, program: str | None) -> str | None:
+        """The path, once for all calls; None where there are too many."""
+        if program is None:
+            return None
+        if program not in self._programs:
+            if len(self._programs) >= MOST_PATHS:
+                return None
+            self._programs[program] = program
+        return self._programs[program]
 
     def _meet(self, decided: Decided) -> None:
         self._target = decided.target
