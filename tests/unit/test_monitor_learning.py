@@ -330,13 +330,12 @@ def test_memory_is_bounded_whatever_targets_do() -> None:
 
 
 def test_long_paths_of_programs_are_kept_once_and_so_many() -> None:
-    made = learning()
+    made, names_ = learning(), sorted(syscalls.numbers("x86_64"))[:100]
     tracemalloc.start()
     for number in range(2 * MOST_PATHS):
-        name = sorted(syscalls.numbers("x86_64"))[number % 300]
+        name = names_[number % 100]
         made.add(decided(name, process=Process(1, 1, f"/tmp/{number}/" + "x" * 4000, "x", 0)))
-    for number in range(300):
-        name = sorted(syscalls.numbers("x86_64"))[number]
+    for name in names_:
         for other in range(MOST_PROGRAMS):
             made.add(decided(name, process=Process(1, 1, f"/tmp/{other}/" + "x" * 4000, "x", 0)))
     kept, _ = tracemalloc.get_traced_memory()
