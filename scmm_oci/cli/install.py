@@ -37,6 +37,13 @@ _PATH = click.Path(path_type=Path)
 @click.option("--file", "config_file", type=_PATH, help="The engine's configuration, if it is not in the usual place.")
 @click.option("--runc", type=_PATH, help="The runtime below scmm-runc; else runc in PATH.")
 @click.option("--crun", type=_PATH, help="The runtime below scmm-crun; else crun in PATH.")
+@click.option(
+    "--monitor",
+    metavar="[SOCKET]",
+    is_flag=False,
+    flag_value=shim_settings.MONITOR,
+    help=f"Where scmm-monitor listens; without SOCKET {shim_settings.MONITOR}, as if it was never said.",
+)
 @layout_options
 @click.option(
     "--records-dir", default=files.RECORDS, show_default=True, type=_PATH, help="Where it is kept what was changed."
@@ -49,6 +56,7 @@ def install(
     config_file: Path | None,
     runc: Path | None,
     crun: Path | None,
+    monitor: str | None,
     hooks_dir: Path,
     libexec_dir: Path,
     config: Path,
@@ -66,7 +74,7 @@ def install(
             return _undo(records, kind, layout, dry_run=dry_run)
     given = {name: path for name, path in ((shim_settings.DEFAULT, runc), ("crun", crun)) if path is not None}
     known = ENGINES[kind]
-    needed, problems = wanted(layout, given)
+    needed, problems = wanted(layout, given, monitor=monitor)
     with files.records(records_dir, make=not dry_run) as records:
         try:
             path = (config_file or known.config).absolute()

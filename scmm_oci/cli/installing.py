@@ -32,12 +32,13 @@ class Wanted:
     names: dict[str, str]
 
 
-def wanted(layout: Layout, given: Mapping[str, Path]) -> tuple[Wanted, list[Problem]]:
+def wanted(layout: Layout, given: Mapping[str, Path], *, monitor: str | None = None) -> tuple[Wanted, list[Problem]]:
     """What is to be written, as far as it can be told, and all that is wrong.
 
     Args:
         given: runtimes that were named in the command; they go before those of the configuration, these before those
             that were installed the last time, and PATH's come last.
+        monitor: a socket that was named there; it goes before those of the configuration and the last time, too.
     """
     problems: list[Problem] = []
     document: object = {}
@@ -49,7 +50,7 @@ def wanted(layout: Layout, given: Mapping[str, Path]) -> tuple[Wanted, list[Prob
         problems += placed(error)
     runtimes, unfit = parts.found({**_earlier(layout), **_configured(document), **given})
     problems += unfit
-    settings = _settings(layout, document, runtimes, problems)
+    settings = _settings(layout, document, runtimes, monitor, problems)
     try:
         program = launcher.find(os.uname().machine).read_bytes()
     except Failure as error:
@@ -73,9 +74,8 @@ def wanted(layout: Layout, given: Mapping[str, Path]) -> tuple[Wanted, list[Prob
 
 def installed(layout: Layout) -> tuple[dict[str, str], Path | None]:
     """What engines may have been told of, and where the shim keeps its containers, if that can be told."""
-    try:
-        settings = shim_settings.read(str(layout.libexec_dir / parts.SETTINGS))
-    except (BadSettings, OSError):
+    settings = _before(layout)
+    if settings is None:
         return engines.names(layout.libexec_dir, _USUAL), None
     return engines.names(layout.libexec_dir, dict.fromkeys((*_USUAL, *settings.runtimes))), Path(settings.run_dir)
 
@@ -112,21 +112,31 @@ def _configured(document: object) -> dict[str, Path]:
 
 def _earlier(layout: Layout) -> dict[str, Path]:
     """Who installs for a second engine means the runtimes of the first."""
-    try:
-        runtimes = shim_settings.read(str(layout.libexec_dir / parts.SETTINGS)).runtimes
-    except (BadSettings, OSError):
-        return {}
+    settings = _before(layout)
+    runtimes = {} if settings is None else settings.runtimes
     return {name: Path(runtimes[name]) for name in _USUAL if os.access(runtimes.get(name, ""), os.X_OK)}
 
 
-def _settings(layout: Layout, document: object, runtimes: Mapping[str, Path], problems: list[Problem]) -> bytes:
+def _before(layout: Layout) -> shim_settings.Settings | None:
+    try:
+        return shim_settings.read(str(layout.libexec_dir / parts.SETTINGS))
+    except (BadSettings, OSError):
+        return None
+
+
+def _settings(
+    layout: Layout, document: object, runtimes: Mapping[str, Path], monitor: str | None, problems: list[Problem]
+) -> bytes:
     if not isinstance(document, dict):
         problems.append(Problem(f"{layout.config}: .{installation.SHIM}", "a mapping of settings expected"))
         return b""
+    before = _before(layout)
     values = {
         "launcher": str(layout.libexec_dir / parts.LAUNCHER),
         "hook": str(layout.libexec_dir / installation.STARTER),
+        "monitor": shim_settings.MONITOR if before is None else before.monitor,
         **document,
+        **({} if monitor is None else {"monitor": monitor}),
         "runtimes": {name: str(path) for name, path in runtimes.items()},
     }
     try:
@@ -135,6 +145,9 @@ def _settings(layout: Layout, document: object, runtimes: Mapping[str, Path], pr
         # That there is no default has been told, by the option it would come from.
         lacks = shim_settings.DEFAULT not in runtimes
         told = [each for each in error.problems if not (lacks and each.startswith(".runtimes:"))]
-        problems += [Problem(f"{layout.config}: .{installation.SHIM}", each) for each in told]
+        for each in told:
+            named = monitor is not None and each.startswith(".monitor:")
+            place = "--monitor" if named else f"{layout.config}: .{installation.SHIM}"
+            problems.append(Problem(place, each.removeprefix(".monitor: ") if named else each))
         return b""
     return (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()

@@ -15,13 +15,14 @@ from scmm_oci.cli.kinds import Kind
 from scmm_oci.cli.output import console, data, plain, say
 from scmm_oci.cli.place_options import place_option
 from scmm_oci.compiled import polfile
-from scmm_oci.enforcer import mounting, private
+from scmm_oci.enforcer import admits, mounting, private
 from scmm_oci.enforcer import store as policies
 from scmm_oci.enforcer.store import BadStore, Store
 from scmm_oci.errors import BadInput, Problem
 from scmm_oci.files import read_bounded
 from scmm_oci.kernel import landlock
 from scmm_oci.kernel.landlock import READ, REPLACE
+from scmm_oci.oci.annotations import MODES
 from scmm_oci.recorder import installation
 
 _EXAMPLE = """\b
@@ -90,6 +91,9 @@ def add(*, name: str, compiled: str, replace: bool, store: Path | None, config: 
         why = "it has no rules for files, which would refuse them" if here else "without Landlock, files are not held"
         say(f"note: programs under this policy may call {', '.join(mounts)}: {why}")
         say("  with CAP_SYS_ADMIN, or in user namespaces, they can put a launcher of theirs where exec finds it")
+    if admits.asks(text, MODES[0], os.uname().machine):
+        say("note: the policy asks about calls, so its containers start only where scmm-monitor listens")
+        say("  start it, and see by `scmm doctor` that scmm-runc finds it; podman has to have --runtime scmm")
 
 
 @policy.command("list", context_settings=_HELP)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_SETTINGS = 1 << 20  # bytes
 DEFAULT = "default"  # the runtime of scmm-runc
+MONITOR = "/run/scmm/monitor/notify.sock"  # where root's scmm-monitor listens
 _CALLED = "scmm-"
 
 # A script with this in its beginning is one of ours, and never the runtime to become.
@@ -31,7 +32,7 @@ _PLACES = {
     "policy_dir": store.DIRECTORY,
     "run_dir": places.DIRECTORY,
     "log_file": "/var/log/scmm/shim.log",
-    "monitor": "/run/scmm/monitor/notify.sock",
+    "monitor": MONITOR,
 }
 MOST_SOCKET = 107  # bytes that a socket's path may have (linux/un.h: sun_path, and its zero byte)
 

@@ -41,7 +41,11 @@ _SANDBOX = (
 _MOST_NOTES = 8
 
 # An image may have chosen them: the log has it.
-_WEAK = {"seccomp": "of the policy, calls alone are held", "permissive": "nothing is refused, and calls are told"}
+_WEAK = {
+    "seccomp": "of the policy, calls alone are held",
+    "permissive": "nothing is refused, and calls are told",
+    "ask": "a monitor decides about calls that the policy refuses",
+}
 
 ANNOTATION, CONFIGURATION, ENVIRONMENT = "annotation", "configuration", "environment"
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from asked import WORDS, Asked
 from shims import Shims, make_shims
+from small_monitor import WORDS, Asked
 from support import need
 from test_shim_bundles import FREE, HELD, POLICY, SCRIPT
 
@@ -242,6 +242,7 @@ def test_builds_do_not_find_the_stage_that_they_do_not_know(over_runc: Ground, t
     # The control, and why the descriptor has a directory of its own.
     found = over_runc.engine(*words, f"--hooks-dir={over_runc.place.hooks_dir}", str(tmp_path), check=False)
     assert found.returncode != 0 and 'unknown stage "precreate"' in found.stderr
+
 
 def test_what_asks_a_monitor_takes_the_shim(over_runc: Ground) -> None:
     """The hook says so where podman runs another runtime; scmm-runc takes that back."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asked import WORDS, Asked
 from shims import Shims, Streams, make_shims
+from small_monitor import WORDS, Asked
 from support import need
 from test_launcher_admitted import MKDIR, tight
 from test_shim_bundles import asks, bundle

@@ -120,6 +120,17 @@ def test_who_could_take_the_launcher_away_is_told(work, capsys, monkeypatch, rul
     assert not may or f"note: programs under this policy may call {may}" in notes[0]
 
 
+@pytest.mark.parametrize("action", ["notify", "deny"])
+def test_a_policy_that_asks_is_told_to_need_a_monitor(work, capsys, action):
+    own = POLICY.replace("allow}]", f"allow}}, {{names: [mkdir], action: {action}}}]")
+    Path("asking.scmm.yaml").write_text(own)
+    assert main(["compile", "-i", "asking.scmm.yaml", "-o", "asking.scmm-pol", "--no-validate"]) == 0
+    capsys.readouterr()
+    assert policy("add", "asking", "asking.scmm-pol") == 0
+    notes = [line for line in told(capsys)[1] if "only where scmm-monitor listens" in line]
+    assert len(notes) == (action == "notify")
+
+
 def test_list_tells_programs_all_and_ends_with_one_for_what_cannot_be_used(work, capsys):
     assert policy("list", "--json") == 0  # no store is no error
     policy("add", "web", "web.scmm-pol")

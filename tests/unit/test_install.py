@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from small_monitor import Asked
 from small_policies import compiled
 
 from scmm_oci.cli import doctor as cli_doctor
@@ -157,6 +158,28 @@ def test_settings_are_those_of_the_configuration(host: Host) -> None:
     assert json.loads((host.libexec / "hook.json").read_text())["deadline"] == 20
     assert (host.libexec / "scmm-youki").exists()
     assert "scmm-youki" in host.file.read_text()
+
+
+def test_a_monitors_socket_is_the_last_that_was_named(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    def monitor(*words: str) -> str:
+        assert host.run(*words) == 0, err(capsys)
+        return host.settings().monitor
+
+    assert monitor() == "/run/scmm/monitor/notify.sock"
+    assert monitor("--monitor", "/srv/sock") == "/srv/sock"
+    assert monitor() == "/srv/sock", "it is that of the last time"
+    assert {verdict for _, verdict, _ in checked(host)} == {Verdict.OK}
+    host.config.write_text(json.dumps({"shim": {"monitor": "/srv/other"}}))
+    assert [verdict for _, verdict, detail in checked(host) if "shim.json is not what" in detail] == [Verdict.FAILED]
+    assert monitor() == "/srv/other"
+    assert monitor("--monitor=/srv/sock") == "/srv/sock"
+    assert monitor("--monitor") == "/run/scmm/monitor/notify.sock"
+    before = host.tree()
+    for word, why in (("sock", "is not an absolute path"), (f"/{'x' * 107}", "longer than the 107 bytes")):
+        assert host.run("--monitor", word) == 2
+        told = err(capsys)
+        assert "--monitor: " in told and why in told and ".monitor" not in told
+    assert host.tree() == before
 
 
 def test_installing_again_changes_nothing_and_takes_new_settings(
@@ -625,6 +648,30 @@ def test_doctor_finds_images_whose_policy_is_not_to_be_had(host: Host) -> None:
     host.config.write_text(json.dumps({"shim": {"policy_dir": held.directory, "images": images}}))
     assert host.run() == 0
     assert {verdict for _, verdict, _ in checked(host)} == {Verdict.OK}
+
+
+def test_doctor_finds_that_nobody_listens_where_somebody_is_asked(host: Host) -> None:
+    held, socket = Store(str(host.base / "store")), host.base / "notify.sock"
+    shim: dict[str, object] = {"policy_dir": held.directory, "monitor": str(socket)}
+    host.config.write_text(json.dumps({"shim": shim}))
+    assert host.run() == 0
+    held.add("web", compiled())
+    assert {verdict for _, verdict, _ in checked(host)} == {Verdict.OK}
+    held.add("asking", compiled("asking", also="{names: [mkdir], action: notify}"))
+    ((name, verdict, detail),) = checked(host)[1:-1]
+    assert (name, verdict) == ("scmm-monitor", Verdict.FAILED)
+    assert detail.startswith(f"asked by asking, whose containers do not start: nobody listens at {socket}")
+    with Asked(socket):
+        told = ("scmm-monitor", Verdict.OK, f"listens at {socket}, asked by asking")
+        assert checked(host)[1:-1] == [told]
+    held.remove("asking")
+    assert {verdict for _, verdict, _ in checked(host)} == {Verdict.OK}
+    # A policy that asks nobody does, in the mode ask.
+    images = [{"image": "nginx*", "policy": "web", "mode": "ask"}]
+    host.config.write_text(json.dumps({"shim": {**shim, "images": images}}))
+    assert host.run() == 0
+    ((name, verdict, detail),) = checked(host)[1:-1]
+    assert (name, verdict) == ("scmm-monitor", Verdict.FAILED) and detail.startswith("asked by images nginx*, whose")
 
 
 def test_doctor_finds_what_others_could_write(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

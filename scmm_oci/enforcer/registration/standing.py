@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scmm_oci.enforcer import shim_settings, store
+from scmm_oci.enforcer import admits, handing, shim_settings, store
 from scmm_oci.enforcer.registration import engines, parts
 from scmm_oci.enforcer.registration.files import read_text
 from scmm_oci.errors import BadInput, Finding
+from scmm_oci.oci.annotations import MODES
 from scmm_oci.settings_file import BadSettings
 
-SHIM = "scmm-runc"
+SHIM, MONITOR = "scmm-runc", "scmm-monitor"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def standings(libexec: Path, configs: Mapping[engines.Kind, Path]) -> Iterator[S
         unserved = tuple(_unserved(settings))
         if unserved:
             yield Standing("policies", "", unserved)
+        yield from _monitor(settings)
     for kind, config in configs.items():
         yield from _engine(kind, config, engines.names(libexec, runtimes))
 
@@ -96,11 +98,48 @@ def _broken(libexec: Path, settings: shim_settings.Settings) -> Iterator[Finding
             yield Finding("missing", f"{path} is not there, or no program: {what}", "run scmm install again")
 
 
+def _store(settings: shim_settings.Settings) -> store.Store | None:
+    """The policies, if this user may look."""
+    if os.path.isdir(settings.policy_dir) and not os.access(settings.policy_dir, os.R_OK | os.X_OK):
+        return None
+    return store.Store(settings.policy_dir)
+
+
+def _monitor(settings: shim_settings.Settings) -> Iterator[Standing]:
+    """Whether somebody listens, where a policy asks or an image's containers are to ask."""
+    held = _store(settings)
+    if held is None or not (asking := _asking(held, settings)):
+        return
+    who = f"asked by {', '.join(asking)}"
+    try:
+        os.close(handing.connected(settings.monitor))
+    except ValueError as error:
+        yield _wrong(MONITOR, "monitor", f"{who}, whose containers do not start: {error}", "scmm install has --monitor")
+    else:
+        yield Standing(MONITOR, f"listens at {settings.monitor}, {who}")
+
+
+def _asking(held: store.Store, settings: shim_settings.Settings) -> list[str]:
+    machine = os.uname().machine
+    found = []
+    try:
+        names = held.names()
+    except store.BadStore:
+        return []  # whoever needs one of them is told
+    for name in names:
+        try:
+            if admits.asks(held.read(name), MODES[0], machine):
+                found.append(name)
+        except ValueError:
+            continue
+    return [*found, *(f"images {each.image}" for each in settings.images if each.mode == admits.ASK)]
+
+
 def _unserved(settings: shim_settings.Settings) -> Iterator[Finding]:
     """Images whose containers cannot start, as their policy is not to be had."""
-    if os.path.isdir(settings.policy_dir) and not os.access(settings.policy_dir, os.R_OK | os.X_OK):
-        return  # only root can tell
-    held = store.Store(settings.policy_dir)
+    held = _store(settings)
+    if held is None:
+        return
     for image in settings.images:
         try:
             held.read(image.policy, image.digest)
