@@ -152,7 +152,9 @@ def cases(there: Path) -> dict[str, Case]:
         "preserved": Case(base(**CALLS), frozenset({FILTER}), options=("--preserve-fds", "3")),
         "asked": Case(base(**ASKED), frozenset({FILTER}), asked=True),
         "asked, seccomp": Case(base(**ASKED), frozenset({FILTER}), mode="seccomp", asked=True),
-        "asked, not executed": Case(base(**ASKED), frozenset({FILTER}), command=(f"{at}/broken",), code=127, asked=True),
+        "asked, not executed": Case(
+            base(**ASKED), frozenset({FILTER}), command=(f"{at}/broken",), code=127, asked=True
+        ),
         "asked about all that is refused": Case(
             base(**CALLS, **of_files), OF_FILES | {FILTER}, mode="ask", options=("--guard",), asked=True
         ),
