@@ -212,12 +212,14 @@ def test_our_agent_stands_in_upstreams_place_in_a_copy(tmp_path: Path) -> None:
     for each in (cases, upstream, tmp_path / "ours"):
         each.mkdir(parents=True)
     (cases / "seccomp-notify.bats").write_text("cases")
+    (cases / "helpers.bash").write_text("helpers\n")
     (upstream / "seccompagent").write_text("upstream's")
     suite = Suite(cases, "1.1.5", (cases / "seccomp-notify.bats",), {})
     ours = agent.Agent(suite, tmp_path / "ours")
     assert (upstream / "seccompagent").read_text() == "upstream's"
     (copy,) = ours.suite.files
     assert copy.read_text() == "cases"
+    assert (cases / "helpers.bash").read_text() == "helpers\n"
     assert copy.is_relative_to(tmp_path / "ours")
     starter = copy.parents[2] / "contrib/cmd/seccompagent/seccompagent"
     assert ours.starts == 0

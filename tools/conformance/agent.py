@@ -35,9 +35,19 @@ while [ $# -gt 0 ]; do
 	esac
 	shift
 done
+# Cases end it by the file, however early; and bats waits for whoever has its descriptors.
+echo $$ >"$pid_file"
 printf x >>@COUNTS@
-exec @PYTHON@ -P -m scmm_oci.cli.main monitor --no-prompt --rules @RULES@ --decisions @DECISIONS@ --log @LOG@ \
-	--socket "$socket" --pid-file "$pid_file" >>@TOLD@ 2>&1
+exec @PYTHON@ -P -m scmm_oci.cli.main monitor --no-prompt --rules @RULES@ --decisions @DECISIONS@ \
+	--socket "$socket" >>@TOLD@ 2>&1 3>&- 4>&-
+"""
+# Behind upstream's helpers: theirs do not wait for an agent, which may take a while to begin on a busy machine.
+_WAITING = """
+eval "upstreams_$(declare -f setup_seccompagent)"
+function setup_seccompagent() {
+	upstreams_setup_seccompagent
+	retry 600 0.05 test -S "$SECCCOMP_AGENT_SOCKET"
+}
 """
 # Answers each question about mkdir with the path that it is to be.
 _PROGRAM = """import json, sys
@@ -58,13 +68,15 @@ _RULES = {
 
 
 class Agent:
-    """A copy of the cases whose agent is scmm-monitor. Its files are below `base`: rules, log, what it told, starts."""
+    """A copy of the cases whose agent is scmm-monitor. Its files are below `base`: rules, what it told, starts."""
 
     def __init__(self, suite: Suite, base: Path) -> None:
         self.base = base
         tree, ours = suite.directory.parents[1], base / "tree"
         for part in (suite.directory.relative_to(tree), _AGENT.parent):
             shutil.copytree(tree / part, ours / part, symlinks=True)
+        with (ours / suite.directory.relative_to(tree) / "helpers.bash").open("a") as helpers:
+            helpers.write(_WAITING)
         directory = ours / suite.directory.relative_to(tree)
         self.suite = Suite(directory, suite.version, tuple(directory / each.name for each in suite.files), suite.images)
         (base / "rules.yaml").write_text(json.dumps(_RULES))  # JSON is YAML
@@ -76,10 +88,6 @@ class Agent:
         counted = self.base / "starts"
         return counted.stat().st_size if counted.exists() else 0
 
-    def log(self) -> str:
-        """Every decision, a line each."""
-        return (self.base / "log").read_text()
-
     def told(self) -> str:
         return (self.base / "told").read_text()
 
@@ -90,7 +98,6 @@ class Agent:
             "PYTHON": sys.executable,
             "RULES": self.base / "rules.yaml",
             "DECISIONS": self.base / "decisions.sqlite",
-            "LOG": self.base / "log",
             "TOLD": self.base / "told",
             "COUNTS": self.base / "starts",
         }
