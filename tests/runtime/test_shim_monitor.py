@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from monitored import Monitor, monitoring
 from shims import Shims, Streams, make_shims
 from small_monitor import WORDS, Asked
 from support import need
@@ -191,6 +192,8 @@ def test_without_a_monitor_nobody_comes_in(shim: Path, socket_path: Path) -> Non
         assert (done.returncode != 0, done.stdout) == (True, "")
         assert f"nobody listens at {socket_path}: start scmm-monitor" in done.stderr
         wait_until(lambda: "implemented" in one.log.read_text(), deadline_s=30, what="ENOSYS")
+        with Asked(socket_path):  # a new one is asked by new processes
+            assert lines(one.exec("sh", "-c", PROBE).stdout)[:1] == [ASKED]
 
 
 @pytest.mark.parametrize(
@@ -376,3 +379,39 @@ def test_engines_hand_on_what_they_are_given(ground: Ground, socket_path: Path) 
             code, output = streams.run([*ground.engine.command(), *words], ground.engine.environ())
             outcomes.append((code, lines(output.replace(REFUSED, ASKED))))
     assert outcomes[0] == outcomes[1] and outcomes[1][1][0] == f"threefour{ASKED}"
+
+
+@pytest.fixture(scope="module")
+def monitored(inside: namespace.Entered) -> Iterator[tuple[Shims, Monitor]]:
+    """The shim, and scmm-monitor, which refuses all directories but one."""
+    need("KERNEL", available("runc") or images.busybox_unavailable())
+    rules = [
+        {"container": "asking", "syscalls": CALLS, "path": "/tmp/yes", "decision": "allow"},
+        {"syscalls": CALLS, "decision": "deny", "errno": "EDQUOT"},
+    ]
+    with private_dir("monitor") as base:
+        own = make_shims(base / "shims", monitor=str(base / "run/notify.sock"))
+        own.add("asking", NOTIFYING)
+        own.add("refusing", REFUSING)
+        with monitoring(base, change=lambda given: given.update(rules=rules)) as monitor:
+            yield own, monitor
+        assert own.kept() == []
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_scmm_monitor_decides(monitored: tuple[Shims, Monitor], runtime: str) -> None:
+    need("CRUN" if runtime == "crun" else "KERNEL", available(runtime))
+    own, monitor = monitored
+    text = "mkdir /tmp/x 2>&1; mkdir /tmp/yes 2>&1 && ls -d /tmp/*"
+    with bundle(getattr(own, runtime), asks(policy="asking"), text=f"{text}; exec sleep 1000") as one:
+        one.create()
+        one.start()
+        expected = [ASKED, "/tmp/yes"]
+        wait_until(
+            lambda: lines(one.log.read_text()) == expected, deadline_s=60, what="answers", detail=one.log.read_text
+        )
+        again = one.exec("sh", "-c", f"rmdir /tmp/yes; {text}", check=False)
+        assert lines(again.stdout) == expected, (again.stderr, monitor.told)
+    # Under another name nothing is allowed.
+    with bundle(getattr(own, runtime), asks(policy="refusing", mode="ask"), text=text) as one:
+        assert lines(one.run(check=False).stdout) == [ASKED, ASKED.replace("/x", "/yes")]
