@@ -4,7 +4,7 @@ The terminal is another's while this process is in the background: then nobody i
 terminal, which may have stopped its output for ever; nothing here ends the monitor when a terminal goes away.
 
 Facts relied on: termios(3); job control as in credentials(7) and tcsetpgrp(3); xterm's control sequences 1049 (the
-other screen), 25 (cursor) and 2004 (what is pasted comes between marks).
+other screen), 7 (lines go on below), 25 (cursor) and 2004 (what is pasted comes between marks).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _QUIET_TICK_S = 1.0
 _LINGER_S = 0.6  # the screen stays: often another question comes at once
 _MOST_TOLD = 200  # lines kept while they cannot be written
 
-_ENTER = "\x1b[?1049h\x1b[?25l\x1b[?2004h"
-_LEAVE = "\x1b[?2004l\x1b[H\x1b[2J\x1b[?25h\x1b[?1049l"
+_ENTER = "\x1b[?1049h\x1b[?7l\x1b[?25l\x1b[?2004h"
+_LEAVE = "\x1b[?2004l\x1b[H\x1b[2J\x1b[?25h\x1b[?7h\x1b[?1049l"
 _ERASE = "\r\x1b[2K"
 _OWN_SIGNALS = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
 
@@ -126,8 +126,10 @@ class Prompt:
                 self._last, self._stays_until = self._shown, self._now() + _LINGER_S
         else:
             self._said = ""
-            if self._shown is None or shown.number != self._shown.number:
-                self._guard_s = _GUARD_S if self._answering is None else _GUARD_NEXT_S
+            if self._shown is not None and shown.number == self._shown.number and self._modes is not None:
+                self._shown = shown  # numbers that change can wait for the next tick
+                return
+            self._guard_s = _GUARD_S if self._answering is None else _GUARD_NEXT_S
         self._shown = shown
         self._sync()
 
@@ -144,6 +146,10 @@ class Prompt:
             self._leave()
             self._send(_ERASE)
             self._write_told()
+            if self._out:
+                # Somebody has stopped its output (ctrl-s), and would find our screen when it goes on.
+                self._try(lambda: termios.tcflow(self._fd, termios.TCOON))
+                self._write()
         self._forget()
 
     # What is written.

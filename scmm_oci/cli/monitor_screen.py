@@ -24,6 +24,7 @@ _LONGEST = 20_000  # characters of one text: PATH_MAX, every byte of it escaped
 _FOOT = 3  # rows
 _MOST_ROWS = 18  # more would only part the keys from what they are about
 _SOON_S = 5.0
+_ENGINES = 64
 
 #: Key, answer, what it is called, and how it is told.
 KEYS = {
@@ -232,7 +233,10 @@ def _facts(shown: Shown) -> list[_Fact]:
 
 def _who(asked: Question) -> str:
     target = asked.target
-    return target.name if target.id == target.name else f"{target.name} ({target.id[:12]})"
+    if target.id == target.name:
+        return target.name
+    # Engines' ids are 64 digits, and people know them by the first 12.
+    return f"{target.name} ({target.id[:12] if len(target.id) == _ENGINES else target.id})"
 
 
 def _process(asked: Question) -> str:

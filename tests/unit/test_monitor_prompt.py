@@ -363,6 +363,18 @@ def test_output_that_is_stopped_holds_nothing_up(s: Scene) -> None:
     assert s.answer(second) == ("once", "person")
 
 
+def test_output_that_is_stopped_is_let_go_in_the_end(s: Scene) -> None:
+    before = s.window.modes()
+    s.asked()
+    s.window.flow(goes=False)
+    s.do(later=1)
+    s.alive()
+    os.kill(s.window.job, signal.SIGTERM)
+    assert s.window.end() == 7
+    assert s.window.modes() == before and not s.window.cursor_is_hidden
+    assert s.window.said.count(ENTER) == s.window.said.count(LEAVE) == 1
+
+
 def test_stopped_and_gone_on(s: Scene) -> None:
     before = s.window.modes()
     number = s.asked()

@@ -149,12 +149,16 @@ class _Group:
 
 
 class Asking:
-    """Questions that wait, and which of them is up."""
+    """Questions that wait, and which of them is up.
+
+    Attributes:
+        limits: may be others from now on, as may `timeout_s`, how long a question waits in all.
+    """
 
     def __init__(
         self, limits: Limits, timeout_s: float, now: Callable[[], float], surfaces: Iterable[Surface] = ()
     ) -> None:
-        self._limits, self._timeout_s, self._now = limits, timeout_s, now
+        self.limits, self.timeout_s, self._now = limits, timeout_s, now
         self._surfaces = list(surfaces)
         self._groups: dict[Hashable, _Group] = {}
         self._current: _Waiter | None = None
@@ -189,6 +193,7 @@ class Asking:
             self._order += 1
             group = self._groups[question.key] = _Group([], self._order)
         group.waiters.append(waiter)
+        self._arm(question.deadline)
         try:
             self._update()
             return await waiter.reply
@@ -199,11 +204,15 @@ class Asking:
     def tick(self) -> None:
         """Answer what nobody answers any more. Called by a timer; earlier does no harm."""
         now = self._now()
+        self._disarm()
         for waiter in self._waiters():
             if waiter.question.deadline <= now:
                 self._settle(waiter, Reply(None, By.TIMEOUT, "nobody answered in time"))
             elif _is_gone(waiter.question):
                 self._settle(waiter, Reply(None, By.FAILURE, "the call is gone"))
+        deadlines = [waiter.question.deadline for waiter in self._waiters()]
+        if deadlines:
+            self._arm(min(deadlines))
         self._update()
 
     def close(self) -> None:
@@ -212,13 +221,11 @@ class Asking:
         for one in self._surfaces:
             one.close()
         self._surfaces = []
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._disarm()
 
     def _refused(self, question: Question) -> Reply | None:
         """Why it is not asked at all; else it has been counted."""
-        now, target, limits = self._now(), question.target.id, self._limits
+        now, target, limits = self._now(), question.target.id, self.limits
         if not self.is_anybody_there:
             return Reply(None, By.NOBODY, "there is nobody to ask")
         if question.deadline <= now:
@@ -293,7 +300,7 @@ class Asking:
         return True
 
     def _update(self, *, again: bool = False) -> None:
-        """Put up what is to be seen now, and set the timer."""
+        """Put up what is to be seen now."""
         if self._current is None and self._groups:
             # A target that asks a lot waits for the others' questions; those of one are asked in their order.
             group = min(self._groups.values(), key=lambda one: (self._turns.get(one.target, 0), one.order))
@@ -308,7 +315,6 @@ class Asking:
             self._shown = shown
             for one in list(self._surfaces):
                 one.show(shown)
-        self._set_timer()
 
     def _shown_of(self, question: Question) -> Shown:
         number = self._number
@@ -318,18 +324,23 @@ class Asking:
             times=question.times + self._asked[question.key] - 1,
             waiting=len(self._groups[question.key].waiters) - 1,
             more=len(self._groups) - 1,
-            timeout_s=self._timeout_s,
+            timeout_s=self.timeout_s,
             reply=lambda answer: self._answer(number, answer),
         )
 
-    def _set_timer(self) -> None:
+    def _arm(self, deadline: float) -> None:
+        """Have `tick` called by then, and soon enough for calls that are gone."""
+        loop = asyncio.get_running_loop()
+        when = loop.time() + min(_LOOK_S, max(0.0, deadline - self._now()))
+        if self._timer is not None and self._timer.when() <= when:
+            return
+        self._disarm()
+        self._timer = loop.call_at(when, self.tick)
+
+    def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadlines = [waiter.question.deadline for waiter in self._waiters()]
-        if deadlines:
-            delay = min(_LOOK_S, max(0.0, min(deadlines) - self._now()))
-            self._timer = asyncio.get_running_loop().call_later(delay, self.tick)
 
 
 def _is_gone(question: Question) -> bool:
