@@ -27,16 +27,15 @@ from rig.podman import Podman
 from rig.process import Completed, wait_until
 from rig.runc import available
 
+SOAK = bool(os.environ.get("SCMM_SOAK"))
 CALLS = ["mkdir", "mkdirat"]
 OPEN = {"default_action": "allow", "bad_arch_action": "allow"}
 NOTIFYING = {"version": "1.0", "settings": OPEN, "syscalls": [{"names": CALLS, "action": "notify"}]}
 REFUSING = {"version": "1.0", "settings": OPEN, "syscalls": [{"names": CALLS, "action": "deny", "errno": "EACCES"}]}
 #: Tells what it may, and whether it has a socket, or more than its caller handed on.
-PROBE = "mkdir /tmp/x 2>&1 && echo made; ls -l /proc/self/fd | grep -c socket: ; echo $(ls /proc/$$/fd)"
+PROBE = "mkdir /tmp/x 2>&1 && echo made; ls -l /proc/self/fd | grep -c socket: ; ls /proc/$$/fd"
 ASKED, MADE = f"mkdir: can't create directory '/tmp/x': {WORDS}", "made"
 REFUSED = "mkdir: can't create directory '/tmp/x': Permission denied"
-#: ash has the script's own descriptor besides.
-REST = ["0", "0 1 2 10"]
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +122,7 @@ def test_what_the_caller_hands_on_keeps_its_place(shim: Path, socket_path: Path)
         (["--preserve-fds=1"], {"LISTEN_FDS": "1", "LISTEN_PID": "1"}),
         ([], {"LISTEN_FDS": "2", "LISTEN_PID": "own"}),
     ]
-    for options, environment in owns:
+    for options, environment in owns if SOAK else owns[1:3]:
         outcomes = []
         for policy in ("refusing", "asking"):
             with (
@@ -339,7 +338,7 @@ def ground(request: pytest.FixtureRequest, shims: Shims) -> Iterator[Ground]:
         yield Ground(engine, engine.import_image("busybox", images.busybox()))
 
 
-@pytest.mark.parametrize(("policy", "mode"), [("asking", "standard"), ("refusing", "ask")])
+@pytest.mark.parametrize(("policy", "mode"), [("asking", "standard"), *([("refusing", "ask")] if SOAK else [])])
 def test_engines(ground: Ground, socket_path: Path, policy: str, mode: str) -> None:
     """run, with a terminal too; exec in each form; another start of the same container; and nobody to ask."""
     engine, options = ground.engine, ground.options(policy, mode)
