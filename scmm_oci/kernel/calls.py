@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from scmm_oci.tables.syscalls import numbers
@@ -19,6 +20,7 @@ _STATX_WANTED = 0x17FF  # STATX_BASIC_STATS | STATX_MNT_ID
 _STATX_MNT_ID = 0x1000
 _AT_EMPTY_PATH, _AT_NO_AUTOMOUNT, _AT_SYMLINK_NOFOLLOW = 0x1000, 0x800, 0x100
 
+_numbers: dict[str, int] = {}
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -35,10 +37,11 @@ class _How(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-def get_ready() -> None:
+def get_ready() -> Mapping[str, int]:
     """Read what the calls here need of files: afterwards they can be made anywhere. Raises KeyError elsewhere."""
-    numbers(_NATIVE[os.uname().machine])
+    _numbers.update(numbers(_NATIVE[os.uname().machine]))
     os.strerror(1)
+    return _numbers
 
 
 def call(name: str, *words: int | bytes | ctypes.Array[ctypes.c_char] | ctypes.Structure) -> int:
@@ -47,7 +50,7 @@ def call(name: str, *words: int | bytes | ctypes.Array[ctypes.c_char] | ctypes.S
     Raises:
         OSError: it failed, or this kernel's ABI has no such call (ENOSYS).
     """
-    number = numbers(_NATIVE[os.uname().machine]).get(name, -1)
+    number = _numbers.get(name, -1) if _numbers else get_ready().get(name, -1)
     given: list[object] = []
     for word in words:
         if isinstance(word, int):

@@ -17,13 +17,12 @@ from scmm_oci.enforcer.monitor.addresses import UNIX_SIZE, unix_path
 from scmm_oci.enforcer.monitor.behalf.identity import PROC_SUPER_MAGIC, Impossible, Reading
 from scmm_oci.enforcer.monitor.behalf.lookup import Found, Lookup, Nowhere, is_terminal, process_at
 from scmm_oci.enforcer.monitor.behalf.table import Act
-from scmm_oci.kernel.calls import AT_FDCWD, call, file_of, kind_of_filesystem
+from scmm_oci.kernel.calls import AT_FDCWD, call, kind_of_filesystem
 from scmm_oci.tables.operations import (
     AT_EMPTY_PATH,
     AT_SYMLINK_FOLLOW,
     AT_SYMLINK_NOFOLLOW,
     O_CREAT,
-    O_PATH,
     O_TMPFILE_BIT,
     O_TRUNC,
 )
@@ -140,14 +139,11 @@ class Acting:
     def _open(self, found: Sequence[Found]) -> Done:
         one, flags, mode = found[0], self._act.flags, self._act.numbers[0]
         status = os.fstat(one.file) if one.file is not None else None
-        is_link = status is not None and stat.S_ISLNK(status.st_mode)
         if flags & O_CREAT and one.parent >= 0:
             return Done(0, self._create(one, flags, mode, status))
         if one.file is None or status is None:
             raise OSError(errno.ENOENT, "")
-        if flags & O_PATH:
-            return Done(0, self._hold(one, one.file, flags, is_link=is_link))
-        if is_link:
+        if stat.S_ISLNK(status.st_mode):
             raise OSError(errno.ENOTDIR if flags & os.O_DIRECTORY else errno.ELOOP, "")
         if flags & O_CREAT and stat.S_ISDIR(status.st_mode):
             raise OSError(errno.EISDIR, "")
@@ -170,15 +166,6 @@ class Acting:
         except BaseException:
             os.close(fd)
             raise
-        return fd
-
-    def _hold(self, one: Found, file: int, flags: int, *, is_link: bool) -> int:
-        if not is_link:
-            return call("openat", self._own, _SLOT % file, flags & ~os.O_NOFOLLOW | os.O_CLOEXEC, 0)
-        fd = call("openat", one.parent, one.name, flags | os.O_CLOEXEC, 0)
-        if file_of(fd) != file_of(file):
-            os.close(fd)
-            raise Impossible("what was looked at has been replaced")
         return fd
 
     def _check(self, one: Found, status: os.stat_result) -> None:

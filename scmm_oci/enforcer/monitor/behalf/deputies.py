@@ -60,7 +60,7 @@ class Deputies:
         """
         self._most, self._each, self._deadline_s, self._longest_s = most, each, deadline_s, longest_s
         self._busy: Counter[int] = Counter()
-        self._free = asyncio.Event()
+        self._waiting: set[asyncio.Future[None]] = set()
         self._requests: socket.socket | None = None
         self._zygote = 0
 
@@ -144,15 +144,28 @@ class Deputies:
 
     async def _place(self, fd: int) -> None:
         while self._busy.total() >= self._most or self._busy[fd] >= self._each:
-            self._free.clear()
-            await self._free.wait()
+            await self._a_place_is_left()
         self._busy[fd] += 1
+
+    async def idle(self) -> None:
+        """Wait until no call is being made, and all whose calls were have ended."""
+        while self._busy:
+            await self._a_place_is_left()
+
+    async def _a_place_is_left(self) -> None:
+        left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(left)
+        try:
+            await left
+        finally:
+            self._waiting.remove(left)
 
     def _leave(self, fd: int) -> None:
         self._busy[fd] -= 1
         if not self._busy[fd]:
             del self._busy[fd]
-        self._free.set()
+        for one in self._waiting:
+            _set(one)
 
 
 class _Deputy:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 from typing import Any
 
@@ -21,18 +20,17 @@ from scmm_oci.kernel import identity, notify
 MOST = 1 << 17  # of a message: three names of 4,096 bytes with six characters for each
 
 
-def run(requests: socket.socket, taken: int, zygote: int) -> None:
+def run(requests: socket.socket, taken: int, zygote: int, own: Own) -> None:
     """Take the next request and serve it; returns when it is done, or when there will be none.
 
     Args:
         requests: gets two descriptors each: a channel, and the listener.
         taken: a pipe that is told the deputy's number when it has one.
+        own: of the zygote.
     """
     identity.close_to_others()
     identity.die_with_parent(zygote)
-    # The thread may send us signals as soon as we have its user, and only SIGKILL and SIGSTOP are to count.
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    own = Own()
+    fds_of_ours = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     handle = os.pidfd_open(os.getpid())
     data, fds, _, _ = socket.recv_fds(requests, 1, 2, socket.MSG_CMSG_CLOEXEC)
     os.write(taken, os.getpid().to_bytes(4, "little"))
@@ -47,7 +45,7 @@ def run(requests: socket.socket, taken: int, zygote: int) -> None:
     if not asked:
         return
     try:
-        acting, found = _resolve(json.loads(asked), own, fds[1], zygote)
+        acting, found = _resolve(json.loads(asked), own, fds_of_ours, fds[1], zygote)
     except Impossible as error:
         _say(channel, impossible=str(error))
         return
@@ -63,7 +61,9 @@ def run(requests: socket.socket, taken: int, zygote: int) -> None:
         _make(channel, acting, found, json.loads(order))
 
 
-def _resolve(asked: dict[str, Any], own: Own, listener: int, zygote: int) -> tuple[Acting, list[Found]]:
+def _resolve(
+    asked: dict[str, Any], own: Own, fds_of_ours: int, listener: int, zygote: int
+) -> tuple[Acting, list[Found]]:
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in asked["act"].items()}
     act = Act(**fields)
     names = [None if one is None else os.fsencode(one) for one in asked["names"]]
@@ -73,10 +73,10 @@ def _resolve(asked: dict[str, Any], own: Own, listener: int, zygote: int) -> tup
     os.close(listener)
     reading.enter()
     starts = [reading.here, *(fd for fd in reading.directories.values() if fd >= 0)]
-    lookup = Lookup(root=reading.root, own=own.fds, who=reading.who, starts=starts)
+    lookup = Lookup(root=reading.root, own=fds_of_ours, who=reading.who, starts=starts)
     reading.become(zygote)
     text = None if asked["text"] is None else os.fsencode(asked["text"])
-    acting = Acting(act, reading, lookup, own=own.fds, raw=bytes.fromhex(asked["raw"]), text=text)
+    acting = Acting(act, reading, lookup, own=fds_of_ours, raw=bytes.fromhex(asked["raw"]), text=text)
     return acting, acting.find(names)
 
 

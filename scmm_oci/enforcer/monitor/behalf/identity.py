@@ -50,15 +50,14 @@ class Who:
 
 
 class Own:
-    """What a deputy has of itself, opened while it is still where the monitor is."""
+    """What the zygote has, and so each of its deputies before it becomes another."""
 
     def __init__(self) -> None:
-        self.fds = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.capabilities, _ = identity.capabilities()
         self.uids, self.gids = identity.ids()
         self.groups = tuple(sorted(os.getgroups()))
         self.is_everybody = _spans(_read("/proc/self/uid_map")) and _spans(_read("/proc/self/gid_map"))
-        self.namespaces = {name: os.stat(f"/proc/self/ns/{name}") for name in (*_JOINED, "user", "pid")}
+        self.namespaces = {name: _identity(os.stat(f"/proc/self/ns/{name}")) for name in (*_JOINED, "user", "pid")}
 
 
 class Reading:
@@ -82,9 +81,11 @@ class Reading:
             # Of this thread for ever: not of the next one that has its number.
             self._proc = os.open(f"/proc/{tid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             self.who = _who(self._text("status"))
-            self._uid_map, self._gid_map = self._text("uid_map"), self._text("gid_map")
             self._limit = _file_size(self._text("limits"))
             self._namespaces = self._differing()
+            self._strong = own.capabilities & _NEEDED == _NEEDED
+            if "user" in self._namespaces and not self._strong:
+                self._uid_map, self._gid_map = self._text("uid_map"), self._text("gid_map")
             self.root, self.here = self._hold("root"), self._hold("cwd")
             self.same_pids = self._is_same("pid")
             self.same_cgroup = self._text("cgroup") == _read("/proc/self/cgroup")
@@ -94,16 +95,13 @@ class Reading:
             raise Impossible(f"its thread cannot be looked at: {error.strerror}") from None
 
     def _text(self, name: str) -> str:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
-        with os.fdopen(fd, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
+        return _all_of(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc))
 
     def _hold(self, name: str) -> int:
         return os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=self._proc)
 
     def _is_same(self, name: str) -> bool:
-        ours, its = self._own.namespaces[name], os.stat(f"ns/{name}", dir_fd=self._proc)
-        return (ours.st_dev, ours.st_ino) == (its.st_dev, its.st_ino)
+        return _identity(os.stat(f"ns/{name}", dir_fd=self._proc)) == self._own.namespaces[name]
 
     def _differing(self) -> Mapping[str, int]:
         return {
@@ -139,8 +137,7 @@ class Reading:
             Impossible: this process has not the right to.
         """
         try:
-            strong = self._own.capabilities & _NEEDED == _NEEDED
-            if "user" in self._namespaces and not strong:
+            if "user" in self._namespaces and not self._strong:
                 # Its owner has every capability in it, and may not have them here (user_namespaces(7)).
                 identity.join(self._namespaces["user"], _USER)
             for name, kind in _JOINED.items():
@@ -167,9 +164,8 @@ class Reading:
         Raises:
             Impossible: this process cannot be that.
         """
-        who, own = self.who, self._own
+        who, own, strong = self.who, self._own, self._strong
         try:
-            strong = own.capabilities & _NEEDED == _NEEDED
             uids, gids, groups = who.uids, who.gids, tuple(sorted(who.groups))
             if not own.is_everybody and OVERFLOW in (*uids, *gids, *groups):
                 raise Impossible("some of its ids have no number here")
@@ -216,8 +212,21 @@ class Reading:
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
+    return _all_of(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+
+def _all_of(fd: int) -> str:
+    pieces = []
+    try:
+        while piece := os.read(fd, 1 << 16):
+            pieces.append(piece)
+    finally:
+        os.close(fd)
+    return b"".join(pieces).decode("utf-8", "surrogateescape")
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _spans(text: str) -> bool:

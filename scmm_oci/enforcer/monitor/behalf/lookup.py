@@ -108,11 +108,11 @@ class Lookup:
         """
         if len(text) >= _PATH_MAX:
             raise Nowhere(errno.ENAMETOOLONG, b"")
+        if not text and not empty:
+            raise Nowhere(errno.ENOENT, b"")
         if start < 0 and not text.startswith(b"/"):
             raise Nowhere(-start, text)
         if not text:
-            if not empty:
-                raise Nowhere(errno.ENOENT, b"")
             return Found(self._path_of(start), -1, b"", start, descriptor=True)
         walk = _Walk(self, start, text, resolve)
         return walk.to_file(follow=follow) if file else walk.to_place()
@@ -219,6 +219,8 @@ class _Walk:
     def to_place(self) -> Found:
         """The directory that holds it, and its name there, whatever that is."""
         name = self._down()
+        if not stat.S_ISDIR(os.fstat(self.here).st_mode):
+            self._fail(errno.ENOTDIR, name)
         return Found(self._joined(name), self.here, name + b"/" if self._slash and name != b"/" else name, None)
 
     def to_file(self, *, follow: bool) -> Found:

@@ -35,10 +35,8 @@ CALLS = frozenset(_WORDS.split())
 _LARGEFILE = {"x86_64": 0o100000, "aarch64": 0o400000}
 _OPEN_FLAGS = (
     os.O_ACCMODE | O_CREAT | os.O_EXCL | os.O_NOCTTY | O_TRUNC | os.O_APPEND | os.O_NONBLOCK | os.O_DSYNC | os.O_SYNC
-    | os.O_ASYNC | os.O_DIRECT | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NOATIME | os.O_CLOEXEC | O_PATH | os.O_TMPFILE
+    | os.O_ASYNC | os.O_DIRECT | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NOATIME | os.O_CLOEXEC | os.O_TMPFILE
 )  # fmt: skip
-# With O_PATH, openat2(2) takes these and open(2) looks at no others.
-OF_PATH = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | O_PATH
 _FLAGS_AT = {"open": 1, "openat": 2, "unlinkat": 2, "renameat2": 4, "linkat": 4, "fchmodat2": 3, "fchownat": 4}
 _KNOWN = {
     "open": _OPEN_FLAGS,
@@ -49,6 +47,8 @@ _KNOWN = {
     "fchmodat2": AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH,
     "fchownat": AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH,
 }
+# seccomp_unotify(2), SECCOMP_IOCTL_NOTIF_ADDFD: EBADF.
+_NO_HANDLE = "the kernel hands over no descriptor with O_PATH"
 _SCOPES = calls.BENEATH | calls.IN_ROOT
 _RESOLVE = calls.NO_XDEV | calls.NO_MAGICLINKS | calls.NO_SYMLINKS | _SCOPES | calls.CACHED
 _NARROW = (Arch.X86, Arch.ARM)
@@ -97,7 +97,10 @@ class Act:
 
 
 def can(call: Call) -> bool:
-    """Whether this call can be made on behalf on this machine: it is one of CALLS, and all its flags are known."""
+    """Whether this call can be made on behalf on this machine: it is one of CALLS, and all its flags are known.
+
+    Opens with O_PATH cannot: the kernel hands over no such descriptor.
+    """
     if call.name not in CALLS or call.arch is None or call.arch not in _here():
         return False
     if call.arch in _NARROW and call.name in _OLD:
@@ -125,13 +128,14 @@ def act_of(call: Call, memory: Memory) -> Act:
         ValueError: `can` says no, or what openat2 was given is newer than what is known here.
     """
     if not can(call) or call.name is None:
-        raise ValueError(f"{call.name or call.nr} cannot be made on behalf")
+        raise ValueError(f"{call.name or call.nr}, or with these flags, cannot be made on behalf")
     name, a = call.name, call.args
     directories = tuple(AT_FDCWD if at is None else signed(a[at]) for at, _, _ in FILE_CALLS[name].names)
     if name in ("open", "openat", "openat2", "creat"):
         return _open(call, memory, directories)
     if name in ("connect", "bind"):
-        if not 0 <= signed(a[2]) <= 128:  # net/socket.c, move_addr_to_kernel
+        # net/socket.c, move_addr_to_kernel; less than a family is refused by each that we serve.
+        if not 2 <= signed(a[2]) <= 128:
             raise Wrong(errno.EINVAL)
         return Act(name, numbers=(signed(a[2]),), socket=signed(a[0]))
     flags = a[_FLAGS_AT[name]] & _LOW if name in _FLAGS_AT else 0
@@ -151,7 +155,9 @@ def act_of(call: Call, memory: Memory) -> Act:
     if name in ("chmod", "fchmodat", "fchmodat2"):
         return Act("chmod", directories, flags, (a[1 + at] & 0xFFFF,))
     if name in ("truncate", "truncate64"):
-        return Act("truncate", directories, numbers=(_length(call),))
+        if (length := _length(call)) < 0:
+            raise Wrong(errno.EINVAL)
+        return Act("truncate", directories, numbers=(length,))
     nofollow = AT_SYMLINK_NOFOLLOW if name.startswith("lchown") else 0
     return Act("chown", directories, flags | nofollow, (a[1 + at] & _LOW, a[2 + at] & _LOW))
 
@@ -166,8 +172,6 @@ def _open(call: Call, memory: Memory, directories: tuple[int, ...]) -> Act:
     else:
         at = 1 if name == "open" else 2
         flags, mode = a[at] & _LOW, a[at + 1] & _MODE_BITS
-        if flags & O_PATH:
-            flags &= OF_PATH
     wanted = flags & (os.O_DIRECTORY | O_CREAT)
     if flags & O_TMPFILE_BIT:
         # fs/open.c, build_open_flags
@@ -175,7 +179,7 @@ def _open(call: Call, memory: Memory, directories: tuple[int, ...]) -> Act:
             raise Wrong(errno.EINVAL)
     elif wanted == os.O_DIRECTORY | O_CREAT:
         raise ValueError("O_CREAT with O_DIRECTORY means one thing before Linux 6.4 and another since")
-    small = call.arch in _NARROW and not flags & (_largefile() | O_PATH)
+    small = call.arch in _NARROW and not flags & _largefile()
     return Act("open", directories, flags, (mode if flags & (O_CREAT | O_TMPFILE_BIT) else 0,), resolve, small=small)
 
 
@@ -190,15 +194,12 @@ def _how(size: int, how: bytes) -> tuple[int, int, int]:
         raise ValueError("its struct open_how has more than is known")
     flags, mode, resolve = _HOW.unpack_from(how)
     known = _OPEN_FLAGS | _largefile()
+    if flags & O_PATH:
+        raise ValueError(_NO_HANDLE)
     if flags & ~known or resolve & ~_RESOLVE:
         raise ValueError("its struct open_how has flags that are not known")
     creates = flags & (O_CREAT | O_TMPFILE_BIT)
-    if (
-        mode & ~_MODE_BITS
-        or (mode and not creates)
-        or (flags & O_PATH and flags & ~OF_PATH)
-        or resolve & _SCOPES == _SCOPES
-    ):
+    if mode & ~_MODE_BITS or (mode and not creates) or resolve & _SCOPES == _SCOPES:
         raise Wrong(errno.EINVAL)
     if resolve & calls.CACHED:
         raise Wrong(errno.EAGAIN)  # nothing is cached: who asks for that asks again without

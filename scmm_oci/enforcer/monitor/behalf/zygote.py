@@ -13,7 +13,9 @@ import socket
 import sys
 
 from scmm_oci.enforcer.monitor.behalf import deputy
+from scmm_oci.enforcer.monitor.behalf.identity import Own
 from scmm_oci.kernel import calls, identity
+from scmm_oci.kernel.signals import Signals
 
 _READY = 3  # how many stand ready
 _AGAIN_MS = 100  # after a fork that failed
@@ -36,9 +38,10 @@ def _get_ready(parent: int) -> None:
     for fd in range(3):
         os.dup2(null, fd)
     os.close(null)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # For deputies, which keep the mask: a thread may send them signals once they have its user, and of those only
+    # SIGKILL and SIGSTOP are to count.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # what is ignored is not told
     calls.get_ready()
     import array  # noqa: F401 - socket.send_fds does that when it is called
 
@@ -64,10 +67,15 @@ class _Zygote:
             except OSError:
                 pass  # the one that listed them
         self._ready: set[int] = set()
+        self._own = Own()
 
     def run(self) -> None:
-        signal.signal(signal.SIGCHLD, lambda *_: os.write(self._take, bytes(4)))
+        with Signals((signal.SIGCHLD,)) as ended:
+            self._run(ended)
+
+    def _run(self, ended: Signals) -> None:
         poll = select.poll()
+        poll.register(ended.descriptor, select.POLLIN)
         poll.register(self._taken, select.POLLIN)
         # The other end is the monitor's, and nobody's when that has closed it.
         poll.register(self._requests, 0)
@@ -76,8 +84,11 @@ class _Zygote:
             for fd, _ in poll.poll(_AGAIN_MS if failed else None):
                 if fd == self._requests.fileno():
                     os._exit(0)
-                self._hear()
-            self._reap()
+                if fd == self._taken:
+                    self._hear()
+                else:
+                    ended.read()
+                    self._reap()
 
     def _fill(self) -> bool:
         while len(self._ready) < _READY:
@@ -94,8 +105,7 @@ class _Zygote:
     def _become_deputy(self, zygote: int) -> None:
         try:
             os.close(self._taken)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            deputy.run(self._requests, self._take, zygote)
+            deputy.run(self._requests, self._take, zygote, self._own)
         finally:
             os._exit(0)
 
