@@ -76,8 +76,8 @@ def receive(fd: int) -> Notification | None:
         if error.errno in (errno.ENOENT, errno.EINTR):
             return None
         raise
-    call, tid, _, nr, audit, _, *args = _CALL.unpack(buffer)
-    return Notification(call, tid, nr & 0xFFFFFFFF, audit, tuple(args))
+    found = _CALL.unpack(buffer)
+    return Notification(found[0], found[1], found[3] & 0xFFFFFFFF, found[4], found[6:])
 
 
 def is_waiting(fd: int, call: int) -> bool:

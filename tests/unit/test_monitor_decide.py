@@ -264,7 +264,7 @@ def test_rules_that_are_spent_are_passed_over() -> None:
     one, other = Spent(), Spent()
     assert [rules.decide(subject, one).index for _ in range(6)] == [0, 0, 1, 2, None, None]
     # Of each target anew; what did not fit was not counted.
-    assert rules.decide(replace(subject, paths=("/x",)), other).index == 1
+    assert rules.decide(subject._replace(paths=("/x",)), other).index == 1
     assert [rules.decide(subject, other).index for _ in range(4)] == [0, 0, 2, None]
 
 
@@ -497,8 +497,7 @@ def test_what_is_not_needed_changes_nothing(document: list[dict[str, Any]], subj
     rules = made(*document)
     whole = rules.decide(subject, Spent())
     for needs in (rules.needs(subject.call), rules.needs(subject.call, subject.target)):
-        less = replace(
-            subject,
+        less = subject._replace(
             process=subject.process if needs.process else None,
             paths=subject.paths if needs.paths else None,
             address=subject.address if needs.address else None,
@@ -512,7 +511,7 @@ def test_knowing_less_never_allows_more(document: list[dict[str, Any]], subject:
     """Where every rule allows, or the default denies: without something that allows, less is known and less allowed."""
     allowing = [rule for rule in document if rule["decision"] == "allow"]
     rules = made(*allowing)
-    blind = replace(subject, process=None, paths=None, address=None)
+    blind = subject._replace(process=None, paths=None, address=None)
     if rules.decide(blind, Spent()).outcome is Outcome.ALLOW:
         assert rules.decide(subject, Spent()).outcome is Outcome.ALLOW
 

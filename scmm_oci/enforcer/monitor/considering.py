@@ -206,9 +206,6 @@ class Considering:
         seen: Seen,
         ruled: Ruled,
     ) -> Decision:
-        settled = settle(ruled)
-        if settled is not None:
-            return settled
         words = calls.words(what, seen.memory)
         if ruled.outcome is Outcome.PROGRAM:
             if self._program is None:
@@ -270,22 +267,6 @@ def result_of(decision: Decision) -> int | None:
         case Verdict.RETURN:
             return 0
     return decision.errno
-
-
-def settle(ruled: Ruled) -> Decision | None:
-    """What a rule says, where it needs nobody to ask; else None."""
-    detail = "" if ruled.index is None else f"rules[{ruled.index}]"
-    by = By.DEFAULT if ruled.index is None else By.RULE
-    match ruled.outcome:
-        case Outcome.ALLOW:
-            return Decision(Verdict.ALLOW, by, detail=detail)
-        case Outcome.DENY:
-            return Decision(Verdict.DENY, by, ruled.errno, detail=detail)
-        case Outcome.KILL:
-            return Decision(Verdict.KILL, by, ruled.errno, detail=detail)
-        case Outcome.RETURN:
-            return Decision(Verdict.RETURN, by, value=ruled.value, detail=detail)
-    return None
 
 
 def _asked(served: Served, what: Call, process: Process | None, seen: Seen, words: str) -> dict[str, Any]:

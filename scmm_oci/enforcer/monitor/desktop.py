@@ -24,6 +24,7 @@ _NAME = "org.freedesktop.Notifications"
 _PATH = "/org/freedesktop/Notifications"
 _BUS_NAME, _BUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
 _DEADLINE_S = 5.0  # for a reply of the bus or the service
+_START_S = 1.0
 _GUARD_S = 0.3  # a click that comes earlier was meant for what was there before
 _WIDTH = 120  # characters of a line
 _CRITICAL = 2  # stays until it is taken away
@@ -82,9 +83,13 @@ class Desktop:
         self._watch: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
-        """Find the service, and hear of it from now on."""
+        """Find the service, and hear of it from now on; one that takes long to start is not waited for."""
         self._bus.add_message_handler(self._heard)
         self._watch = asyncio.create_task(self._until_gone())
+        self._looking = asyncio.create_task(self._find())
+        await asyncio.wait([self._looking], timeout=_START_S)
+
+    async def _find(self) -> None:
         for rule in (
             f"type='signal',sender='{_NAME}',interface='{_NAME}',path='{_PATH}'",
             f"type='signal',sender='{_BUS_NAME}',interface='{_BUS_NAME}',member='NameOwnerChanged',arg0='{_NAME}'",

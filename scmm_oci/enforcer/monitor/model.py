@@ -1,4 +1,4 @@
-"""What is asked of the monitor, and what it answers, as frozen values.
+"""What is asked of the monitor, and what it answers, as frozen values; as named tuples those that each call makes.
 
 A call is decided on what cannot change while it waits: its number and its arguments as numbers. What its pointers lead
 to is memory of the program's; where a decision depends on it, the call is made by the monitor with what was looked at
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from scmm_oci.tables.arch import Arch
 
@@ -57,8 +58,7 @@ class Decision:
     path: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A system call.
 
     Attributes:
@@ -140,8 +140,7 @@ class Memory:
     address: Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """All that a rule can ask about.
 
     Attributes:

@@ -111,7 +111,10 @@ def parse(data: bytes, descriptors: int) -> Handed:
     given = document.get("state")
     state = None
     if isinstance(given, dict):
-        state, problems = container_state.checked(given, ".state")
+        # crun's exec says ".", where that is of no process that is left.
+        bundle = given.get("bundle")
+        unknown = isinstance(bundle, str) and not bundle.startswith("/")
+        state, problems = container_state.checked({**given, "bundle": ""} if unknown else given, ".state")
         found += problems
     else:
         found.append(f".state: an object expected, not {shown(given)}")

@@ -7,7 +7,6 @@ nothing for long: scmm-runc connects when a container is created, and the launch
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
 import struct
@@ -24,6 +23,7 @@ MOST = 1024  # connections at a time
 # What a peer that asks whether it is listened to may read. Nobody has to.
 WELCOME = b"\1"
 _PIECE = 16 << 10
+_TURN = 64  # connections that are accepted before others have their turn
 _AGAIN_S = 0.5  # when there is no descriptor left for a connection
 
 
@@ -49,29 +49,52 @@ class Receiver:
         self._connections: set[_Connection] = set()
         self._most_filters = None if filtered else filters_of("self") or 0
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(listening.socket, self._accept)
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._waiting: asyncio.TimerHandle | None = None
+        self._again()
 
     def close(self) -> None:
         """Listen no more; connections that have not said all are closed."""
         self._loop.remove_reader(self._listening.socket)
+        if self._waiting is not None:
+            self._waiting.cancel()
+        os.close(self._spare)
         for one in list(self._connections):
             one.close()
 
     def _accept(self) -> None:
-        try:
-            connection, _ = self._listening.socket.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            self._on_refused(f"a connection cannot be taken: {error.strerror}")
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                # It waits in the socket's queue; looking again at once would keep the loop from all else.
-                self._loop.remove_reader(self._listening.socket)
-                self._loop.call_later(_AGAIN_S, self._loop.add_reader, self._listening.socket, self._accept)
-            return
+        for _ in range(_TURN):
+            try:
+                connection, _ = self._listening.socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._full(error)
+                return
+            try:
+                self._accepted(connection)
+            except OSError as error:
+                connection.close()
+                self._full(error)
+                return
+
+    def _full(self, error: OSError) -> None:
+        """What comes next waits in the socket's queue; looking again at once would keep the loop from all else."""
+        self._on_refused(f"a connection cannot be taken: {error.strerror}")
+        self._loop.remove_reader(self._listening.socket)
+        self._waiting = self._loop.call_later(_AGAIN_S, self._again)
+
+    def _again(self) -> None:
+        self._loop.add_reader(self._listening.socket, self._accept)
+
+    def _accepted(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         peer = peer_of(connection)
-        why = refusal(peer, most_filters=self._most_filters)
+        os.close(self._spare)  # so that there is a descriptor to look with
+        try:
+            why = refusal(peer, most_filters=self._most_filters)
+        finally:
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         if why is None and len(self._connections) >= MOST:
             why = f"{MOST} connections wait already"
         if why is not None:

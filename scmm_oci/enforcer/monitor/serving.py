@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from scmm_oci.enforcer.monitor import answering, calls, who
-from scmm_oci.enforcer.monitor.considering import Considering, Seen, result_of, settle
+from scmm_oci.enforcer.monitor.considering import Considering, Seen, result_of
 from scmm_oci.enforcer.monitor.model import By, Call, Decision, Process, Subject, Target, Verdict
 from scmm_oci.enforcer.monitor.record import Decided
 from scmm_oci.enforcer.monitor.rules.decide import Outcome, Ruled, Rules
@@ -141,7 +141,7 @@ class Serving:
     def _settled(self, ruled: Ruled) -> Decision | None:
         if self.options.learns and ruled.index is None and ruled.outcome in (Outcome.ASK, Outcome.DENY):
             return _LEARNT
-        return settle(ruled)
+        return ruled.decision
 
     async def _consider(
         self,

@@ -22,6 +22,7 @@ NAME = "notify.sock"
 CONTROL = "control.sock"
 _MOST_PATH = 107  # sun_path of unix(7), and its 0
 _SUFFIX = ".new"
+_BACKLOG = 4096  # a full one has connect(2) fail at once for who does not block; the kernel cuts it to its own bound
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred
 
 
@@ -129,7 +130,7 @@ class Listening:
             if os.path.lexists(new):
                 os.unlink(new)  # the directory is ours: one of us was killed in between
             made.bind(new)
-            made.listen(128)
+            made.listen(_BACKLOG)
             os.rename(new, self.path)  # from now on it can be connected to
         except OSError as error:
             made.close()
@@ -167,11 +168,16 @@ def filters_of(pid: int | str) -> int | None:
     """How many seccomp filters a process has; None if it is gone.
 
     Before Linux 5.9 the kernel does not count them (proc_pid_status(5)): then 1 where there is any.
+
+    Raises:
+        OSError: there is no descriptor left to look with.
     """
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             lines = dict(line.split(b":", 1) for line in file.read().splitlines() if b":" in line)
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         return None
     counted = lines.get(b"Seccomp_filters")
     return int(counted) if counted is not None else int(lines.get(b"Seccomp", b"0").strip() == b"2")

@@ -6,6 +6,7 @@ then it counts. Called by monitor.serving for calls whose rules ask for the prog
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from typing import NamedTuple
@@ -83,6 +84,19 @@ def _status(tid: int) -> _Status | None:
     return _Status(int(pid), int(uid), os.fsdecode(comm))
 
 
+def _open(tid: int) -> int:
+    path = f"/proc/{tid}/status"
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE) or not _kept:
+            raise
+    # Those that are kept are a comfort, and others need them more.
+    while _kept:
+        os.close(_kept.popitem()[1])
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
 def _read(tid: int) -> bytes:
     """The beginning of the thread's status; nothing where there is no such thread."""
     kept = _kept.get(tid)
@@ -92,7 +106,7 @@ def _read(tid: int) -> bytes:
         except OSError:
             os.close(_kept.pop(tid))
     try:
-        opened = os.open(f"/proc/{tid}/status", os.O_RDONLY | os.O_CLOEXEC)
+        opened = _open(tid)
     except OSError:
         return b""
     if len(_kept) >= _KEPT:

@@ -6,11 +6,11 @@ first rule that fits decides; what is not known fits no rule that allows, and ev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from scmm_oci.enforcer.images import matches
-from scmm_oci.enforcer.monitor.model import Call, Subject, Target
+from scmm_oci.enforcer.monitor.model import By, Call, Decision, Subject, Target, Verdict
 from scmm_oci.enforcer.monitor.rules.fits import paths_fit, peer_fits
 from scmm_oci.enforcer.monitor.rules.model import Outcome, Remember, Rule, RuleSet, Settings
 from scmm_oci.enforcer.monitor.rules.ways import Way, holds, ways
@@ -39,6 +39,7 @@ class Ruled:
         errno: of deny, and of what is asked and then denied.
         value: of return.
         looked: a rule for paths or addresses was evaluated, whether it fitted or not: what memory held has decided.
+        decision: what comes of it; None where somebody is asked. Made once, and not for every call.
     """
 
     outcome: Outcome
@@ -47,6 +48,25 @@ class Ruled:
     value: int
     remember: Remember
     looked: bool
+    decision: Decision | None = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decision", _decision(self))
+
+
+def _decision(ruled: Ruled) -> Decision | None:
+    by = By.DEFAULT if ruled.index is None else By.RULE
+    detail = "" if ruled.index is None else f"rules[{ruled.index}]"
+    match ruled.outcome:
+        case Outcome.ALLOW:
+            return Decision(Verdict.ALLOW, by, detail=detail)
+        case Outcome.DENY:
+            return Decision(Verdict.DENY, by, ruled.errno, detail=detail)
+        case Outcome.KILL:
+            return Decision(Verdict.KILL, by, ruled.errno, detail=detail)
+        case Outcome.RETURN:
+            return Decision(Verdict.RETURN, by, value=ruled.value, detail=detail)
+    return None
 
 
 class Spent:
