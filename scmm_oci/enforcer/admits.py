@@ -202,6 +202,8 @@ def asks(policy: bytes, mode: str, machine: str) -> bool:
         return False
     wanted = (_PERMISSIVE_FILTER if mode == ASK else _FILTER, _AUDIT.get(machine))
     is_asked = _is_told if mode == ASK else _is_notified
+    if mode != ASK and _USER_NOTIF.to_bytes(4, "little")[2:] not in policy:
+        return False  # nearly always
     for kind, of, content in _sections(policy):
         if (kind, of) == wanted and any(map(is_asked, _returned(content))):
             return True

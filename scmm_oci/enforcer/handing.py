@@ -4,9 +4,7 @@ A launcher in a container reaches no socket of the host's. So scmm-runc connects
 connection on as it hands on descriptors of its caller's: behind those, as the last. The launcher sends the listener
 through it, and closes it before the program runs.
 
-Which descriptors runtimes hand on was measured with runc 1.1.5 and crun 1.8.1
-(tests/runtime/test_shim_monitor.py): from 3 on, first as many as LISTEN_FDS says, then as many as --preserve-fds says.
-runc goes by LISTEN_FDS only where LISTEN_PID is itself (sd_listen_fds(3)), and not at all for `exec`; crun always does.
+Loaded only for containers whose calls are asked about.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from __future__ import annotations
 import os
 
 from scmm_oci import quickjson
+from scmm_oci.enforcer.enforcing import listening
 from scmm_oci.oci.runtime_options import CRUN
 
 TYPE_CHECKING = False
@@ -29,16 +28,6 @@ _RECEIVING = frozenset(("run.oci.seccomp.receiver", "run.oci.seccomp.plugins"))
 _RECEIVER = "RUN_OCI_SECCOMP_RECEIVER"
 _NOTIFY = "SCMP_ACT_NOTIFY"
 MOST_STATE = 64 << 10  # bytes; the kernel's MAX_ARG_STRLEN is 128 KiB
-
-
-def listening(line: CommandLine) -> int:
-    """How many descriptors from 3 on are sockets of the caller's, which the runtime hands on without being told."""
-    count = os.environ.get("LISTEN_FDS", "")
-    if not (count.isascii() and count.isdigit() and len(count) < 5):
-        return 0
-    if line.dialect != CRUN and (line.verb == "exec" or os.environ.get("LISTEN_PID") != str(os.getpid())):
-        return 0  # the runtime has our process id
-    return int(count)
 
 
 def place(line: CommandLine) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from scmm_oci.enforcer import bundle, handing, runtime_root, wishes
+from scmm_oci.enforcer import bundle, enforcing, runtime_root, wishes
 from scmm_oci.enforcer.place import MAX_STATE, STATES, Lost
 from scmm_oci.enforcer.places import Places
 from scmm_oci.oci import config_json, runtime_argv
@@ -49,7 +49,7 @@ def words(settings: Settings, line: CommandLine, inherited: dict[int, int] | Non
         place.check_policy(decided.get("sha256"))
         if not named and not line.command:
             return given
-        plan.preserve_fds = line.preserve_fds + handing.listening(line)
+        plan.preserve_fds = line.preserve_fds + enforcing.listening(line)
         if "asks" in decided:
             line = _asking(settings, line, plan, decided, inherited)
         if named:
@@ -67,6 +67,8 @@ def _asking(
 
     Raises ValueError where nobody is there to be asked, or nothing can be handed on; Lost for what is no state.
     """
+    from scmm_oci.enforcer import handing
+
     told, name = decided["asks"], decided.get("name")
     if not (isinstance(told, dict) and isinstance(name, str)):
         raise Lost("what the monitor is to be told of the container is not known any more")

@@ -167,5 +167,5 @@ def test_what_ends_early_is_no_policy() -> None:
     whole = framed((1, 0xC000003E, bytes(24)))
     for size in range(len(whole)):
         with pytest.raises(ValueError, match="not a compiled policy"):
-            admits.asks(whole[:size], "standard", "x86_64")
-    assert not admits.asks(whole, "standard", "x86_64")
+            admits.asks(whole[:size], "ask", "x86_64")
+    assert not admits.asks(whole, "ask", "x86_64")
