@@ -7,77 +7,15 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from asked import Clock, Limits, process, question, target
-from dbus_fast import Message, MessageType
 from dbus_fast.aio import MessageBus
+from desktop_session import ACTIONS, NAME, Service, bus
 
 from scmm_oci.enforcer.monitor.asking import Answer, Asking, Reply
 from scmm_oci.enforcer.monitor.desktop import Desktop, open_desktop
 from scmm_oci.enforcer.monitor.model import By
-
-NAME, PATH = "org.freedesktop.Notifications", "/org/freedesktop/Notifications"
-CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>session</type>
-  <listen>unix:path={path}</listen>
-  <policy context="default">
-    <allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
-  </policy>
-</busconfig>
-"""
-ACTIONS = ["actions", "body", "body-markup"]
-
-
-class Service:
-    """org.freedesktop.Notifications: what it was told, and signals as a person's clicks cause them."""
-
-    def __init__(self, bus: MessageBus, capabilities: list[str]) -> None:
-        self._bus, self._capabilities = bus, capabilities
-        self.made: list[list[Any]] = []
-        self.taken_away: list[int] = []
-
-    @classmethod
-    async def begin(cls, address: str, capabilities: list[str]) -> Service:
-        service = cls(await MessageBus(bus_address=address).connect(), capabilities)
-        service._bus.add_message_handler(service._heard)
-        await service._bus.request_name(NAME)
-        return service
-
-    def _heard(self, message: Message) -> Message | None:
-        if message.message_type is not MessageType.METHOD_CALL or message.interface != NAME:
-            return None
-        match message.member:
-            case "GetCapabilities":
-                return Message.new_method_return(message, "as", [self._capabilities])
-            case "Notify":
-                self.made.append(message.body)
-                return Message.new_method_return(message, "u", [len(self.made)])
-            case "CloseNotification":
-                self.taken_away.append(message.body[0])
-                return Message.new_method_return(message)
-        return None
-
-    async def signal(self, member: str, signature: str, *body: object) -> None:
-        await self._bus.send(
-            Message(
-                message_type=MessageType.SIGNAL,
-                path=PATH,
-                interface=NAME,
-                member=member,
-                signature=signature,
-                body=list(body),
-            )
-        )
-
-    async def press(self, word: str, number: int | None = None) -> None:
-        await self.signal("ActionInvoked", "us", len(self.made) if number is None else number, word)
-
-    def end(self) -> None:
-        self._bus.disconnect()
 
 
 class Session:
@@ -113,16 +51,8 @@ async def until(condition: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def session(directory: Path) -> AsyncIterator[tuple[Session, subprocess.Popen[str]]]:
-    config, path = directory / "bus.conf", directory / "bus"
-    config.write_text(CONFIG.format(path=path))
-    words = ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--print-address=1"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as daemon:
-        try:
-            assert daemon.stdout is not None
-            assert daemon.stdout.readline().startswith("unix:path=")
-            yield Session(f"unix:path={path}"), daemon
-        finally:
-            daemon.kill()
+    with bus(directory) as (address, daemon):
+        yield Session(address), daemon
 
 
 def run(directory: Path, scene: Callable[[Session, subprocess.Popen[str]], Awaitable[None]]) -> None:
@@ -307,3 +237,18 @@ def test_no_session() -> None:
     told: list[str] = []
     assert asyncio.run(open_desktop(tell=told.append, environ={})) is None
     assert told == []
+
+
+def test_a_service_that_says_nothing_holds_nobody_up(tmp_path: Path) -> None:
+    async def scene(s: Session, _: object) -> None:
+        # It has the name, and never answers.
+        silent = await MessageBus(bus_address=s.address).connect()
+        silent.add_message_handler(lambda message: message.interface == NAME)
+        await silent.request_name(NAME)
+        async with asyncio.timeout(4):
+            asking = await s.open()
+        assert (await asking.ask(question())).by is By.NOBODY
+        asking.close()
+        silent.disconnect()
+
+    run(tmp_path, scene)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
@@ -17,6 +18,7 @@ from pathlib import Path
 import enforce
 import pytest
 from asking_terminal import Window
+from desktop_session import ACTIONS, Service, bus
 from enforce import HERE, Done, acts, bytes_of, run
 from support import ROOT
 
@@ -207,3 +209,41 @@ def test_in_the_background_nobody_is_asked(place: Path) -> None:
         s.window.await_keys("made")
         s.window.type(b"o")
         assert done.result(DEADLINE_S).lines == ["ok"]
+
+
+@pytest.mark.parametrize(("button", "answer"), [("once", "ok"), ("deny", "EPERM")])
+def test_on_a_desktop(place: Path, button: str, answer: str) -> None:
+    """Where no terminal is, a notification asks."""
+    enforce.needed()
+    (place / "run").mkdir(mode=0o700)
+    made, path = place / "made", place / "run" / "notify.sock"
+
+    async def scene(address: str) -> None:
+        service = await Service.begin(address, ACTIONS)
+        words = [*SCMM, "--socket", str(path), "--decisions", str(place / "run" / "decisions.sqlite")]
+        environment = {**environ(), "DBUS_SESSION_BUS_ADDRESS": address}
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        monitor = await asyncio.create_subprocess_exec(*words, env=environment, cwd=place, **streams)
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                while not path.exists():
+                    await asyncio.sleep(0.01)
+                options = ("--listener", str(path))
+                done = asyncio.ensure_future(
+                    asyncio.to_thread(run, policy(), "mkdir", made, mode="ask", options=options)
+                )
+                while not done.done():
+                    # A click that comes as soon as the question is none, and it is asked anew.
+                    await asyncio.wait({done}, timeout=0.5)
+                    if service.made:
+                        await service.press(button)
+            assert done.result().lines == [answer]
+            assert f"{made}" in service.made[0][4] and service.made[0][3].startswith("tool: may it mkdir")
+        finally:
+            monitor.terminate()
+            await monitor.wait()
+            service.end()
+
+    with bus(place / "run") as (address, _):
+        asyncio.run(scene(address))
+    assert made.exists() is (answer == "ok")
