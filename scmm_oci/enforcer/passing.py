@@ -25,13 +25,16 @@ def become(runtime: str, words: Sequence[str], inherited: Mapping[int, int] | No
     inherited: numbers that the runtime has besides → descriptors of ours that it has there. What was at such a number
     is closed.
 
-    Raises OSError where the kernel refuses.
+    Raises OSError where the kernel refuses, ValueError where it does not give such a number.
     """
     for number, descriptor in (inherited or {}).items():
         if number == descriptor:
             os.set_inheritable(descriptor, True)
-        else:
+            continue
+        try:
             os.dup2(descriptor, number)
+        except OSError as error:
+            raise ValueError(f"descriptor {number} cannot be had: {error.strerror}") from None
     # Python ignores these two, and what is ignored stays so in every program that is executed.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)

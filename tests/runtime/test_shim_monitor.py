@@ -95,7 +95,7 @@ def test_the_connection_is_not_the_programs(shim: Path, socket_path: Path) -> No
     assert outcomes[0] == outcomes[1] and outcomes[1][0] == "0"
 
 
-def test_exec_in_both_forms(shim: Path, socket_path: Path, tmp_path: Path) -> None:
+def test_exec_in_both_forms(shim: Path, shims: Shims, socket_path: Path, tmp_path: Path) -> None:
     with Asked(socket_path) as monitor, bundle(shim, asks(policy="asking"), text="exec sleep 1000") as one:
         one.create()
         assert monitor.states == []  # it is the launcher that hands over
@@ -111,6 +111,9 @@ def test_exec_in_both_forms(shim: Path, socket_path: Path, tmp_path: Path) -> No
         assert [each["state"]["status"] for each in monitor.states] == ["creating", "running", "running"]
         assert {each["state"]["id"] for each in monitor.states} == {one.id}
         assert monitor.calls == 2
+        (key,) = shims.kept()
+        plan = json.loads((shims.bundles / key / "plan.json").read_text())
+        assert plan["asks"] == monitor.states[0]["state"]  # docs/formats.md
 
 
 def test_what_the_caller_hands_on_keeps_its_place(shim: Path, socket_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 
 from scmm_oci.compiled import polfile
 from scmm_oci.compiled.policy_file import policy_file
-from scmm_oci.enforcer import admits, handing
+from scmm_oci.enforcer import admits, bundle, handing, shim_exec, shim_settings
+from scmm_oci.enforcer.place import Lost
 from scmm_oci.oci import runtime_argv
 from scmm_oci.oci.annotations import MODES
 from scmm_oci.oci.runtime_argv import CommandLine
@@ -67,6 +70,49 @@ def test_a_descriptor_that_the_runtime_is_told_of(monkeypatch: pytest.MonkeyPatc
         assert handing.place(line("create", "--preserve-fds=1", word, "x")) == 4
     # What the program gets is read in the container.
     assert handing.place(line("exec", "x", "cat", "/dev/fd/3")) == 3
+
+
+BECOME = """
+import os, resource, sys
+from scmm_oci.enforcer import passing
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+reading, writing = os.pipe()
+os.write(writing, b"through")
+number = int(sys.argv[1])
+try:
+    passing.become("/bin/bash", ["-c", f"test -e /proc/self/fd/{writing} || cat <&{number}"], {number: reading})
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (40, "through"),
+        (3, "through"),  # where it is already
+        (64, "descriptor 64 cannot be had: Bad file descriptor\n"),
+    ],
+)
+def test_the_runtime_inherits_it_at_its_number_and_nothing_else(number: int, told: str) -> None:
+    words = [sys.executable, "-c", BECOME, str(number)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    # It is closed at the other end once nobody has that any more.
+    assert (done.stdout, done.stderr) == (told, "")
+
+
+@pytest.mark.parametrize("changed", [{"asks": 7}, {"name": None}])
+def test_a_plan_that_was_damaged_lets_nobody_in(changed: dict[str, Any]) -> None:
+    decided = {"asks": {"id": "x"}, "name": "web", **changed}
+    plan = bundle.Plan(launcher_source="", policy_source="", launcher="/l", policy="/p")
+    settings = shim_settings.check({"runtimes": {"default": "/bin/true"}, "monitor": "/nothing"})
+    inherited: dict[int, int] = {}
+    with pytest.raises(Lost, match="is not known any more"):
+        shim_exec._asking(settings, line("exec", "x", "true"), plan, decided, inherited)
+    # The twin gets as far as the monitor.
+    with pytest.raises(ValueError, match="nobody listens at /nothing"):
+        shim_exec._asking(settings, line("exec", "x", "true"), plan, {"asks": {}, "name": "web"}, inherited)
+    assert inherited == {}
 
 
 NOTIFIES = [{"names": ["chroot"], "action": "SCMP_ACT_NOTIFY"}]
