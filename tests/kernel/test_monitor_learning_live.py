@@ -80,9 +80,9 @@ def test_a_program_runs_without_questions_under_what_was_learnt(tmp_path: Path) 
         metrics = monitor.told.partition("metrics: ")[2].split()[0]
         with urllib.request.urlopen(metrics, timeout=DEADLINE_S) as answer:
             assert b'syscall="mkdir",verdict="allow"' in answer.read()
-        wait_until(lambda: "exit_group" in log.read_text(), deadline_s=DEADLINE_S, what="the log")
+        wait_until(lambda: '"call":"write"' in log.read_text(), deadline_s=DEADLINE_S, what="the log")
         # The last of its calls.
-        wait_until(lambda: "exit_group" in delta.read_text(), deadline_s=DEADLINE_S, what="the delta")
+        wait_until(lambda: "name: write" in delta.read_text(), deadline_s=DEADLINE_S, what="the delta")
 
         # What is asked now is nothing at all.
         merged = scmm("merge", base, delta, "-o", new)
