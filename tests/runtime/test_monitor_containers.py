@@ -13,10 +13,10 @@ from typing import Any
 
 import asking_containers as asking
 import pytest
-from asked import Asked
 from asking_containers import AS_RULED, AS_RULED_BUSYBOX, DEADLINE_S, GONE, PLACE, REFUSED, Program, Raw, started, told
 from monitored import Monitor, monitoring
 from recordings import Ground
+from small_monitor import Asked
 from support import need
 
 from benchmarks.monitor_ways import family
@@ -26,6 +26,8 @@ from rig.process import Daemon, wait_until
 from rig.runc import available
 from scmm_oci.enforcer.monitor import control
 
+#: Processes for the next calls on behalf; there are none before the first.
+STAND_READY = 3
 MANY = 40 if os.environ.get("SCMM_SOAK") else 6
 
 
@@ -131,7 +133,10 @@ def test_the_first_denial_denies(base: Path, runtime: str, nnp: bool) -> None:
     assert [line["verdict"] for line in asking.log(base / "log")] == ["deny"]
     # The control: one that lets the first through, and from then on denies.
     naive = base / "naive.sock"
-    with LetsTheFirstThrough(naive) as agent, asking.bundle(runtime, naive, "first", script=once, nnp=nnp) as one:
+    with (
+        LetsTheFirstThrough(naive, greets=False) as agent,
+        asking.bundle(runtime, naive, "first", script=once, nnp=nnp) as one,
+    ):
         done = one.run()
     assert (done.stdout, agent.calls) == ("no 0\nno\ndone\n", 1)
 
@@ -171,7 +176,7 @@ def waiting(monitor: Monitor, name: str) -> int:
 
 def test_many_containers_at_once(base: Path) -> None:
     with ruled(base, PLACE) as monitor, ExitStack() as stack, ThreadPoolExecutor(4) as pool:
-        before = monitor.descriptors(), len(family(monitor.pid))
+        descriptors, processes = monitor.descriptors(), len(family(monitor.pid))
         kinds = [("runc", "crun")[number % 2] for number in range(MANY)]
         made = [
             stack.enter_context(asking.bundle(kind, monitor.socket, f"{kind}-{number}"))
@@ -186,4 +191,4 @@ def test_many_containers_at_once(base: Path) -> None:
         for one in there:
             assert told(one, "over")[-2:] == ["late 1", "over"]
         wait_served(monitor, {})
-        monitor.wait_idle(*before)
+        monitor.wait_idle(descriptors, processes + STAND_READY)
