@@ -13,7 +13,7 @@
 #define SO_SNDTIMEO 21
 #define SO_DOMAIN 39
 
-enum { PATIENCE = 10 }; /* s */
+enum { GREETING = 100000000 }; /* ns */
 
 static int is_socket(int fd)
 {
@@ -35,7 +35,7 @@ static void check_path(const char *path, uint32_t user)
 	int there = lookup_text(user, AT_FDCWD, path);
 
 	if (there == UNTRUSTED)
-		stop(EXIT_OURS, "the listener", path, "leads over a link which another user could change; name what it leads to");
+		stop(EXIT_OURS, "the listener", path, "leads over a link which another user could change");
 	if (there < 0)
 		stop_error(EXIT_OURS, "no monitor listens at", path, there);
 	if (!is_socket(there))
@@ -43,7 +43,22 @@ static void check_path(const char *path, uint32_t user)
 	shut(there);
 }
 
-int connect_to(const char *path)
+/* scmm-monitor sends a byte to whom it listens to, once it has looked at who that is. Others send nothing, which does not
+ * matter: so it is no long wait. */
+static int is_greeted(int fd, const char *path)
+{
+	struct poll polled = {fd, POLLIN, 0};
+	uint64_t length[2] = {0, GREETING};
+	unsigned char byte;
+
+	if (SYS5(NR_ppoll, &polled, 1, length, 0, 8) <= 0)
+		return 0;
+	if (SYS3(NR_read, fd, &byte, 1) != 1)
+		stop(EXIT_OURS, "the monitor at", path, "has hung up");
+	return 1;
+}
+
+struct connection connect_to(const char *path)
 {
 	struct {
 		uint16_t family;
@@ -64,7 +79,7 @@ int connect_to(const char *path)
 	check_path(path, user);
 	fd = (int)SYS3(NR_socket, AF_UNIX, SOCK_STREAM | O_CLOEXEC, 0);
 	if (fd < 0)
-		stop_error(EXIT_OURS, "no socket can be had for the listener", path, fd);
+		stop_error(EXIT_OURS, "no monitor listens at", path, fd);
 	/* connect(2) waits while others wait there, and no longer than one may to send. */
 	SYS5(NR_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, patience, sizeof(patience));
 	do
@@ -75,14 +90,15 @@ int connect_to(const char *path)
 	if (error < 0)
 		stop_error(EXIT_OURS, "no monitor listens at", path, error);
 	if (SYS5(NR_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, peer, &size) < 0 || (peer[1] && peer[1] != user))
-		stop(EXIT_OURS, "the monitor at", path, "belongs to another user, who would decide about the program");
-	return fd;
+		stop(EXIT_OURS, "the monitor at", path, "belongs to another user");
+	return (struct connection){fd, is_greeted(fd, path)};
 }
 
-void check_connected(int fd)
+struct connection connected(int fd)
 {
 	/* Others take the descriptor to send for nothing, and say that all was sent. */
 	if (option_of(fd, SO_DOMAIN) != AF_UNIX || option_of(fd, SO_TYPE) != SOCK_STREAM)
 		stop(EXIT_OURS, "the descriptor of --listener-fd is no UNIX stream socket", NULL, NULL);
 	SYS3(NR_fcntl, fd, F_SETFD, FD_CLOEXEC);
+	return (struct connection){fd, 1};
 }

@@ -1,5 +1,7 @@
 #include "handover.h"
+#include "connect.h"
 #include "filters.h"
+#include "stop.h"
 #include "sys.h"
 
 /* linux/sched.h, linux/prctl.h, asm-generic/ioctls.h, linux/socket.h */
@@ -19,9 +21,9 @@
 #define MSG_NOSIGNAL 0x4000
 #define SHUT_WR 1
 
-/* ns. The monitor has so long to take all of it; looks at it come at first soon, then less often. */
-enum { FIRST_NAP = 20000, LONGEST_NAP = 2000000 };
-#define PATIENCE 10000000000ull
+/* ns. Looks at the monitor come at first soon, then less often; it has PATIENCE s in all, as far as naps are as long as
+ * they were to be. */
+enum { FIRST_NAP = 20000, LONGEST_NAP = 20000000 };
 /* Looks at memory by who may make no call: more than 15 s of them on any machine, after which the other has given up. */
 #define MOST_LOOKS (1ull << 32)
 
@@ -38,6 +40,8 @@ static struct {
 	/* What seccomp(2) returned, and why there is no program, once `loaded` and `is_over` are 1. */
 	long result, error;
 	int loaded, taken, is_over;
+	/* What the monitor is told. */
+	struct text state;
 } shared;
 static unsigned char stack[STACK] __attribute__((aligned(16)));
 
@@ -68,7 +72,7 @@ static void look_until(const int *flag)
 			return;
 		pause_a_little();
 	}
-	sys_exit(125);
+	sys_exit(EXIT_OURS);
 }
 
 /* The thread that becomes the program. */
@@ -76,7 +80,7 @@ static void become(void)
 {
 	const struct handover *job = shared.job;
 
-	/* Threads do not inherit it. */
+	/* Of the first thread; others do not inherit it. */
 	if (shared.death_signal)
 		SYS2(NR_prctl, PR_SET_PDEATHSIG, shared.death_signal);
 	shared.result = filter_listen(job->policy, job->is_twin);
@@ -166,54 +170,68 @@ static long wait_taken(int connection, struct waiting *waiting)
 	return -error;
 }
 
-static int failed(struct text *reason, const char *what, long error)
+static void failed(const char *what, long error)
 {
-	text_string(reason, "calls: ");
-	text_string(reason, what);
+	TEXT(reason, 192);
+
+	text_string(&reason, "calls: ");
+	text_string(&reason, what);
 	if (error == -EPIPE || error == -ECONNRESET)
-		text_string(reason, "it has hung up");
+		text_string(&reason, "it has hung up");
 	else if (error == -ETIMEDOUT)
-		text_string(reason, "there was no answer in 10 s");
+		text_string(&reason, "there was no answer in 10 s");
 	else
-		filter_words(reason, error);
-	return -1;
+		filter_words(&reason, error);
+	shared.job->end(shared.job, &reason, error);
 }
 
-int hand_over(const struct handover *job, struct text *reason, long *error)
+/* The thread that hands the listener over; it has no filter. */
+static void give(void)
 {
-	static char room[STATE];
-	struct text state = {room, 0, sizeof(room)};
-	struct waiting waiting = {PATIENCE, FIRST_NAP};
+	const struct handover *job = shared.job;
+	struct waiting waiting = {PATIENCE * 1000000000ull, FIRST_NAP};
 	long result;
 	int listener;
 
-	tell_state(&job->told, job->policy, &state);
-	if (state.length == state.room)
-		return failed(reason, "the monitor would be told too much: ", -E2BIG);
-	shared.job = job;
-	SYS2(NR_prctl, PR_GET_PDEATHSIG, &shared.death_signal);
-	result = sys_thread(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, stack + STACK, become);
-	if (result < 0)
-		return failed(reason, "there is no thread to load the filter: ", result);
 	while (!is_set(&shared.loaded))
 		if (!nap(&waiting, NULL))
-			return failed(reason, "the filter is not loaded: ", -ETIMEDOUT);
+			failed("there is no filter: ", -ETIMEDOUT);
 	if (shared.result < 0)
-		return failed(reason, "the kernel gives no listener: ", shared.result);
+		failed("the kernel gives no listener: ", shared.result);
 	listener = (int)shared.result;
-	result = send_all(job->connection, listener, &state, &waiting);
+	result = send_all(job->connection, listener, &shared.state, &waiting);
 	if (!result)
 		result = wait_taken(job->connection, &waiting);
 	/* As long as it is open here, calls would wait for a monitor that has ended. */
 	SYS1(NR_close, listener);
 	SYS1(NR_close, job->connection);
 	if (result < 0)
-		return failed(reason, "the monitor has not taken the listener: ", result);
+		failed("the monitor has not taken the listener: ", result);
 	waiting = (struct waiting){~0ull, FIRST_NAP};
 	set(&shared.taken);
 	/* The monitor may be asked about execve, too, and a person take some time. */
 	while (!is_set(&shared.is_over))
 		nap(&waiting, NULL);
-	*error = shared.error;
-	return 0;
+	job->end(job, NULL, shared.error);
+}
+
+_Noreturn void hand_over(const struct handover *job)
+{
+	static char room[STATE];
+	void (*const first)(void) = job->is_met ? become : give;
+	void (*const second)(void) = job->is_met ? give : become;
+	long result;
+
+	shared.job = job;
+	shared.state = (struct text){room, 0, sizeof(room)};
+	tell_state(&job->told, job->policy, &shared.state);
+	if (shared.state.length == shared.state.room)
+		failed("the monitor would be told too much: ", -E2BIG);
+	if (!job->is_met)
+		SYS2(NR_prctl, PR_GET_PDEATHSIG, &shared.death_signal);
+	result = sys_thread(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, stack + STACK, second);
+	if (result < 0)
+		failed("there is no second thread: ", result);
+	first();
+	sys_exit(EXIT_OURS);
 }

@@ -16,7 +16,7 @@ static const char USAGE[] =
 	"      --listener SOCKET of the monitor that is asked: with ask, and where the policy says notify\n"
 	"      --listener-fd N   the same, connected already\n"
 	"      --listener-metadata TEXT  for the monitor; else the policy's name, or the program\n"
-	"      --listener-state JSON     the same, by whoever knows of a container\n"
+	"      --listener-state JSON     for the monitor\n"
 	"      --check           tell what would be enforced here, and run nothing; 0 all of it, 1 not all\n"
 	"      --json            with --check: as JSON\n"
 	"      --report FILE     with permissive: tell them there instead of on standard error; what was there is lost\n"

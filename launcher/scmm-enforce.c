@@ -299,32 +299,51 @@ static _Noreturn void take_back(const struct options *options, const struct stat
 	run_nothing(status, "the policy cannot be applied here: nothing is run");
 }
 
-/* The filter with a listener, and the program. Whoever says that it cannot be executed is not under the filter. */
-static _Noreturn void ask(const struct options *options, const struct policy *policy, int connection, struct status *status, char **environment)
-{
-	const struct handover job = {
-		.policy = policy,
-		.is_twin = options->mode == MODE_ASK,
-		.connection = connection,
-		.told = {status_mode(options->mode), options->metadata, options->state, found_program(*options->program)},
-		.execute = execute,
-		.program = options->program,
-		.environment = environment,
-	};
-	TEXT(reason, 192);
-	long error;
+struct asking {
+	struct handover job;
+	const struct options *options;
+	struct status *status;
+};
 
-	if (!hand_over(&job, &reason, &error))
-		not_executed(*options->program, error);
-	status_lower(status, LAYER_CALLS, NOT_ENFORCED, &reason);
-	take_back(options, status);
+/* Nothing came of it. Whoever says so is not under the filter. */
+static void end_asking(const struct handover *job, const struct text *reason, long error)
+{
+	const struct asking *asking = (const struct asking *)job;
+
+	if (!reason)
+		not_executed(*job->program, error);
+	status_lower(asking->status, LAYER_CALLS, NOT_ENFORCED, reason);
+	take_back(asking->options, asking->status);
+}
+
+/* The filter with a listener, and the program. */
+static _Noreturn void ask(const struct options *options, const struct policy *policy, struct connection connection, struct status *status,
+			  char **environment)
+{
+	const struct asking asking = {
+		.job = {
+			.policy = policy,
+			.is_twin = options->mode == MODE_ASK,
+			.connection = connection.fd,
+			.is_met = connection.is_met,
+			.told = {status_mode(options->mode), options->metadata, options->state, found_program(*options->program)},
+			.execute = execute,
+			.program = options->program,
+			.environment = environment,
+			.end = end_asking,
+		},
+		.options = options,
+		.status = status,
+	};
+
+	hand_over(&asking.job);
 }
 
 static _Noreturn void enforce(const struct options *options, const struct policy *policy, const struct who *who, char **environment)
 {
 	static const char not_all[] = "not all of the policy can be enforced here, and the mode is strict: nothing is run";
 	struct status status;
-	int connection = options->listener_fd;
+	struct connection connection = {-1, 0};
 	long error;
 
 	if (options->mode == MODE_STRICT) {
@@ -336,8 +355,8 @@ static _Noreturn void enforce(const struct options *options, const struct policy
 	/* As who called us, and before anything keeps us from it. */
 	if (options->listener)
 		connection = connect_to(options->listener);
-	else if (connection >= 0)
-		check_connected(connection);
+	else if (options->listener_fd >= 0)
+		connection = connected(options->listener_fd);
 	if (apply(options, policy, who, &status, APPLY))
 		run_nothing(&status, "the policy cannot be applied here: nothing is run");
 	if (options->mode == MODE_STRICT && status_whole(&status) > FULLY)
@@ -345,7 +364,7 @@ static _Noreturn void enforce(const struct options *options, const struct policy
 	tell_status(options, &status);
 	close_all_but(options);
 	restore_signals();
-	if (connection >= 0)
+	if (connection.fd >= 0)
 		ask(options, policy, connection, &status, environment);
 	if (apply_filter(options, policy, &status))
 		take_back(options, &status);

@@ -1,7 +1,8 @@
 """The launcher's hand-over to a monitor, and the mode ask: what the monitor gets, what is left of it in the program,
 and that nothing is run where no monitor takes it.
 
-The monitor here is a few lines: it takes one listener, and answers by the name of the call.
+The monitor here is a few lines: it takes one listener, and answers by the name of the call. As scmm-monitor does, it
+sends a byte to whom it listens to; where it does not, another thread becomes the program.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +86,18 @@ def deny(fd: int, call: notify.Notification) -> object:
     return notify.refuse(fd, call.id, errno.EDOM)
 
 
+def filters_of(pid: int | str) -> list[str]:
+    """Whether the process's first thread is under filters, and how many."""
+    return [one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("Seccomp")]
+
+
 @dataclass
 class Monitor:
     """What it was told, and asked about: names of calls, and threads that made them."""
 
     path: Path
     answer: Answer
+    greets: bool = True
     text: bytes = b""
     descriptors: list[str] = field(default_factory=list)
     peer: int = 0
@@ -102,12 +110,18 @@ class Monitor:
         found: dict[str, Any] = json.loads(self.text)
         return found
 
-    def serve(self, connection: socket.socket) -> None:
+    def meet(self, connection: socket.socket) -> None:
         connection.settimeout(DEADLINE_S)
         self.peer = int.from_bytes(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], "little")
-        self.filters = [
-            line for line in Path(f"/proc/{self.peer}/status").read_text().splitlines() if line.startswith("Seccomp")
-        ]
+        if self.greets:
+            self.filters = filters_of(self.peer)
+            connection.send(b"\1")
+        else:
+            # All the time: it has sent something, and waits until it is read.
+            select.select([connection], [], [], DEADLINE_S)
+            self.filters = filters_of(self.peer)
+
+    def serve(self, connection: socket.socket) -> None:
         self.text, given, flags, _ = socket.recv_fds(connection, 1, 4)
         assert not flags & socket.MSG_CTRUNC
         self.descriptors = [os.readlink(f"/proc/self/fd/{fd}") for fd in given]
@@ -145,16 +159,21 @@ def listening(place: Path, *, backlog: int = 8) -> Iterator[socket.socket]:
 
 @contextmanager
 def monitor(
-    place: Path, answer: Answer = deny, act: Callable[[socket.socket], None] | None = None
+    place: Path,
+    answer: Answer = deny,
+    act: Callable[[socket.socket], None] | None = None,
+    *,
+    greets: bool = True,
 ) -> Iterator[Monitor]:
     """A monitor for one program; act: what it does with the connection instead of serving."""
-    made = Monitor(place / "monitor.sock", answer)
+    made = Monitor(place / "monitor.sock", answer, greets)
     failed: list[BaseException] = []
 
     def serve(server: socket.socket) -> None:
         try:
             connection, _ = server.accept()
             with connection:
+                made.meet(connection)
                 (act or made.serve)(connection)
         except BaseException as error:
             failed.append(error)
@@ -172,9 +191,14 @@ def asked(monitor: Monitor, policy: bytes, *words: object, options: tuple[str, .
     return run(policy, *words, options=("--listener", str(monitor.path), *options), **how)
 
 
-def test_what_the_monitor_gets(place: Path) -> None:
+#: Which thread becomes the program: the first one where the monitor greets.
+GREETS = pytest.mark.parametrize("greets", [True, False])
+
+
+@GREETS
+def test_what_the_monitor_gets(place: Path, greets: bool) -> None:
     policy = of(*ASKS, metadata=Metadata(name='we"b\\ü\n'))
-    with monitor(place) as there:
+    with monitor(place, greets=greets) as there:
         done = asked(there, policy, "mkdir", place / "made")
     assert (done.code, done.lines, os.listdir(place)) == (0, ["EDOM"], [])
     assert done.status is not None and done.status["enforced"] == "fully" and done.status["missing"] == []
@@ -199,11 +223,11 @@ def test_what_the_monitor_gets(place: Path) -> None:
     }
     assert there.descriptors == ["anon_inode:seccomp notify"]
     # While the monitor looks at who connects, that process has none of the filter that it hands over.
-    assert there.filters == [one for one in Path("/proc/self/status").read_text().splitlines() if "Seccomp" in one]
+    assert there.filters == filters_of("self")
     # The program is the process that connected.
     assert (len(there.calls), set(there.threads)) == (1, {pid})
     # The twin: what is allowed is done.
-    with monitor(place, allow) as there:
+    with monitor(place, allow, greets=greets) as there:
         assert asked(there, policy, "mkdir", place / "made").lines == ["ok"]
     assert os.listdir(place) == ["made"]
 
@@ -241,6 +265,7 @@ def test_who_knows_of_a_container_says_so(place: Path) -> None:
 
 def test_a_connection_that_somebody_else_has_made(place: Path) -> None:
     ours, theirs = socket.socketpair()
+    theirs.settimeout(DEADLINE_S)
     there = Monitor(place, allow)
     thread = threading.Thread(target=there.serve, args=(theirs,), daemon=True)
     with ours:
@@ -251,13 +276,25 @@ def test_a_connection_that_somebody_else_has_made(place: Path) -> None:
         thread.join(DEADLINE_S)
     assert (done.code, done.lines[0], os.listdir(place)) == (0, "ok", ["made"])
     assert there.calls and str(number) not in done.lines[1].split()
+    # Whoever made it has been met: so the first thread becomes the program.
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(DEADLINE_S)
+    there = Monitor(place, allow)
+    thread = threading.Thread(target=there.serve, args=(theirs,), daemon=True)
+    with ours:
+        thread.start()
+        options = ("--listener-fd", str(ours.fileno()))
+        assert run(of(*rules(Action.NOTIFY, "execve")), options=options, pass_fds=(ours.fileno(),)).code == 0
+        thread.join(DEADLINE_S)
+    assert there.threads == [there.state["pid"]]
     # The twin: it is the launcher's alone because it is named; else it is the program's.
     done = run(of(*REFUSES), "fds", options=("--preserve-fds", "1000"), pass_fds=(0, number := os.dup(0)))
     os.close(number)
     assert str(number) in done.lines[0].split()
 
 
-def test_nothing_is_left_of_it(place: Path) -> None:
+@GREETS
+def test_nothing_is_left_of_it(place: Path, greets: bool) -> None:
     """One thread, no child, no descriptor; whose number the parent knows; signals reach it, and none is ignored."""
     script = place / "script"
     script.write_text(
@@ -267,7 +304,7 @@ def test_nothing_is_left_of_it(place: Path) -> None:
         " </proc/$$/status\nmkdir /nowhere/x\nkill -TERM $$\n"
     )
     script.chmod(0o755)
-    with monitor(place) as there:
+    with monitor(place, greets=greets) as there:
         listened = asked(there, of(*ASKS), program=script)
     plain = run(of(*REFUSES), program=script)
     pid = listened.lines[0]
@@ -322,11 +359,12 @@ def test_ask_asks_what_standard_refuses_and_nothing_else(place: Path) -> None:
     assert run(of(*given), "call", NR["chroot"], 0, 0, 0).code == -signal.SIGSYS
 
 
-def test_a_filter_that_refuses_nearly_everything(place: Path) -> None:
+@GREETS
+def test_a_filter_that_refuses_nearly_everything(place: Path, greets: bool) -> None:
     """The launcher itself makes no call under it but execve; what it does, the thread without a filter does."""
     deny_all = Settings(default_action=Action.DENY, arch=HERE, architectures=(HERE,), default_errno="EPROTO")
     policy = of(*ASKS, *rules(Action.ALLOW, *STARTS), settings=deny_all)
-    with monitor(place) as there:
+    with monitor(place, greets=greets) as there:
         done = asked(there, policy, "mkdir", place / "made")
     # It may not even say something.
     assert (done.code, done.lines, len(there.calls)) == (0, [], 1)
@@ -334,33 +372,35 @@ def test_a_filter_that_refuses_nearly_everything(place: Path) -> None:
         asked(there, policy, "mkdir", place / "made")
     assert os.listdir(place) == ["made"]
     # All of it is asked about, and allowed: then it says something. Nothing of the launcher is among it.
-    with monitor(place, allow) as there:
+    with monitor(place, allow, greets=greets) as there:
         done = asked(there, of(*rules(Action.ALLOW, "brk"), settings=deny_all), "nnp", mode="ask")
     assert done.lines == ["1 ok"]
     assert "write" in there.calls and not {"sendmsg", "futex", "ppoll", "close", "clone"} & set(there.calls)
 
 
-def test_execve_can_be_asked_about(place: Path) -> None:
+@GREETS
+def test_execve_can_be_asked_about(place: Path, greets: bool) -> None:
     policy = of(*rules(Action.NOTIFY, "execve"))
-    with monitor(place, allow) as there:
+    with monitor(place, allow, greets=greets) as there:
         assert asked(there, policy, "nnp").lines == ["1 ok"]
     assert there.calls == ["execve"]
-    with monitor(place) as there:
+    # Where it is not the first thread, that one is a zombie for a moment, and runtimes take the container for ended.
+    assert (there.threads == [there.peer]) is greets
+    with monitor(place, greets=greets) as there:
         done = asked(there, policy, "mkdir", place / "made")
     assert (done.code, done.lines, os.listdir(place)) == (126, [], [])
     assert done.errors.endswith(f"cannot execute {acts()}: error 33\n")
 
 
-def test_what_cannot_be_executed_is_said_whatever_the_filter(place: Path) -> None:
+@GREETS
+def test_what_cannot_be_executed_is_said_whatever_the_filter(place: Path, greets: bool) -> None:
     bad = place / "bad"
     bad.write_text("#!/nowhere/interpreter\n")
     bad.chmod(0o755)
-    with monitor(place) as there:
+    with monitor(place, greets=greets) as there:
         done = asked(there, of(*ASKS, *rules(Action.DENY, "write")), program=bad)
     assert (done.code, done.lines) == (127, [])
     assert "its interpreter or loader is not there" in done.errors
-    with monitor(place, act=lambda connection: connection.close()) as there:
-        run(of(*ASKS), program=acts(), options=("--listener", str(there.path)))
     done = run(of(*ASKS), program="no-such-program", options=("--listener", str(place / "nothing")))
     assert done.code == 127 and "there is no program no-such-program" in done.errors
 
@@ -441,8 +481,9 @@ def test_somebody_elses_monitor(place: Path) -> None:
         theirs.communicate()
 
 
+@GREETS
 @pytest.mark.parametrize("taken", ["nothing", "the descriptor", "a part"])
-def test_a_monitor_that_hangs_up(place: Path, taken: str) -> None:
+def test_a_monitor_that_hangs_up(place: Path, taken: str, greets: bool) -> None:
     def hang_up(connection: socket.socket) -> None:
         if taken != "nothing":
             _, given, _, _ = socket.recv_fds(connection, 1 if taken == "the descriptor" else 50, 4)
@@ -452,7 +493,7 @@ def test_a_monitor_that_hangs_up(place: Path, taken: str) -> None:
             select.select([connection], [], [], DEADLINE_S)
         connection.close()
 
-    with monitor(place, act=hang_up) as there:
+    with monitor(place, act=hang_up, greets=greets) as there:
         done = ended(place, there)
     reason = "calls: the monitor has not taken the listener: it has hung up"
     assert reason in done.errors
@@ -460,8 +501,31 @@ def test_a_monitor_that_hangs_up(place: Path, taken: str) -> None:
     assert (done.status or {})["layers"]["calls"] == "not" and reason in done.missing
 
 
+def test_a_monitor_that_refuses_to_listen(place: Path) -> None:
+    """It hangs up instead of greeting."""
+    with listening(place) as server:
+        refusing_it = threading.Thread(target=lambda: server.accept()[0].close(), daemon=True)
+        refusing_it.start()
+        done = ended(place, place / "monitor.sock")
+        refusing_it.join(DEADLINE_S)
+    assert done.errors == f"scmm-enforce: the monitor at {place}/monitor.sock: has hung up\n"
+
+
+@cache
+def patient() -> Path:
+    """The launcher that waits for 1 s; `make soak` waits for the 10 s of the one that is shipped."""
+    if os.environ.get("SCMM_SOAK"):
+        return launcher()
+    target = enforce.base() / "scmm-enforce-impatient"
+    sources = [*enforce.SOURCES.glob("*.c"), enforce.SOURCES / "start.S"]
+    given = ("-DSCMM_TEST_PATIENCE=1", "-nostdlib", "-static", "-fuse-ld=lld", "-o", target)
+    flags = ("-std=c11", "-ffreestanding", "-fno-builtin", "-Os", "-fno-stack-protector", "-fno-pic")
+    subprocess.run(["clang", *flags, *given, *sources], check=True, timeout=120)
+    return target
+
+
 def test_monitors_that_take_nothing(place: Path) -> None:
-    """Each takes the launcher's 10 s, so all at once: one does not accept, one does not read, one has no room."""
+    """Each takes all of our patience, so all at once: one does not accept, one does not read, one is full."""
     made = [place / name for name in ("unaccepted", "unread", "full")]
     file = stored(of(*REFUSES))
     for each in made:
@@ -476,7 +540,7 @@ def test_monitors_that_take_nothing(place: Path) -> None:
         running = [
             subprocess.Popen(
                 [
-                    *(launcher(), "-p", file, "-m", "ask", "--listener", each / "monitor.sock", "-q", "--"),
+                    *(patient(), "-p", file, "-m", "ask", "--listener", each / "monitor.sock", "-q", "--"),
                     *(acts(), "create", each / "made"),
                 ],
                 stderr=subprocess.PIPE,
@@ -486,6 +550,7 @@ def test_monitors_that_take_nothing(place: Path) -> None:
             for each in made
         ]
         connection, _ = unread.accept()
+        connection.send(b"\1")
         told = [one.communicate(timeout=DEADLINE_S)[1] for one in running]
         connection.close()
     file.unlink()
@@ -548,7 +613,7 @@ def _refusing_listeners() -> tuple[bpf.Instruction, ...]:
 @pytest.mark.parametrize(
     ("name", "answer", "said"),
     [
-        ("clone", errno.EAGAIN, "there is no thread to load the filter: EAGAIN"),
+        ("clone", errno.EAGAIN, "there is no second thread: EAGAIN"),
         ("sendmsg", errno.EPERM, "the monitor has not taken the listener: EPERM"),
         ("ioctl", errno.EPERM, "the monitor has not taken the listener: EPERM"),
     ],
@@ -645,10 +710,11 @@ def test_descriptors_that_lead_to_no_monitor(place: Path) -> None:
             assert (done.code, said in done.errors, (place / "made").exists()) == (125, True, False), done
 
 
-def test_a_parents_death_reaches_the_program(place: Path) -> None:
-    """PR_SET_PDEATHSIG of the process is that of its thread, and another one becomes the program."""
+@GREETS
+def test_a_parents_death_reaches_the_program(place: Path, greets: bool) -> None:
+    """PR_SET_PDEATHSIG of the process is that of its thread, and another one may become the program."""
     code = "import ctypes; n = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(n)); print(n.value)"
-    with monitor(place) as there:
+    with monitor(place, greets=greets) as there:
         words = ("setpriv", "--pdeathsig", "USR1")
         done = asked(there, of(*ASKS), "-I", "-c", code, program="/usr/bin/python3", before=words)
     assert done.lines == [str(int(signal.SIGUSR1))]
