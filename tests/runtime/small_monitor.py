@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -62,8 +63,8 @@ class Asked:
                         return
                     if key.fileobj is self._socket:
                         connection, _ = self._socket.accept()
-                        if self.greets:
-                            connection.send(b"\1")
+                        with contextlib.suppress(BrokenPipeError):  # it may be gone already
+                            connection.send(b"\1" if self.greets else b"")
                         if self.hangs_up:
                             connection.close()
                         else:
@@ -79,7 +80,10 @@ class Asked:
 
     def _received(self, connection: socket.socket) -> int | None:
         with connection:
-            data, descriptors, _, _ = socket.recv_fds(connection, 1 << 18, 1)
+            try:
+                data, descriptors, _, _ = socket.recv_fds(connection, 1 << 18, 1)
+            except ConnectionResetError:
+                return None
             if not descriptors:
                 return None
             self.states.append(json.loads(data))

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shim_ground
 from monitored import Monitor, monitoring
+from shim_traced import Traced
 from shims import Shims, Streams, make_shims
 from small_monitor import WORDS, Asked
 from support import need
@@ -24,7 +26,7 @@ from rig.docker import Dockerd
 from rig.engine import Engine
 from rig.mounts import private_dir
 from rig.podman import Podman
-from rig.process import Completed, wait_until
+from rig.process import Completed, missing_programs, wait_until
 from rig.runc import available
 
 SOAK = bool(os.environ.get("SCMM_SOAK"))
@@ -309,6 +311,28 @@ def test_other_users(shim: Path, socket_path: Path, shape: str) -> None:
             path.chmod(0o711)
         done = one.run(check=False)
         assert lines(done.stdout)[:2] == [ASKED, "0"], done.stderr
+
+
+def test_each_call_for_the_connection_has_to_succeed(inside: namespace.Entered) -> None:
+    """Or nothing starts, and nothing is left; the control is the run in which all do."""
+    need("KERNEL", missing_programs("strace"))
+    with private_dir("calls") as base:
+        ground = shim_ground.Ground(base)
+        ground.shims.add("asking", NOTIFYING)
+        ground.ask(policy="asking")
+        with Asked(ground.shims.monitor):
+            traced = Traced(ground, f"--root={ground.root}", "create", f"--bundle={ground.bundle}", "one")
+            every = ("socket", "setsockopt", "setsockopt", "connect", "getsockopt", "recvfrom", "dup2")
+            steps = [step for step in traced.steps() if step.name in every]
+            assert [step.name for step in steps] == list(every)
+            made = ground.given()
+            assert made is not None and made["process"]["args"][6:9:2] == ["--guard", "3"]
+            for fault in ("error=EMFILE", "signal=KILL"):
+                for step in steps:
+                    outcome = traced.run(step, fault)
+                    assert outcome.hit and outcome.code and outcome.config is None, (step, outcome)
+                    assert outcome.said.startswith("scmm-runc: ") is fault.startswith("error"), (step, outcome)
+                    assert shim_ground.swept(ground) == []
 
 
 @dataclass(frozen=True)
