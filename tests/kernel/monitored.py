@@ -26,7 +26,7 @@ from benchmarks.processes import Asked
 from rig.process import Daemon, wait_until
 from scmm_oci.tables.syscalls import numbers
 
-ENOSYS, EPERM = -38, -1
+ENOSYS, EPERM, EFAULT = -38, -1, -14
 DEADLINE_S = 60.0
 NUMBERS = numbers(enforce.HERE)
 ALLOWED, DENIED, RETURNED = NUMBERS["getppid"], NUMBERS["getuid"], NUMBERS["getgid"]
@@ -86,16 +86,15 @@ class Monitor:
         """All that it has told so far."""
         return self.daemon.log.read_text("utf-8", "backslashreplace")
 
-    def wait_told(self, words: str, *, times: int = 1) -> None:
+    def wait_told(self, text: str, *, times: int = 1) -> None:
         wait_until(
-            lambda: self.told.count(words) >= times, deadline_s=DEADLINE_S, what=f"{words!r}", detail=lambda: self.told
+            lambda: self.told.count(text) >= times, deadline_s=DEADLINE_S, what=repr(text), detail=lambda: self.told
         )
 
     def asks(self, name: str = "", *, before: Sequence[str] = ()) -> Asked:
         """A program whose calls wait for this monitor. `before`: words of what runs it."""
         self.names.append(name or f"asks-{len(self.names)}")
-        words = (str(ground().asks), str(ground().filter), str(self.socket), self.names[-1])
-        return Asked(*before, *words, hello="ready")
+        return Asked(*before, ground().asks, ground().filter, self.socket, self.names[-1], hello="ready")
 
     def connect(self) -> socket.socket:
         made = socket.socket(socket.AF_UNIX)
@@ -147,6 +146,15 @@ def opened(monitor: Monitor, asked: Asked) -> None:
     """A file that may be opened is, and one that may not is not."""
     assert asked.ask(f"open 1 1 0 {monitor.place}/open/file").split()[3:] == ["0", "0"]
     assert asked.ask(f"open 1 1 0 {monitor.place}/shut/file").split()[3:] == [str(EPERM), "0"]
+
+
+def words(place: Path, *options: str) -> list[str]:
+    """The command line of a monitor whose files are in a directory."""
+    return [
+        *(sys.executable, "-m", "scmm_oci.cli.main", "monitor", "--no-prompt"),
+        *("--socket", str(place / "run" / "notify.sock"), "--rules", str(place / "monitor.yaml")),
+        *("--decisions", str(place / "run" / "decisions.sqlite"), *options),
+    ]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ import pytest
 from monitored import (
     ALLOWED,
     DENIED,
+    EFAULT,
     ENOSYS,
     EPERM,
     NUMBERS,
@@ -26,11 +28,11 @@ from monitored import (
 )
 
 from benchmarks.monitor_ways import family
-from rig.process import RigError
+from rig.process import RigError, wait_until
 from scmm_oci.kernel import notify
 
 SOAK = bool(os.environ.get("SCMM_SOAK"))
-MS = 10_000 if SOAK else 1_000
+MS = 10_000 if SOAK else 400
 RDONLY = os.O_RDONLY
 
 
@@ -38,14 +40,14 @@ RDONLY = os.O_RDONLY
 def monitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitor]:
     """One for all of these tests: what one of them does to it, the next ones meet."""
     with monitoring(tmp_path_factory.mktemp("monitor")) as one:
+        serves(one)  # also: from now on it has the helpers that it keeps
         yield one
-        serves(one)
 
 
 @pytest.mark.parametrize("name", ["getuid", "openat", "getsid"])
 def test_programs_that_die_while_they_are_asked_about(monitor: Monitor, name: str) -> None:
     before = monitor.descriptors(), len(family(monitor.pid))
-    count = 2000 if SOAK else 200
+    count = 2000 if SOAK else 100
     with monitor.asks() as dying:
         killed, ended = map(int, dying.ask(f"die {count} {NUMBERS[name]}").split())
         assert killed == count
@@ -64,7 +66,7 @@ def test_a_program_that_dies_with_a_question_open_takes_it_along(monitor: Monito
         waits_in_call(asker(waiting))
         serves(monitor)
         assert not asking.done()
-        os.kill(asker(waiting), 9)
+        os.kill(asker(waiting), signal.SIGKILL)
         with pytest.raises(RigError, match="ended instead of an answer"):
             asking.result(60)
     monitor.wait_idle(*before)
@@ -74,7 +76,7 @@ def test_a_name_that_changes_never_leads_where_it_may_not(monitor: Monitor) -> N
     """The control is `test_a_naive_supervisor_is_beaten`."""
     with monitor.asks() as racing:
         names = f"{monitor.place}/open/file {monitor.place}/shut/file"
-        calls, good, bad = map(int, racing.ask(f"flip {10 * MS if SOAK else 2 * MS} {RDONLY} {names}").split())
+        calls, good, bad = map(int, racing.ask(f"flip {MS if SOAK else 2000} {RDONLY} {names}").split())
     assert (good > 0, bad) == (True, 0), f"of {calls} calls, {good} opened what they may, {bad} what they may not"
     serves(monitor)
 
@@ -116,7 +118,7 @@ def test_names_on_pages_that_never_come(monitor: Monitor) -> None:
         asking = [pool.submit(each.ask, f"absent {RDONLY}") for each in stuck]
         with monitor.asks() as honest:
             assert honest.ask(f"call {ALLOWED}") == str(honest.pid)
-        assert [each.result(60) for each in asking] == [str(EPERM)] * len(stuck)
+        assert {each.result(60) for each in asking} <= {str(EPERM), str(EFAULT)}
     serves(monitor)
     monitor.wait_idle(*before)
 
@@ -134,25 +136,22 @@ def test_a_flood_of_calls_is_answered_and_others_are_too(monitor: Monitor) -> No
 
 
 def test_more_calls_than_are_considered_at_a_time(monitor: Monitor) -> None:
-    """400 threads whose names are to be looked at: each gets an answer, beyond the limit a refusal."""
+    """400 threads whose calls somebody would have to decide: beyond a limit, they are refused at once."""
     before = monitor.descriptors(), len(family(monitor.pid))
-    with monitor.asks() as many:
-        *_, first, others = map(int, many.ask(f"open 400 1 {RDONLY} {monitor.place}/open/file").split())
-        assert first in (0, EPERM) and others <= 400
-        # And when they have all been answered, none is refused.
-        assert many.ask(f"open 8 5 {RDONLY} {monitor.place}/open/file").split()[3:] == ["0", "0"]
-    serves(monitor)
-    monitor.wait_idle(*before)
-
-
-def test_many_questions_that_nobody_answers_are_refused_at_some_point(monitor: Monitor) -> None:
     with monitor.asks() as many, ThreadPoolExecutor(1) as pool:
         flood = pool.submit(many.ask, f"flood 400 {MS} {UNDECIDED}")
+        refused = Path(f"/proc/{asker(many)}/task")
+        wait_until(lambda: len(list(refused.iterdir())) > 400, deadline_s=60, what="400 threads")
         serves(monitor)
-        os.kill(asker(many), 9)
-        with pytest.raises(RigError):
+        assert not flood.done()
+        os.kill(asker(many), signal.SIGKILL)
+        with pytest.raises(RigError, match="ended instead of an answer"):
             flood.result(60)
-    serves(monitor)
+    # Who is honest has files opened by many threads at once, and none is refused.
+    with monitor.asks() as many:
+        threads = 200 if SOAK else 32
+        assert many.ask(f"open {threads} 1 {RDONLY} {monitor.place}/open/file").split()[3:] == ["0", "0"]
+    monitor.wait_idle(*before)
 
 
 def test_many_programs_at_once(monitor: Monitor) -> None:
