@@ -54,9 +54,11 @@ class Service:
                 return Message.new_method_return(message)
         return None
 
-    async def signal(self, member: str, signature: str, *body: object) -> None:
+    async def signal(self, member: str, signature: str, *body: object, to: str | None = None) -> None:
+        """Send one, to all who have asked for such, or to one client whatever it has asked for."""
         await self._bus.send(
             Message(
+                destination=to,
                 message_type=MessageType.SIGNAL,
                 path=PATH,
                 interface=NAME,
@@ -68,6 +70,12 @@ class Service:
 
     async def press(self, word: str, number: int | None = None) -> None:
         await self.signal("ActionInvoked", "us", len(self.made) if number is None else number, word)
+
+    async def others(self) -> list[str]:
+        """Names of all clients of the bus."""
+        where = {"destination": "org.freedesktop.DBus", "path": "/org/freedesktop/DBus"}
+        reply = await self._bus.call(Message(interface="org.freedesktop.DBus", member="ListNames", **where))
+        return [name for name in reply.body[0] if name.startswith(":") and name != self._bus.unique_name]
 
     def end(self) -> None:
         self._bus.disconnect()

@@ -103,6 +103,10 @@ def test_others_on_the_bus_answer_nothing(tmp_path: Path) -> None:
         s.clock.at += 1
         other = Service(await MessageBus(bus_address=s.address).connect(), [])
         await other.press("once", 1)
+        clients = await other.others()
+        assert len(clients) == 2
+        for client in clients:
+            await other.signal("ActionInvoked", "us", 1, "once", to=client)
         # A word that is no button, a number that is another's.
         await service.press("always")
         await service.press("once", 7)

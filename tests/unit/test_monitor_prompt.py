@@ -229,9 +229,9 @@ def test_a_key_that_is_held_down_answers_one_question(s: Scene) -> None:
     s.type(b"o")
     assert s.answer(first) == ("once", "person")
     s.window.await_screen(lambda text: "more" not in text, "the second")
-    for _ in range(20):
-        # Later than a first question takes keys, and not sooner than held keys come.
-        s.do(later=0.29)
+    # A key begins to repeat later than a first question takes keys, and then fast.
+    for later in (0.66, *[0.03] * 30):
+        s.do(later=later)
         s.type_in_vain(b"o")
     s.live()
     s.type(b"o")
@@ -413,6 +413,17 @@ def test_in_the_background_nobody_is_asked_and_nothing_stops(s: Scene) -> None:
     number = s.asked()
     s.type(b"d")
     assert s.answer(number) == ("deny", "person")
+
+
+def test_a_key_of_whoever_has_the_terminal_now_stops_nothing(s: Scene) -> None:
+    number = s.asked()
+    # It has had no time to leave the terminal, nor to see that it is another's before it is told of the key.
+    os.kill(s.window.job, signal.SIGSTOP)
+    s.window.await_stop()
+    s.window.type(b"a")
+    s.window.go_on(background=True)
+    assert s.answer(number) == (None, "nobody")
+    assert s.alive()["read"] == 0
 
 
 def test_a_stop_that_cannot_be_caught(s: Scene) -> None:
