@@ -244,6 +244,21 @@ def test_sockets_that_are_files_go_by_where_they_were_found() -> None:
     assert says(deny, call("connect"), address=Address("unix", "@run", None, b"")) == "allow None"
 
 
+def test_rules_for_abstract_sockets_are_for_no_others() -> None:
+    rule = {"syscalls": ["connect"], "address": {"names": ["*"]}, "decision": "deny"}
+    file = Address("unix", "/run/app/x", None, b"")
+    for looked in (True, False):
+        assert says(made(rule, default="allow"), call("connect"), address=file, looked=looked) == "allow None"
+    assert says(made(rule, default="allow"), call("connect"), address=Address("unix", "@x", None, b"")) == "deny 0"
+
+
+def test_families_by_any_name_or_number() -> None:
+    for word, told in (("alg", "alg"), ("alg", "38"), ("key", "15"), ("route", "netlink"), ("local", "unix")):
+        rules = made({"syscalls": ["bind"], "address": {"family": word}, "decision": "deny"}, default="allow")
+        assert says(rules, call("bind"), address=Address(told, None, None, b"")) == "deny 0"
+        assert says(rules, call("bind"), address=Address("inet", "1.2.3.4", 1, b"")) == "allow None"
+
+
 def test_bind_takes_no_family_for_ipv4() -> None:
     nothing = Address("unspec", None, None, b"")
     for peers in ({"family": "inet"}, {"ports": [80]}, {"networks": ["10.0.0.0/8"]}):
