@@ -159,8 +159,6 @@ NEEDS: tuple[Need, ...] = (
     Need("prlimit64", "no core of its own when the program ended with one", PERMISSIVE),
     Need("getsockopt", "whether what leads to the monitor is a socket, and nobody has hung up", LISTENER),
     *_uses("fcntl", 1, {2: "F_SETFD: that socket is closed with execve"}, LISTENER),
-    *_uses("prctl", 0, {2: "PR_GET_PDEATHSIG"}, LISTENER),
-    *_uses("prctl", 0, {1: "PR_SET_PDEATHSIG: the thread that becomes the program has it, too"}, LISTENER, spared=True),
     # CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
     *_uses("clone", 0, {0x50F00: "a thread that the filter does not hold"}, LISTENER),
     Need("ppoll", "waits for the monitor", LISTENER),

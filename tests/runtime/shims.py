@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shlex
 import shutil
+import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -16,6 +18,7 @@ from typing import IO, Any, Self
 from support import ROOT, Hooks
 
 from rig.process import find_program
+from rig.runc import Bundle
 from scmm_oci.cli.main import main
 from scmm_oci.enforcer import launcher
 from scmm_oci.enforcer.store import Store
@@ -143,3 +146,27 @@ class Streams:
             check=False,
         )
         return done.returncode, done.stdout
+
+
+def said_on_terminal(one: Bundle, ends: Callable[[bytes], bool], *, place: str = "") -> list[str]:
+    """Create and start a bundle that has a terminal; the lines that come there, until `ends` of all is true.
+
+    place: of the console's socket, for the runtime; else its absolute path.
+    """
+    one.save()
+    path = one.directory / "console"
+    with socket.socket(socket.AF_UNIX) as console:
+        console.bind(str(path))
+        console.listen()
+        console.settimeout(30)
+        # Runtimes write to stderr of the caller's, so that must not be a pipe which the container keeps open.
+        one("create", "--console-socket", place or str(path), one.id, output=one.log)
+        with console.accept()[0] as peer:
+            _, (master,), _, _ = socket.recv_fds(peer, 4096, 1)
+    one.start()
+    told = b""
+    while not ends(told):
+        assert select.select([master], [], [], 30)[0], told
+        told += os.read(master, 4096)
+    os.close(master)
+    return told.decode().split("\r\n")

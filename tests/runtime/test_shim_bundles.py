@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from shims import Shims, Streams, make_shims
+from shims import Shims, Streams, make_shims, said_on_terminal
 from support import Hooks, need
 
 from rig import images, namespace
@@ -470,30 +468,15 @@ def test_a_terminal(both: tuple[str, Path], shims: Shims, form: str) -> None:
     def terminal(config: dict[str, Any]) -> None:
         config["process"]["terminal"] = True
 
+    def ends(told: bytes) -> bool:
+        return told.count(b"\n") > 1 and told.endswith((b"read\r\n", b"refused\r\n"))
+
     text = "test -t 0 && echo on $(tty); cat /etc/passwd >/dev/null 2>&1 && echo read || echo refused; exec sleep 1000"
     outcomes = []
     for runtime in both:
-        with (
-            bundle(runtime, terminal, asks(policy="files"), text=text) as one,
-            socket.socket(socket.AF_UNIX) as console,
-        ):
-            one.save()
-            path = one.directory / "console"
-            console.bind(str(path))
-            console.listen()
-            console.settimeout(30)
-            where = str(path) if form == "absolute" else "console"
-            # Runtimes write to stderr of the caller's, so that must not be a pipe which the container keeps open.
-            one("create", "--console-socket", where, one.id, output=one.log)
-            with console.accept()[0] as peer:
-                _, (master,), _, _ = socket.recv_fds(peer, 4096, 1)
-            one.start()
-            told = b""
-            while told.count(b"\n") < 2 or not told.endswith((b"read\r\n", b"refused\r\n")):
-                assert select.select([master], [], [], 30)[0], told
-                told += os.read(master, 4096)
-            os.close(master)
-            outcomes.append([line for line in told.decode().split("\r\n") if not line.startswith("scmm-enforce:")])
+        with bundle(runtime, terminal, asks(policy="files"), text=text) as one:
+            told = said_on_terminal(one, ends, place="" if form == "absolute" else "console")
+            outcomes.append([line for line in told if not line.startswith("scmm-enforce:")])
     assert outcomes == [["on /dev/pts/0", "read", ""], ["on /dev/pts/0", "refused", ""]]
 
 

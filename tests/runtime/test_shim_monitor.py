@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import pytest
 import shim_ground
 from monitored import Monitor, monitoring
 from shim_traced import Traced
-from shims import Shims, Streams, make_shims
+from shims import Shims, Streams, make_shims, said_on_terminal
 from small_monitor import WORDS, Asked
 from support import need
 from test_launcher_admitted import MKDIR, tight
@@ -272,26 +271,9 @@ def test_a_terminal(shim: Path, socket_path: Path) -> None:
         config["process"]["terminal"] = True
 
     text = "test -t 0 && echo on $(tty); mkdir /tmp/x; exec sleep 1000"
-    with (
-        Asked(socket_path),
-        bundle(shim, terminal, asks(policy="asking"), text=text) as one,
-        socket.socket(socket.AF_UNIX) as console,
-    ):
-        one.save()
-        path = one.directory / "console"
-        console.bind(str(path))
-        console.listen()
-        console.settimeout(30)
-        one("create", "--console-socket", str(path), one.id, output=one.log)
-        with console.accept()[0] as peer:
-            _, (master,), _, _ = socket.recv_fds(peer, 4096, 1)
-        one.start()
-        told = b""
-        while told.count(b"\n") < 2:
-            assert select.select([master], [], [], 30)[0], told
-            told += os.read(master, 4096)
-        os.close(master)
-    assert told.decode().split("\r\n") == ["on /dev/pts/0", ASKED, ""]
+    with Asked(socket_path), bundle(shim, terminal, asks(policy="asking"), text=text) as one:
+        told = said_on_terminal(one, lambda told: told.count(b"\n") == 2)
+    assert told == ["on /dev/pts/0", ASKED, ""]
 
 
 @pytest.mark.parametrize("shape", ["user", "own users"])
