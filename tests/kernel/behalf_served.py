@@ -79,6 +79,12 @@ class Served:
         ended: asyncio.Future[None] = loop.create_future()
         tasks: set[asyncio.Task[None]] = set()
 
+        def done(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            error = None if task.cancelled() else task.exception()
+            if error is not None and not ended.done():
+                ended.set_exception(error)
+
         def readable() -> None:
             try:
                 call = notify.receive(it.fd)
@@ -87,7 +93,7 @@ class Served:
             if call is not None:
                 task = loop.create_task(self.one(it.fd, call))
                 tasks.add(task)
-                task.add_done_callback(tasks.discard)
+                task.add_done_callback(done)
             elif it.process.poll() is not None and not ended.done():
                 ended.set_result(None)
 

@@ -149,10 +149,33 @@ def same(served: Served, trees: tuple[Path, Path], body: str, *, before: str = "
     return texts[0]
 
 
-EXISTING = (
-    "file secret link dirlink dangling loop up slashed dir dir/ link/ file/ file/x . .. / ./file ../tree/file fifo null \
-dirlink/inner dirlink/../file nothing nothing/x closed/x".split()
-)
+EXISTING = [
+    "file",
+    "secret",
+    "link",
+    "dirlink",
+    "dangling",
+    "loop",
+    "up",
+    "slashed",
+    "dir",
+    "dir/",
+    "link/",
+    "file/",
+    "file/x",
+    ".",
+    "..",
+    "/",
+    "./file",
+    "../tree/file",
+    "fifo",
+    "null",
+    "dirlink/inner",
+    "dirlink/../file",
+    "nothing",
+    "nothing/x",
+    "closed/x",
+]
 
 OPENS = """
 for name in NAMES:

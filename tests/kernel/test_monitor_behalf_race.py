@@ -1,0 +1,119 @@
+"""A target that changes what its path says, or where that leads, while it is looked at, opens nothing forbidden.
+
+The control is a monitor that looks, and then has the kernel go on with the call: it is beaten. 2 s for each, 10 s with
+SCMM_SOAK=1.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from behalf_served import REFUSED, Served, serving
+from listened import Listened
+from live import compiled
+from support import need
+
+from rig.process import missing_programs
+from scmm_oci.enforcer.monitor import calls, memory
+from scmm_oci.kernel import notify
+from scmm_oci.kernel.notify import Notification
+
+SECONDS = 10 if os.environ.get("SCMM_SOAK") else 2
+WAYS = ("text", "link", "directory")
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need("KERNEL", missing_programs("gcc") or ("reading what root's programs hold" if os.geteuid() else None))
+    return compiled("racing.c", tmp_path_factory.mktemp("racing"))
+
+
+class Naive(Served):
+    """Looks where a name leads, and lets the call go on if that is allowed."""
+
+    async def one(self, fd: int, call: Notification) -> None:
+        try:
+            said = memory.look(fd, call, calls.decode(call)).paths[0]
+            real = os.path.realpath(os.fsdecode(said or b""))
+        except (memory.Unreadable, OSError):
+            real = ""  # what realpath takes for a link is none any more
+        if _is_allowed(real):
+            notify.let_go_on(fd, call.id)
+        else:
+            notify.refuse(fd, call.id, REFUSED)
+
+
+def _is_allowed(path: str) -> bool:
+    return "/allowed/" in path and "/forbidden/" not in path
+
+
+@contextmanager
+def racing(program: Path, how: str, ground: Path) -> Iterator[Listened]:
+    for name in ("allowed", "forbidden"):
+        (ground / name).mkdir()
+        (ground / name / "file").write_text(name)
+    if how == "directory":
+        # What is exchanged is itself below what is allowed.
+        place = ground / "allowed" / "inner"
+        place.mkdir()
+        (place / "file").write_text("allowed")
+        (ground / "allowed" / "inner.other").symlink_to(ground / "forbidden")
+        words = [str(place)] * 3
+    else:
+        words = [f"{ground}/allowed///file", f"{ground}/forbidden/file"]  # of the same length
+        words.append(words[0] if how == "text" else f"{ground}/link")
+        (ground / "link").symlink_to(words[0])
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = subprocess.Popen(
+            [program, str(theirs.fileno()), how, str(SECONDS), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        ours.settimeout(60)
+        _, (fd,), _, _ = socket.recv_fds(ours, 1, 1)
+    try:
+        yield Listened(process, fd)
+    finally:
+        os.close(fd)
+        process.kill()
+        process.communicate()
+
+
+def counts(served: Served, program: Path, how: str, ground: Path) -> tuple[int, int, int]:
+    """How often it opened something, how often what is forbidden, and how often it was refused."""
+    with racing(program, how, ground) as it:
+        served.all_of(it)
+        words = it.output().split()
+        assert it.process.returncode == 0
+    opened, beaten, refused = map(int, words)
+    return opened, beaten, refused
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_nothing_that_is_forbidden_is_opened(program: Path, how: str, tmp_path: Path) -> None:
+    with serving() as served:
+        served.decide = lambda call, found: all(map(_is_allowed, found.paths))
+        opened, beaten, refused = counts(served, program, how, tmp_path)
+    assert beaten == 0
+    # It did try both, and what is allowed was opened.
+    assert opened > 0
+    assert refused > 0
+    assert any(path for path in served.paths if not _is_allowed(path[0] if path else "/allowed/"))
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_monitor_that_looks_and_lets_go_on_is_beaten(program: Path, how: str, tmp_path: Path) -> None:
+    with serving() as served:
+        naive = Naive(served.deputies, served.reader)
+        opened, beaten, _ = counts(naive, program, how, tmp_path)
+    assert opened > beaten > 0
