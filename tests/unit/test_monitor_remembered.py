@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -197,7 +198,7 @@ def test_another_programs_database_and_what_is_none_are_refused(tmp_path: Path) 
     assert not (tmp_path / "none").exists()
 
 
-def test_links_and_files_that_others_can_write_are_refused(tmp_path: Path) -> None:
+def test_links_and_files_that_others_can_write_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "decisions.sqlite"
     opened(path).close()
     (tmp_path / "link").symlink_to(path.name)
@@ -211,6 +212,13 @@ def test_links_and_files_that_others_can_write_are_refused(tmp_path: Path) -> No
         opened(path)
     path.chmod(0o600)
     opened(path).close()
+    real = os.fstat
+    with monkeypatch.context() as patched:
+        status = path.stat()
+        theirs = os.stat_result([*status[:4], 4711, *status[5:]])
+        patched.setattr(os, "fstat", lambda fd: theirs if stat.S_ISREG(real(fd).st_mode) else real(fd))
+        with pytest.raises(BadInput, match="belongs to another user"):
+            opened(path)
     tmp_path.chmod(0o777)
     with pytest.raises(BadInput, match="can be written by others"):
         opened(path)
@@ -357,6 +365,14 @@ CALLS = st.sampled_from(
         (call("socket", 2, 0o2000001, 0), ()),
         (call("mmap", 5, 4096, 3, 0x22, 7, 0), ()),
         (call("mmap", 5, 4096, 7, 0x22, 7, 0), ()),
+        (call("mmap", 5, 4096, 3, 0x22, 7, 1 << 33), ()),
+        (call("munmap", 5, 4096), ()),
+        (call("munmap", 6, 8192), ()),
+        (call("truncate", 5, 4096), ("/srv/a",)),
+        (call("truncate", 5, 1 << 33 | 4096), ("/srv/a",)),
+        (call("setpriority", 0, 1, 5), ()),
+        (call("fallocate", 3, 0, 1 << 33, 4), ()),
+        (call("fallocate", 4, 0, 0, 4), ()),
         (call("getpid"), ()),
     ]
 )
@@ -382,7 +398,17 @@ def test_exported_rules_allow_what_was_asked_and_nothing_else(
 def _counts(one: tuple[Call, tuple[str, ...]]) -> tuple[Any, ...]:
     """What of these calls a person was told of, by hand."""
     what, paths = one
-    places = {"mkdir": (1,), "setuid": (0,), "kill": (0, 1), "socket": (0, 1, 2), "mmap": (1, 2, 3, 5), "getpid": ()}
+    places = {
+        "mkdir": (1,),
+        "setuid": (0,),
+        "kill": (0, 1),
+        "socket": (0, 1, 2),
+        "mmap": (2, 3),
+        "getpid": (),
+        "munmap": (),
+        "setpriority": (0, 1, 2),
+    }
+    places |= {"fallocate": (1, 2, 3), "truncate": (1,)}
     if what.name == "openat":
         places["openat"] = (2, 3) if what.args[2] & 0o100 else (2,)
     return (what.name, *(what.args[index] for index in places[str(what.name)]), paths)

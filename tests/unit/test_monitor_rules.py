@@ -176,6 +176,7 @@ rules:
         ("{decision: return, syscalls: [read], errno: EPERM}", "an errno goes with the decision deny, not return"),
         ("{decision: kill, syscalls: [read], errno: EPERM}", "an errno goes with the decision deny, not kill"),
         ("{decision: return, syscalls: [read], value: -2}", "decision: deny, errno: ENOENT"),
+        ("{decision: return, syscalls: [read], value: -4095}", "-4095 is how the kernel says 4095"),
         ("{decision: program, syscalls: [read]}", "there is no program to ask"),
         ("{syscalls: [read]}", "the key 'decision' is missing"),
         ("{decision: ask, times: 0}", "0 is less than 1"),
@@ -434,7 +435,7 @@ def test_every_key_is_documented() -> None:
     section = text[text.index("## Rules of the monitor") : text.index("## What you can rely on")]
     words = set(re.findall(r"`([a-z_0-9]+)`", section))
     assert set(_keys(load_schema("monitor"))) - words == set()
-    assert CALLS <= words, "the calls that can have a path"
+    assert words >= CALLS, "the calls that can have a path"
     assert set(Outcome) | set(Remember) <= words
 
 

@@ -119,7 +119,7 @@ def _args(about: About, arch: Arch) -> list[Flow]:
     )
     found = []
     for index, letter in enumerate(letters):
-        is_size = letter in "nl" and "p" in letters[:index]
+        is_size = letter == "n" and "p" in letters[:index]
         is_unread = letter == "m" and not creates and any(one.vocabulary == "open_flags" for one in known.values())
         if index not in known and (letter in "dfp" or is_size or is_unread):
             continue
