@@ -70,6 +70,11 @@ def wait_served(monitor: Monitor, wanted: dict[str, int]) -> None:
     wait_until(lambda: served(monitor) == wanted, deadline_s=DEADLINE_S, what=f"{wanted} served, {served(monitor)}")
 
 
+def decided(base: Path) -> str:
+    """What the log has of calls that were not allowed."""
+    return "\n".join(f"{line['words']}: {line['by']}: {line.get('detail')}" for line in asking.log(base / "log"))
+
+
 def kill(daemon: Daemon) -> None:
     """SIGKILL, and wait until it is gone with all that it had."""
     os.kill(daemon.pid, signal.SIGKILL)
@@ -91,7 +96,7 @@ def test_one_monitor_serves_all_kinds_at_once(base: Path, podman: Ground, podman
             stack.callback(ground.engine.rm, kinds[name].name)
 
         for name, one in kinds.items():
-            assert told(one) == AS_RULED_BUSYBOX, name
+            assert told(one) == AS_RULED_BUSYBOX, (name, one.said(), decided(base))
             assert f"can't create directory '{PLACE}/no': {REFUSED}" in one.said()
         assert told(program) == AS_RULED
         own = next(name for name in served(monitor) if name not in kinds)
@@ -176,6 +181,7 @@ def waiting(monitor: Monitor, name: str) -> int:
 
 def test_many_containers_at_once(base: Path) -> None:
     with ruled(base, PLACE) as monitor, ExitStack() as stack, ThreadPoolExecutor(4) as pool:
+        monitor.wait_told("listening at")  # it has all that it begins with
         descriptors, processes = monitor.descriptors(), len(family(monitor.pid))
         kinds = [("runc", "crun")[number % 2] for number in range(MANY)]
         made = [
@@ -184,7 +190,7 @@ def test_many_containers_at_once(base: Path) -> None:
         ]
         there = list(pool.map(started, made))
         for one in there:
-            assert told(one) == AS_RULED_BUSYBOX
+            assert told(one) == AS_RULED_BUSYBOX, (one.said(), decided(base))
         wait_served(monitor, {f"{kind}-{number}": 1 for number, kind in enumerate(kinds)})
         for one in there:
             one.signal()
