@@ -21,6 +21,7 @@ from test_launcher_admitted import MKDIR, tight
 from test_shim_bundles import asks, bundle
 
 from rig import images, namespace
+from rig.containerd import Containerd
 from rig.docker import Dockerd
 from rig.engine import Engine
 from rig.mounts import private_dir
@@ -423,3 +424,18 @@ def test_scmm_monitor_decides(monitored: tuple[Shims, Monitor], runtime: str) ->
     # Under another name nothing is allowed.
     with bundle(getattr(own, runtime), asks(policy="refusing", mode="ask"), text=text) as one:
         assert lines(one.run(check=False).stdout) == [ASKED, ASKED.replace("/x", "/yes")]
+
+
+def test_containerd(shims: Shims, socket_path: Path) -> None:
+    """Under its own profile, too."""
+    need("DOCKER", Containerd.available())
+    options = ["--seccomp", "--annotation=scmm.policy=asking"]
+    with Containerd() as below, Asked(socket_path) as monitor:
+        engine = below.over(shims.runc)
+        image = engine.import_image("busybox", images.busybox())
+        done = engine.run(image, "sh", "-c", PROBE, options=options, check=False)
+        assert lines(done.stdout)[:2] == [ASKED, "0"], done.stderr
+        name = engine.run_detached(image, "sh", "-c", "exec sleep 1000", options=options)
+        assert lines(engine.exec(name, "sh", "-c", PROBE).stdout)[:1] == [ASKED]
+        engine.rm(name)
+        assert [each["state"]["status"] for each in monitor.states] == ["creating", "creating", "running"]

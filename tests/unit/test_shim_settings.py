@@ -74,6 +74,15 @@ def test_all_that_is_wrong_is_told():
     assert problems({**GIVEN, "images": {}}) == [".images: a list expected"]
 
 
+def test_a_monitor_listens_where_a_socket_can_be():
+    assert check({**GIVEN, "monitor": f"/{'x' * 106}"}).monitor == f"/{'x' * 106}"
+    for path in (f"/{'x' * 107}", "/" + "\N{EURO SIGN}" * 36):
+        assert problems({**GIVEN, "monitor": path}) == [
+            ".monitor: longer than the 107 bytes that a socket's path may have"
+        ]
+    assert len(problems({**GIVEN, "monitor": "run/sock"})) == 1
+
+
 def test_a_file_that_cannot_be_used_is_named(tmp_path):
     path = tmp_path / "shim.json"
     for text, told in (("{", "shim.json"), ('{"x": 1}', ".x: no such setting"), (" " * ((1 << 20) + 1), "larger than")):
