@@ -1,10 +1,9 @@
 """scmm-monitor's terminal: one screen while somebody is asked, one quiet line while nobody is.
 
-The terminal is another's while this process is in the background: then nobody is asked there. Nothing here waits for a
-terminal, which may have stopped its output for ever; nothing here ends the monitor when a terminal goes away.
+The terminal is another's while this process is in the background: then nobody is asked there.
 
-Facts relied on: termios(3); job control as in credentials(7) and tcsetpgrp(3); xterm's control sequences 1049 (the
-other screen), 7 (lines go on below), 25 (cursor) and 2004 (what is pasted comes between marks).
+Facts relied on: xterm's control sequences 1049 (the other screen), 7 (lines go on below), 25 (cursor) and 2004 (what is
+pasted comes between marks).
 """
 
 from __future__ import annotations
@@ -14,16 +13,15 @@ import atexit
 import os
 import signal
 import sys
-import termios
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from scmm_oci.cli import monitor_screen
-from scmm_oci.cli.monitor_screen import KEYS, Line, Window
-from scmm_oci.enforcer.monitor.asking import Answer, Shown
-
-_T = TypeVar("_T")
+from scmm_oci.cli.monitor_screen import KEYS, Window
+from scmm_oci.cli.monitor_text import Line, drawn
+from scmm_oci.cli.monitor_tty import Tty
+from scmm_oci.enforcer.monitor.questions import Answer, Shown
 
 _GUARD_S = 0.3  # keys that come earlier were meant for something else
 # After an answer, for the next question: a key that is held down begins to repeat before (X waits 0.66 s).
@@ -59,8 +57,8 @@ def open_prompt(counts: Callable[[], tuple[int, int]], now: Callable[[], float])
 
 
 class Prompt:
-    """A surface (monitor.asking) on a terminal. `attach` and all that follows happens on one event loop, and `close`
-    after it, too."""
+    """A surface (monitor.questions) on a terminal. `attach` and all that follows happens on one event loop, and
+    `close` after it, too."""
 
     def __init__(
         self,
@@ -71,8 +69,8 @@ class Prompt:
         encoding: str = "utf-8",
         colours: bool = True,
     ) -> None:
-        self._fd, self._counts, self._now = fd, counts, now
-        self._encoding, self._colours = encoding, colours
+        self._tty = Tty(fd, encoding, heard=self._heard, drained=self._drained, gone=self._gone)
+        self._counts, self._now, self._colours = counts, now, colours
         self._ascii = not encoding.lower().replace("-", "").startswith("utf")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed: Callable[[], None] = lambda: None
@@ -85,13 +83,10 @@ class Prompt:
         self._said = ""
         self._stays_until = 0.0
         self._told: deque[str] = deque(maxlen=_MOST_TOLD)
-        # What is to be seen there already.
-        self._modes: list[Any] | None = None  # the terminal's own; not None: our screen is up
+        # What is to be seen there already; None where that is not known.
         self._lines: list[Line] | None = None
         self._window: Window | None = None
         self._quiet = ""
-        self._out = b""
-        self._reads = self._writes = False
         # From when on keys count, and for which question.
         self._visible = 0
         self._deaf_until = 0.0
@@ -103,15 +98,16 @@ class Prompt:
     @property
     def is_open(self) -> bool:
         """Whether the terminal is there, and ours."""
-        return self._fd >= 0 and self._is_foreground()
+        return self._tty.is_mine
 
     def attach(self, changed: Callable[[], None]) -> None:
         """Begin. In the main thread: signals that stop processes of a terminal are handled from now on."""
         self._changed = changed
         self._loop = asyncio.get_running_loop()
+        self._tty.begin()
         for number in _OWN_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                self._loop.add_signal_handler(number, self._heard, number)
+                self._loop.add_signal_handler(number, self._signalled, number)
         # Ignored, reading fails with EIO in the background, and does not stop us between looking and reading.
         self._ignored = [(one, signal.signal(one, signal.SIG_IGN)) for one in (signal.SIGTTIN, signal.SIGTTOU)]
         atexit.register(self.close)
@@ -126,7 +122,7 @@ class Prompt:
                 self._last, self._stays_until = self._shown, self._now() + _LINGER_S
         else:
             self._said = ""
-            if self._shown is not None and shown.number == self._shown.number and self._modes is not None:
+            if self._shown is not None and shown.number == self._shown.number and self._tty.has_keys:
                 self._shown = shown  # numbers that change can wait for the next tick
                 return
             self._guard_s = _GUARD_S if self._answering is None else _GUARD_NEXT_S
@@ -140,34 +136,29 @@ class Prompt:
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        if self._fd < 0:
-            return
-        if self._is_foreground():
+        if self._tty.is_mine:
             self._leave()
-            self._send(_ERASE)
+            self._tty.send(_ERASE)
             self._write_told()
-            if self._out:
-                # Somebody has stopped its output (ctrl-s), and would find our screen when it goes on.
-                self._try(lambda: termios.tcflow(self._fd, termios.TCOON))
-                self._write()
-        self._forget()
+            self._tty.let_go()
+        self._tty.close()
 
     # What is written.
 
     def _sync(self) -> None:
         """Make the terminal show what is to be seen, as far as it takes anything now."""
-        if self._fd < 0 or self._loop is None:
+        if self._loop is None or not self._tty.is_there:
             return
-        mine = self._is_foreground()
-        if self._fd >= 0:
-            self._watch(mine)
-            if not mine:
-                # Whoever has the terminal has set it up anew.
-                self._modes, self._lines, self._quiet, self._last = None, None, "", None
-            elif not self._out:
-                self._draw()
-        if self._was_open != (self._fd >= 0 and mine):
-            self._was_open = not self._was_open
+        mine = self.is_open
+        self._tty.listen(mine)
+        if not mine:
+            # Whoever has the terminal has set it up anew.
+            self._tty.lose_keys()
+            self._lines, self._quiet, self._last = None, "", None
+        elif not self._tty.is_behind:
+            self._draw()
+        if self._tty.is_there and self._was_open != mine:
+            self._was_open = mine
             self._loop.call_soon(self._changed)
         self._set_timer()
 
@@ -181,7 +172,7 @@ class Prompt:
             self._write_told()
             self._draw_quiet()
             return
-        if self._modes is None and not self._enter():
+        if not self._tty.has_keys and not self._enter():
             return
         window = self._size()
         if window != self._window:
@@ -189,105 +180,63 @@ class Prompt:
         left = shown.question.deadline - self._now()
         listens = self._visible == shown.number and self._now() >= self._deaf_until
         lines = monitor_screen.question(shown, window, left_s=left, listens=listens, said=self._said)
-        self._send(monitor_screen.drawn(lines, self._lines, colours=self._colours))
+        self._tty.send(drawn(lines, self._lines, colours=self._colours))
         self._lines = lines
         self._note_visible()
 
     def _note_visible(self) -> None:
         """From when it is on the screen, and not from when it was to be there, keys are about a question."""
-        if self._shown is None or self._out or self._lines is None or self._visible == self._shown.number:
+        if self._shown is None or self._tty.is_behind or self._lines is None or self._visible == self._shown.number:
             return
         self._visible = self._shown.number
         self._deaf_until = self._now() + self._guard_s
-        self._try(lambda: termios.tcflush(self._fd, termios.TCIFLUSH))
+        self._tty.drop_typed()
 
     def _draw_quiet(self) -> None:
         line = monitor_screen.quiet(*self._counts(), self._size().columns)
         if line != self._quiet:
-            self._send(_ERASE + line)
+            self._tty.send(_ERASE + line)
             self._quiet = line
 
     def _write_told(self) -> None:
         if self._told:
-            self._send(_ERASE + "".join(f"{line}\r\n" for line in self._told))
+            self._tty.send(_ERASE + "".join(f"{line}\r\n" for line in self._told))
             self._told.clear()
             self._quiet = ""
 
     def _enter(self) -> bool:
-        """Take keys one by one, and the other screen. Signals stay keys: ctrl-c ends us, ctrl-z stops us."""
-        modes = self._try(lambda: termios.tcgetattr(self._fd))
-        if modes is None:
+        if not self._tty.take_keys():
             return False
-        ours = [*modes[:6], list(modes[6])]
-        ours[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
-        ours[6][termios.VMIN], ours[6][termios.VTIME] = 1, 0
-        if not self._set_modes(ours):
-            return False
-        self._modes, self._lines = modes, None
-        self._send(_ENTER)
+        self._lines = None
+        self._tty.send(_ENTER)
         return True
 
     def _leave(self) -> None:
-        modes, self._modes = self._modes, None
-        if modes is None:
-            return
-        # The line from before is there again, but on a console that has one screen only.
-        self._lines, self._quiet = None, ""
-        self._send(_LEAVE)
-        self._set_modes(modes)
+        if self._tty.has_keys:
+            # The line from before is there again, but on a console that has one screen only.
+            self._lines, self._quiet = None, ""
+            self._tty.send(_LEAVE)
+            self._tty.give_keys_back()
 
-    def _set_modes(self, modes: list[Any]) -> bool:
-        """Drop what was typed, and set them at once: to wait until all is written could take for ever."""
-
-        def change() -> bool:
-            termios.tcflush(self._fd, termios.TCIFLUSH)
-            termios.tcsetattr(self._fd, termios.TCSANOW, modes)
-            return True
-
-        return bool(self._try(change))
-
-    def _send(self, text: str) -> None:
-        self._out += text.encode(self._encoding, "backslashreplace")
-        self._write()
-
-    def _write(self) -> None:
-        while self._out and self._fd >= 0:
-            try:
-                self._out = self._out[os.write(self._fd, self._out) :]
-            except BlockingIOError:
-                break
-            except OSError:
-                self._forget()
-        self._watch(self._reads)
-
-    def _writable(self) -> None:
-        self._write()
-        if not self._out:
-            self._note_visible()
-            self._sync()
+    def _drained(self) -> None:
+        self._note_visible()
+        self._sync()
 
     def _size(self) -> Window:
-        size = self._try(lambda: os.get_terminal_size(self._fd)) or (0, 0)
-        return Window(columns=size[0] or 80, rows=size[1] or 24, ascii=self._ascii)
+        columns, rows = self._tty.size
+        return Window(columns, rows, self._ascii)
 
-    # What is read.
+    # What comes from there.
 
-    def _readable(self) -> None:
-        try:
-            data = os.read(self._fd, 4096)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
+    def _heard(self, data: bytes) -> None:
         if data:
             self._typed(data)
         else:
-            # It is gone, or another's, or somebody has pressed ctrl-d.
-            self._sync()
+            self._sync()  # it is gone, or another's, or somebody has pressed ctrl-d
 
     def _typed(self, data: bytes) -> None:
         shown, now = self._shown, self._now()
-        if shown is None or self._modes is None or self._visible != shown.number:
+        if shown is None or not self._tty.has_keys or self._visible != shown.number:
             return
         if now < self._deaf_until:
             # Whoever types on means something else.
@@ -306,80 +255,23 @@ class Prompt:
         finally:
             self._answering = None
 
-    # The terminal itself.
-
-    def _is_foreground(self) -> bool:
-        """Whether we have the terminal; one that is gone is closed."""
-        if self._fd < 0:
-            return False
-        try:
-            return os.tcgetpgrp(self._fd) == os.getpgrp()
-        except OSError:
-            self._forget()
-            return False
-
-    def _try(self, action: Callable[[], _T]) -> _T | None:
-        """Do something with the terminal; one that is gone is closed."""
-        if self._fd < 0:
-            return None
-        try:
-            return action()
-        except (OSError, termios.error):
-            self._forget()
-            return None
-
-    def _watch(self, reads: bool) -> None:
-        """Be told of keys while the terminal is ours, and of room while there is something to write."""
-        loop, writes = self._loop, bool(self._out)
-        if loop is None or self._fd < 0 or loop.is_closed():
-            return
-        if reads != self._reads:
-            self._reads = reads
-            if reads:
-                loop.add_reader(self._fd, self._readable)
-            else:
-                loop.remove_reader(self._fd)
-        if writes != self._writes:
-            self._writes = writes
-            if writes:
-                loop.add_writer(self._fd, self._writable)
-            else:
-                loop.remove_writer(self._fd)
-
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._fd >= 0 and self._loop is not None and not self._loop.is_closed():
-            delay = _QUIET_TICK_S if self._modes is None else _TICK_S
-            deaf_s = self._deaf_until - self._now()
-            if 0 < deaf_s < delay:
-                delay = deaf_s
-            self._timer = self._loop.call_later(delay, self._sync)
-
-    def _heard(self, number: signal.Signals) -> None:
+    def _signalled(self, number: signal.Signals) -> None:
         if number is signal.SIGTSTP and self._loop is not None:
-            if self._is_foreground():
+            if self.is_open:
                 self._leave()
-                self._send(_ERASE)
+                self._tty.send(_ERASE)
             self._quiet = ""
             # As if it were not handled: nothing in a group without a shell that could have it go on.
             self._loop.remove_signal_handler(signal.SIGTSTP)
             os.kill(os.getpid(), signal.SIGTSTP)
-            self._loop.add_signal_handler(signal.SIGTSTP, self._heard, signal.SIGTSTP)
+            self._loop.add_signal_handler(signal.SIGTSTP, self._signalled, signal.SIGTSTP)
         # Stopped by SIGSTOP, we do not know what is on the screen.
         self._lines, self._window = None, None
         self._sync()
 
-    def _forget(self) -> None:
-        """Let go of the terminal."""
-        fd, loop = self._fd, self._loop
-        if fd < 0:
-            return
-        self._out = b""
-        self._watch(False)
-        self._fd = -1
-        os.close(fd)
+    def _gone(self) -> None:
+        """The terminal is not there any more, or was closed."""
+        loop = self._loop
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -389,9 +281,20 @@ class Prompt:
             if self._was_open:
                 self._was_open = False
                 loop.call_soon(self._changed)
-        for number, before in self._ignored:
-            signal.signal(number, before)
+        for one, before in self._ignored:
+            signal.signal(one, before)
         atexit.unregister(self.close)
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._loop is not None and self._tty.is_there:
+            delay = _TICK_S if self._tty.has_keys else _QUIET_TICK_S
+            deaf_s = self._deaf_until - self._now()
+            if 0 < deaf_s < delay:
+                delay = deaf_s
+            self._timer = self._loop.call_later(delay, self._sync)
 
 
 def _told_of(answer: Answer | None) -> str:

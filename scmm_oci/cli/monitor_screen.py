@@ -1,26 +1,22 @@
 """What scmm-monitor's screen shows, as lines of styled text: nothing here knows a terminal.
 
-Keys are below, in the same place for every question. What is too long is cut in its middle, where the mark of
-the cut cannot be mistaken for text; text that programs choose can neither steer the terminal nor hide in it.
+Keys are below, in the same place for every question. Text that programs choose can neither steer the terminal nor hide
+in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
-from rich.cells import cell_len
-
+from scmm_oci.cli.monitor_text import Line, Span, Style, fit
 from scmm_oci.cli.outcome import many
-from scmm_oci.enforcer.monitor.asking import Answer, Question, Shown
-from scmm_oci.errors import printable
+from scmm_oci.enforcer.monitor.questions import Answer, Question, Shown
 
 _LEAST_COLUMNS = 36  # the keys' rows
 _NEEDED = 5  # facts that weigh more must be seen
 _LABEL = 9  # columns
 _MOST_LINES = 6  # of one text
-_LONGEST = 20_000  # characters of one text: PATH_MAX, every byte of it escaped
 _FOOT = 3  # rows
 _MOST_ROWS = 18  # more would only part the keys from what they are about
 _SOON_S = 5.0
@@ -39,27 +35,6 @@ _ROWS = (("o", "r", "a"), ("d", "n", "k"))
 _PLACES = (1, 15, 27)  # columns of the three keys of a row
 
 
-class Style(StrEnum):
-    """Select Graphic Rendition: ECMA-48, 8.3.117."""
-
-    PLAIN = ""
-    INVERSE = "7"
-    BOLD = "1"
-    DIM = "2"
-    ALLOW = "1;32"
-    DENY = "1;31"
-    CLAIM = "1;33"
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    text: str
-    style: Style = Style.PLAIN
-
-
-Line = tuple[Span, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Window:
     """columns, rows: its size. ascii: it cannot show more than ASCII."""
@@ -73,74 +48,6 @@ def is_enough(shown: Shown, window: Window) -> bool:
     """Whether all that matters can be seen in a window; in a smaller one nothing is to be allowed."""
     needed = sum(one.weight > _NEEDED for one in _facts(shown))
     return window.columns >= _LEAST_COLUMNS and window.rows >= 1 + needed + _FOOT
-
-
-def safe(text: str, *, ascii: bool = False) -> str:
-    """The text with all escaped that steers a terminal or has no width of its own there (combining characters)."""
-    if len(text) > _LONGEST:
-        # Both ends: no window is so large that this is seen in what it does not leave out.
-        text = text[: _LONGEST // 2] + text[-_LONGEST // 2 :]
-    text = printable(text)
-    if text.isascii():
-        return text
-    return "".join(c if c.isascii() or (not ascii and cell_len(c) > 0) else _escaped(c) for c in text)
-
-
-def _escaped(c: str) -> str:
-    return c.encode("unicode_escape").decode("ascii")
-
-
-def fit(text: str, width: int, lines: int, *, ascii: bool = False) -> list[Line]:
-    """Safe text as so many lines at most of so many columns, cut in the middle if it is longer."""
-    text = safe(text, ascii=ascii)
-    whole = _broken(text, width)
-    if len(whole) <= lines:
-        return [(Span(one),) for one in whole]
-    mark = "..." if ascii else "…"
-    # Wide characters can leave a column free at the end of a line: so many that it takes another line.
-    for room in range(width * lines - len(mark), 0, -1):
-        head = room // 3
-        before, after = _first(text, head), _last(text, room - head)
-        if len(_broken(before + mark + after, width)) <= lines:
-            return _marked(before, mark, after, width)
-    return [(Span(mark[:width], Style.INVERSE),)]
-
-
-def _marked(before: str, mark: str, after: str, width: int) -> list[Line]:
-    """The three, one after the other, broken into lines; the mark in its own style."""
-    found: list[Line] = []
-    at, end = len(before), len(before) + len(mark)
-    position = 0
-    for line in _broken(before + mark + after, width):
-        begin, position = position, position + len(line)
-        cuts = [min(max(place - begin, 0), len(line)) for place in (at, end)]
-        pieces = (line[: cuts[0]], line[cuts[0] : cuts[1]], line[cuts[1] :])
-        styles = (Style.PLAIN, Style.INVERSE, Style.PLAIN)
-        found.append(tuple(Span(piece, style) for piece, style in zip(pieces, styles, strict=True) if piece))
-    return found
-
-
-def _broken(text: str, width: int) -> list[str]:
-    """The text in pieces of so many columns."""
-    if text.isascii():
-        return [text[at : at + width] for at in range(0, len(text), width)] or [""]
-    found, line, used = [], "", 0
-    for c in text:
-        size = cell_len(c)
-        if used + size > width:
-            found.append(line)
-            line, used = "", 0
-        line, used = line + c, used + size
-    return [*found, line]
-
-
-def _first(text: str, width: int) -> str:
-    # No character has less than one column.
-    return _broken(text[:width], width)[0] if width > 0 else ""
-
-
-def _last(text: str, width: int) -> str:
-    return _first(text[-width:][::-1], width)[::-1] if width > 0 else ""
 
 
 def question(shown: Shown, window: Window, *, left_s: float, listens: bool, said: str = "") -> list[Line]:
@@ -300,18 +207,3 @@ def quiet(targets: int, decisions: int, columns: int) -> str:
     text = f"scmm-monitor: {many(targets, 'container or program', 'containers and programs')}, "
     text += many(decisions, "decision")
     return text[: max(0, columns - 1)]
-
-
-def drawn(lines: Sequence[Line], before: Sequence[Line] | None, *, colours: bool) -> str:
-    """What makes a terminal show the lines where it shows `before`, None for anything: only rows that differ."""
-    found = ["\x1b[2J"] if before is None else []
-    for row, line in enumerate(lines):
-        if before is None or row >= len(before) or before[row] != line:
-            # Erased first: at the end of a full line the cursor is still on its last character.
-            found.append(f"\x1b[{row + 1};1H\x1b[K" + "".join(_code(span, colours) for span in line))
-    return "".join(found)
-
-
-def _code(span: Span, colours: bool) -> str:
-    style = span.style.value if colours else span.style.value.partition(";")[0]
-    return f"\x1b[{style}m{span.text}\x1b[0m" if style else span.text

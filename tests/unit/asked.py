@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from scmm_oci.enforcer.monitor.asking import Question, Shown
 from scmm_oci.enforcer.monitor.model import Call, Process, Target
+from scmm_oci.enforcer.monitor.questions import Question, Shown
 from scmm_oci.tables.arch import Arch
 
 

@@ -17,7 +17,8 @@ from typing import Any
 from asked import Clock, Limits, process, question, target
 
 from scmm_oci.cli.monitor_prompt import open_prompt
-from scmm_oci.enforcer.monitor.asking import Answer, Asking
+from scmm_oci.enforcer.monitor.asking import Asking
+from scmm_oci.enforcer.monitor.questions import Answer
 
 
 class Keys:

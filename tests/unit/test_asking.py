@@ -11,8 +11,9 @@ from asked import Clock, Limits, Seen, process, question, target
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scmm_oci.enforcer.monitor.asking import Answer, Asking, Question, Reply
+from scmm_oci.enforcer.monitor.asking import Asking
 from scmm_oci.enforcer.monitor.model import By
+from scmm_oci.enforcer.monitor.questions import Answer, Question, Reply
 
 
 class Scene:

@@ -13,9 +13,10 @@ from asked import Clock, Limits, process, question, target
 from dbus_fast.aio import MessageBus
 from desktop_session import ACTIONS, NAME, Service, bus
 
-from scmm_oci.enforcer.monitor.asking import Answer, Asking, Reply
+from scmm_oci.enforcer.monitor.asking import Asking
 from scmm_oci.enforcer.monitor.desktop import Desktop, open_desktop
 from scmm_oci.enforcer.monitor.model import By
+from scmm_oci.enforcer.monitor.questions import Answer, Reply
 
 
 class Session:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from scmm_oci.cli import monitor_screen
-from scmm_oci.cli.monitor_screen import Line, Style, Window
-from scmm_oci.enforcer.monitor.asking import Answer, Shown
+from scmm_oci.cli import monitor_screen, monitor_text
+from scmm_oci.cli.monitor_screen import Window
+from scmm_oci.cli.monitor_text import Line, Style
+from scmm_oci.enforcer.monitor.questions import Answer, Shown
 
 
 def shown(*, number: int = 1, times: int = 0, waiting: int = 0, more: int = 0, **changes: Any) -> Shown:
@@ -76,8 +77,8 @@ def test_a_screen_fits_and_nothing_in_it_steers(up: Shown, columns: int, rows: i
 
 @given(text=_TEXT, width=st.integers(2, 80), lines=st.integers(1, 6))
 def test_what_is_cut_keeps_both_ends_and_says_so(text: str, width: int, lines: int) -> None:
-    safe = monitor_screen.safe(text)
-    found = monitor_screen.fit(text, width, lines)
+    safe = monitor_text.safe(text)
+    found = monitor_text.fit(text, width, lines)
     assert 1 <= len(found) <= lines and all(cell_len(line) <= width for line in texts(found))
     whole = "".join(texts(found))
     marks = [span for line in found for span in line if span.style is Style.INVERSE]
@@ -142,12 +143,12 @@ def test_only_rows_that_differ_are_written() -> None:
     window, up = Window(80, 24), shown()
     first = monitor_screen.question(up, window, left_s=12.0, listens=True)
     later = monitor_screen.question(up, window, left_s=11.0, listens=True)
-    whole = monitor_screen.drawn(first, None, colours=True)
+    whole = monitor_text.drawn(first, None, colours=True)
     assert whole.count("H\x1b[K") == 24
-    changed = monitor_screen.drawn(later, first, colours=True)
+    changed = monitor_text.drawn(later, first, colours=True)
     assert changed.count("H\x1b[K") == 1 and "denied in 11 s" in changed
-    assert monitor_screen.drawn(first, first, colours=True) == ""
-    assert ";3" not in monitor_screen.drawn(first, None, colours=False)
+    assert monitor_text.drawn(first, first, colours=True) == ""
+    assert ";3" not in monitor_text.drawn(first, None, colours=False)
 
 
 def test_the_quiet_line_leaves_a_place_for_the_cursor() -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from scmm_oci.enforcer.monitor.asking import Answer, Question, Shown
+from scmm_oci.enforcer.monitor.questions import Answer, Question, Shown
 from scmm_oci.errors import printable
 
 if TYPE_CHECKING:
