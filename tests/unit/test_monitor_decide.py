@@ -492,7 +492,7 @@ def _address(peers: dict[str, Any], address: Address | None, strict: bool) -> bo
     return False not in answers and (strict or None not in answers)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(rule_of(), max_size=8), st.lists(subject_of(), min_size=1, max_size=8))
 def test_it_is_what_a_plain_reading_says(document: list[dict[str, Any]], subjects: list[Subject]) -> None:
     # Two rules of the same words count together in nothing: each has its own number.
@@ -506,7 +506,7 @@ def test_it_is_what_a_plain_reading_says(document: list[dict[str, Any]], subject
         assert (ruled.outcome, ruled.index, ruled.looked) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(rule_of(), max_size=8), subject_of())
 def test_what_is_not_needed_changes_nothing(document: list[dict[str, Any]], subject: Subject) -> None:
     rules = made(*document)
@@ -520,7 +520,7 @@ def test_what_is_not_needed_changes_nothing(document: list[dict[str, Any]], subj
         assert rules.decide(less, Spent()) == whole
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(rule_of(), max_size=8), subject_of())
 def test_knowing_less_never_allows_more(document: list[dict[str, Any]], subject: Subject) -> None:
     """Where every rule allows, or the default denies: without something that allows, less is known and less allowed."""
