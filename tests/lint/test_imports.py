@@ -205,6 +205,13 @@ try:
 except ValueError:
     pass
 assert passing.environment() == {}
+from scmm_oci.enforcer import handing
+assert handing.place(line) == 3 and handing.other_listener(line, config) == ""
+assert handing.word(handing.state(line, config, "/bundle")[0]).startswith("{")
+try:
+    handing.connected("/none")
+except ValueError:
+    pass
 """
 
 

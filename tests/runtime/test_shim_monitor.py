@@ -387,7 +387,13 @@ def test_engines_hand_on_what_they_are_given(ground: Ground, socket_path: Path) 
             words = ["run", "--rm", "--preserve-fds=2", *ground.options(policy), ground.image, "sh", "-c", text]
             code, output = streams.run([*ground.engine.command(), *words], ground.engine.environ())
             outcomes.append((code, lines(output.replace(REFUSED, ASKED))))
-    assert outcomes[0] == outcomes[1] and outcomes[1][1][0] == f"threefour{ASKED}"
+            name = ground.engine.run_detached(ground.image, "sleep", "1000", options=ground.options(policy))
+            words = ["exec", "--preserve-fds=2", name, "sh", "-c", text]
+            code, output = streams.run([*ground.engine.command(), *words], ground.engine.environ())
+            outcomes.append((code, lines(output.replace(REFUSED, ASKED))))
+            ground.engine.rm(name)
+    assert outcomes[:2] == outcomes[2:]
+    assert [(code, output[0]) for code, output in outcomes] == [(0, f"threefour{ASKED}")] * 4
 
 
 @pytest.fixture(scope="module")
