@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -236,6 +237,14 @@ def test_a_session_without_a_bus(address: str) -> None:
     told: list[str] = []
     made = asyncio.run(open_desktop(tell=told.append, environ={"DBUS_SESSION_BUS_ADDRESS": address}))
     assert made is None and len(told) == 1
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dbus_fast.aio", None)
+    told: list[str] = []
+    made = asyncio.run(open_desktop(tell=told.append, environ={"DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere"}))
+    assert made is None
+    assert told == ["no questions on the desktop: dbus-fast is not installed (the extra `desktop`)"]
 
 
 def test_no_session() -> None:

@@ -1,7 +1,6 @@
 """Questions as notifications of the desktop whose session this process is in, with buttons to allow once and to deny.
 
-Source: the Desktop Notifications Specification 1.2 (org.freedesktop.Notifications). The library for D-Bus, dbus-fast,
-is the optional extra `desktop`.
+Source: the Desktop Notifications Specification 1.2 (org.freedesktop.Notifications).
 """
 
 from __future__ import annotations
@@ -13,17 +12,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from scmm_oci.enforcer.monitor.desktop_bus import BUS, Bus, Peer, open_bus
 from scmm_oci.enforcer.monitor.questions import Answer, Question, Shown
-from scmm_oci.errors import printable
+from scmm_oci.errors import Failure, printable
 
 if TYPE_CHECKING:
     from dbus_fast import Message
-    from dbus_fast.aio import MessageBus
 
-_NAME = "org.freedesktop.Notifications"
-_PATH = "/org/freedesktop/Notifications"
-_BUS_NAME, _BUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
-_DEADLINE_S = 5.0  # for a reply of the bus or the service
+_SERVICE = Peer("org.freedesktop.Notifications", "/org/freedesktop/Notifications")
 _START_S = 1.0
 _GUARD_S = 0.3  # a click that comes earlier was meant for what was there before
 _WIDTH = 120  # characters of a line
@@ -48,16 +44,9 @@ async def open_desktop(
     if not address:
         return None
     try:
-        from dbus_fast.aio import MessageBus
-    except ImportError:
-        tell("no questions on the desktop: dbus-fast is not installed (the extra `desktop`)")
-        return None
-    try:
-        async with asyncio.timeout(_DEADLINE_S):
-            bus = await MessageBus(bus_address=address).connect()
-    except Exception as error:
-        # Addresses, authentication and sockets have exceptions of no common kind: whatever it is, there is no desktop.
-        tell(f"no questions on the desktop: the session's bus: {error or type(error).__name__}")
+        bus = await open_bus(address)
+    except Failure as error:
+        tell(f"no questions on the desktop: {error}")
         return None
     desktop = Desktop(bus, tell, now)
     await desktop.begin()
@@ -67,7 +56,7 @@ async def open_desktop(
 class Desktop:
     """A surface (monitor.asking). Use `open_desktop`."""
 
-    def __init__(self, bus: MessageBus, tell: Callable[[str], None], now: Callable[[], float]) -> None:
+    def __init__(self, bus: Bus, tell: Callable[[str], None], now: Callable[[], float]) -> None:
         self._bus, self._tell, self._now = bus, tell, now
         self._changed: Callable[[], None] = lambda: None
         self._owner: str | None = None  # who the service is, on the bus; None where it cannot ask
@@ -84,19 +73,19 @@ class Desktop:
 
     async def begin(self) -> None:
         """Find the service, and hear of it from now on; one that takes long to start is not waited for."""
-        self._bus.add_message_handler(self._heard)
+        self._bus.hear(self._heard)
         self._watch = asyncio.create_task(self._until_gone())
         self._looking = asyncio.create_task(self._find())
         await asyncio.wait([self._looking], timeout=_START_S)
 
     async def _find(self) -> None:
         for rule in (
-            f"type='signal',sender='{_NAME}',interface='{_NAME}',path='{_PATH}'",
-            f"type='signal',sender='{_BUS_NAME}',interface='{_BUS_NAME}',member='NameOwnerChanged',arg0='{_NAME}'",
+            f"type='signal',sender='{_SERVICE.name}',interface='{_SERVICE.name}',path='{_SERVICE.path}'",
+            f"type='signal',sender='{BUS.name}',member='NameOwnerChanged',arg0='{_SERVICE.name}'",
         ):
-            await self._call_bus("AddMatch", "s", [rule])
+            await self._bus.call(BUS, "AddMatch", "s", rule)
         # A service that the bus starts when it is wanted is one, too.
-        await self._call_bus("StartServiceByName", "su", [_NAME, 0])
+        await self._bus.call(BUS, "StartServiceByName", "su", _SERVICE.name, 0)
         await self._look()
 
     @property
@@ -124,15 +113,10 @@ class Desktop:
         for task in (self._work, self._looking, self._watch):
             if task is not None:
                 task.cancel()
-        if self._number and self._bus.connected:
-            from dbus_fast import MessageFlag
-
-            quiet = self._message("CloseNotification", "u", [self._number])
-            quiet.flags = MessageFlag.NO_REPLY_EXPECTED
-            # It is written here and now where the socket has room for it.
-            self._bus.send(quiet).add_done_callback(lambda done: done.cancelled() or done.exception())
+        if self._number:
+            self._bus.say(_SERVICE, "CloseNotification", "u", self._number)
         self._owner, self._number = None, 0
-        self._bus.disconnect()
+        self._bus.end()
 
     # What is to be seen there.
 
@@ -147,9 +131,9 @@ class Desktop:
             if wanted is None:
                 number, self._number, self._made = self._number, 0, None
                 if number:
-                    await self._call("CloseNotification", "u", [number])
+                    await self._bus.call(_SERVICE, "CloseNotification", "u", number)
                 continue
-            reply = await self._call("Notify", "susssasa{sv}i", self._notification(wanted))
+            reply = await self._bus.call(_SERVICE, "Notify", "susssasa{sv}i", *self._notification(wanted))
             self._made = wanted
             if reply is None or reply.signature != "u":
                 self._owner = None  # until there is another one
@@ -181,13 +165,13 @@ class Desktop:
 
     def _heard(self, message: Message) -> None:
         """A message that nobody waits for. Every client of the bus can send signals: who sends is what counts."""
-        if message.interface == _BUS_NAME and message.sender == _BUS_NAME and message.member == "NameOwnerChanged":
-            if message.signature == "sss" and message.body[0] == _NAME:
+        if message.interface == BUS.name and message.sender == BUS.name and message.member == "NameOwnerChanged":
+            if message.signature == "sss" and message.body[0] == _SERVICE.name:
                 self._owner, self._number, self._made = None, 0, None
                 self._changed()
                 self._look_again()
             return
-        if self._owner is None or message.sender != self._owner or message.interface != _NAME:
+        if self._owner is None or message.sender != self._owner or message.interface != _SERVICE.name:
             return
         if message.member == "ActionInvoked" and message.signature == "us":
             self._pressed(*message.body)
@@ -217,10 +201,10 @@ class Desktop:
 
     async def _look(self) -> None:
         """Find out who the service is, and whether it can ask."""
-        owner = await self._call_bus("GetNameOwner", "s", [_NAME])
+        owner = await self._bus.call(BUS, "GetNameOwner", "s", _SERVICE.name)
         found = None
         if owner is not None:
-            can = await self._call("GetCapabilities", "", [])
+            can = await self._bus.call(_SERVICE, "GetCapabilities", "")
             words = can.body[0] if can is not None and can.signature == "as" else []
             self._markup = "body-markup" in words
             found = owner.body[0] if "actions" in words else None
@@ -230,50 +214,11 @@ class Desktop:
             self._go_on()
 
     async def _until_gone(self) -> None:
-        bus: Any = self._bus
-        try:
-            await bus.wait_for_disconnect()
-        except Exception as error:
-            # The library says that it raises whatever has ended the connection.
-            self._tell(f"no more questions on the desktop: the session's bus: {error or type(error).__name__}")
+        why = await self._bus.until_gone()
+        if why:
+            self._tell(f"no more questions on the desktop: the session's bus: {why}")
         self._owner, self._number, self._made = None, 0, None
         self._changed()
-
-    async def _call(self, member: str, signature: str, body: list[Any]) -> Message | None:
-        return await self._reply_to(self._message(member, signature, body))
-
-    async def _call_bus(self, member: str, signature: str, body: list[Any]) -> Message | None:
-        from dbus_fast import Message
-
-        return await self._reply_to(
-            Message(
-                destination=_BUS_NAME,
-                path=_BUS_PATH,
-                interface=_BUS_NAME,
-                member=member,
-                signature=signature,
-                body=body,
-            )
-        )
-
-    def _message(self, member: str, signature: str, body: list[Any]) -> Message:
-        from dbus_fast import Message
-
-        return Message(destination=_NAME, path=_PATH, interface=_NAME, member=member, signature=signature, body=body)
-
-    async def _reply_to(self, message: Message) -> Message | None:
-        """The reply, or None: an error, a service that says nothing, or a bus that is gone."""
-        from dbus_fast import MessageType
-
-        try:
-            async with asyncio.timeout(_DEADLINE_S):
-                reply = await self._bus.call(message)
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            # As for _until_gone, which tells of it.
-            return None
-        return reply if reply is not None and reply.message_type is MessageType.METHOD_RETURN else None
 
 
 def _is_same(one: Shown | None, other: Shown | None) -> bool:
