@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from scmm_oci.cli.monitor_prompt import open_prompt
-from scmm_oci.cli.output import OWN, fail, say, tell
+from scmm_oci.cli.output import OWN, say
 from scmm_oci.enforcer.monitor import calls, control, scraping
 from scmm_oci.enforcer.monitor.asking import Asking, Surface
 from scmm_oci.enforcer.monitor.behalf.deputies import Deputies
@@ -40,7 +40,7 @@ from scmm_oci.enforcer.monitor.served import Served
 from scmm_oci.enforcer.monitor.serving import Options, Serving
 from scmm_oci.enforcer.monitor.sockets import Listening
 from scmm_oci.enforcer.monitor.stuck import Unstuck
-from scmm_oci.errors import ScmmError, printable
+from scmm_oci.errors import BadInput, Finding, Problem, ScmmError, printable
 from scmm_oci.files import atomic_write
 from scmm_oci.kernel import capabilities, notify
 from scmm_oci.tables.arch import from_machine
@@ -102,6 +102,9 @@ def rules_of(wanted: Wanted) -> RuleSet:
     else:
         found = RuleSet(settings=Settings(default=Outcome.ASK), arch=from_machine(os.uname().machine))
     settings = found.settings
+    if wanted.default == Outcome.PROGRAM and not settings.program:
+        hint = "write `program: [/path/to/it]` into the rules, and give them with --rules"
+        raise BadInput([Problem("--default", "no program is named that could decide", hint)])
     if wanted.default is not None:
         settings = replace(settings, default=Outcome(wanted.default))
     if wanted.timeout is not None:
@@ -201,7 +204,7 @@ class _Monitor:
             if wanted.pid_file is not None:
                 atomic_write(wanted.pid_file, f"{os.getpid()}\n".encode())
                 stack.callback(_remove, wanted.pid_file)
-            tell(self._rules.findings)
+            self._findings(self._rules.findings)
             self._say(f"listening at {listening.path}")
             await self._tend()
         self._finish()
@@ -220,7 +223,7 @@ class _Monitor:
 
     def _finish(self) -> None:
         if self._learnt is not None:
-            tell(self._learnt.finish())
+            self._findings(self._learnt.finish())
             self._say(f"{self._wanted.learn}: what {len(self._learning.calls)} calls were made with")
 
     def _heed_signals(self) -> None:
@@ -238,12 +241,15 @@ class _Monitor:
         try:
             rules = rules_of(self._wanted)
         except ScmmError as error:
-            fail(error)
+            for line in str(error).splitlines():
+                self._tell(f"error: {line}")
             self._tell("the rules stay as they were")
             return
+        assert self._asking is not None
         self._serving.options = self._options(rules)
-        self._serving.considering.timeout_s = rules.settings.timeout
-        tell(rules.findings)
+        self._serving.considering.timeout_s = self._asking.timeout_s = rules.settings.timeout
+        self._asking.limits = rules.settings.limits
+        self._findings(rules.findings)
         self._say(f"{self._wanted.rules}: read anew")
 
     def _options(self, rules: RuleSet) -> Options:
@@ -291,6 +297,10 @@ class _Monitor:
     def _refused(self, why: str) -> None:
         self._counts["refused_connections"] += 1
         self._tell(why)
+
+    def _findings(self, findings: Iterable[Finding]) -> None:
+        for each in findings:
+            self._tell(f"note: {each}")
 
     def _say(self, line: str) -> None:
         if not self._wanted.quiet:

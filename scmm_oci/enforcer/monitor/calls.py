@@ -107,8 +107,8 @@ def like(call: Call, memory: Memory | None = None) -> str:
     parts = _Parts(call, Memory(how=memory.how if memory is not None else b"")).all()
     if letters is not None:
         for index, letter in enumerate(letters[: len(parts)]):
-            # A number that is no set of bits, behind a pointer, is how much lies there.
-            if letter in "dfp" or (letter in "nl" and "p" in letters[:index]):
+            # A number that is no set of bits, right behind a pointer, is how much lies there.
+            if letter in "dfp" or (letter == "n" and letters[index - 1 : index] == "p"):
                 parts[index] = "…" if parts[index] == words_of(letter, call.args[index]) else parts[index]
     return f"{call.arch} {call.name}({', '.join(parts)})"
 

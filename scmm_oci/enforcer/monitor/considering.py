@@ -210,7 +210,7 @@ class Considering:
         if ruled.outcome is Outcome.PROGRAM:
             if self._program is None:
                 return Decision(Verdict.DENY, By.NOBODY, ruled.errno, detail="there is no program to decide")
-            return await self._program.decide(_asked(served, what, process, seen, words))
+            return await self._program.decide(_asked(served, what, process, seen, words), number=ruled.errno)
         executable = process.executable if process is not None else None
         key = Key(served.target.name, executable or "", what.name or str(what.nr), seen.detail(what))
         keeps = ruled.remember is not Remember.NEVER
@@ -234,12 +234,12 @@ class Considering:
         if reply.answer is None:
             return Decision(Verdict.DENY, reply.by, ruled.errno, detail=reply.detail)
         decision = Decision(_MEANS[reply.answer], By.PERSON, ruled.errno, detail=reply.answer.value)
-        if reply.answer is Answer.RUN:
-            served.remember(key, decision)
-        elif reply.answer in (Answer.ALWAYS, Answer.NEVER):
-            served.remember(key, decision)
+        if reply.answer in (Answer.ALWAYS, Answer.NEVER):
             held = Subject(served.target, what, process, seen.paths, seen.address if seen.is_held else None)
-            self._save(key, decision, held)
+            if not self._save(key, decision, held):
+                served.remember(key, decision)
+        elif reply.answer is Answer.RUN:
+            served.remember(key, decision)
         return decision
 
     def _known(self, served: Served, key: Key, ruled: Ruled) -> Decision | None:
@@ -249,14 +249,17 @@ class Considering:
             known = self._remembered.find(key)
         return known
 
-    def _save(self, key: Key, decision: Decision, subject: Subject) -> None:
+    def _save(self, key: Key, decision: Decision, subject: Subject) -> bool:
+        """Whether the answer holds for later runs; if not, why has been told."""
         if self._remembered is None:
             self._tell("the answer holds for this run: there is no file of decisions (--decisions)")
-            return
+            return False
         try:
             self._remembered.save(key, decision, subject=subject)
         except Failure as error:
             self._tell(f"the answer holds for this run: {error}")
+            return False
+        return True
 
 
 def result_of(decision: Decision) -> int | None:
