@@ -31,7 +31,7 @@ test: setup  ## every test, linters and types among them
 lint: setup  ## linters and types only
 	$(BIN)/python -m pytest tests/lint
 
-bench: setup  ## what recording costs and filters take, side by side with what there was before
+bench: setup  ## what recording and enforcing cost, side by side with what there was before
 	tools/setup-debian bench
 	$(BIN)/python -m benchmarks.percall
 	$(BIN)/python -m benchmarks.start --install-incumbent
@@ -40,6 +40,7 @@ bench: setup  ## what recording costs and filters take, side by side with what t
 	$(BIN)/python -m benchmarks.filters
 	$(BIN)/python -m benchmarks.launch
 	$(BIN)/python -m benchmarks.shim
+	$(BIN)/python -m benchmarks.monitor --install-sandlock
 
 soak: setup fuzz conformance  ## the long proofs
 	SCMM_SOAK=1 $(BIN)/python -m pytest
