@@ -7,57 +7,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from behalf_served import Served, serving
-from listened import listened
+from behalf_trees import PRELUDE, behalf, same, trees_in
 from support import need
 
-from scmm_oci.enforcer.monitor.behalf.table import CALLS
 from scmm_oci.kernel import notify
-from scmm_oci.tables.arch import from_machine
-from scmm_oci.tables.syscalls import numbers
-
-NUMBERS = numbers(from_machine(os.uname().machine))
-NAMES = sorted(CALLS & NUMBERS.keys() - {"openat2"})  # which programs here hold directories with
-#: What every program here has: `call` makes a system call and prints what came of it, and says more of descriptors.
-PRELUDE = f"""
-import fcntl, stat
-numbers = {{name: number for name, number in {dict(NUMBERS)!r}.items()}}
-libc.syscall.restype = ctypes.c_long
-AT = -100
-def call(name, *words, keep=False):
-    given = [ctypes.c_char_p(os.fsencode(w)) if isinstance(w, (str, bytes)) else
-             ctypes.c_ulong(w & (1 << 64) - 1) if isinstance(w, int) else w for w in words]
-    words = [w for w in words if isinstance(w, (int, str, bytes))]
-    result = libc.syscall(ctypes.c_long(numbers[name]), *given)
-    if result < 0:
-        print(name, words[:2], os.strerror(ctypes.get_errno()), flush=True)
-        return -1
-    if name not in ("open", "openat", "openat2", "creat"):
-        print(name, words[:2], result, flush=True)
-        return result
-    status = os.fstat(result)
-    said = [oct(status.st_mode), status.st_uid, status.st_gid, status.st_size if stat.S_ISREG(status.st_mode) else 0]
-    said += [oct(fcntl.fcntl(result, fcntl.F_GETFL) & ~0o400000), fcntl.fcntl(result, fcntl.F_GETFD)]
-    print(name, words[:2], *said, flush=True)
-    if keep:
-        return result
-    os.close(result)
-    return result
-def how(flags, mode=0, resolve=0, more=b"", size=None):
-    text = struct.pack("=QQQ", flags, mode, resolve) + more
-    held = ctypes.create_string_buffer(text, len(text))
-    return [held, len(text) if size is None else size]
-def hold(name, flags=0):
-    fd = libc.syscall(numbers["openat2"], -100, ctypes.c_char_p(os.fsencode(name)), *how(0o10000000 | flags))
-    assert fd >= 0
-    return fd
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,79 +33,7 @@ def served() -> Iterator[Served]:
 @pytest.fixture
 def trees(place: Path) -> tuple[Path, Path]:
     """Two directories that are alike."""
-    return _tree(place / "native" / "tree"), _tree(place / "behalf" / "tree")
-
-
-def _tree(top: Path) -> Path:
-    top.mkdir(parents=True)
-    for each in (top, top.parent):
-        each.chmod(0o755)
-    (top / "file").write_text("some text")
-    (top / "secret").write_text("of root's")
-    (top / "secret").chmod(0o600)
-    for name, mode in (("dir", 0o755), ("full", 0o755), ("closed", 0o700), ("all", 0o1777), ("setgid", 0o2777)):
-        (top / name).mkdir()
-        (top / name).chmod(mode)
-    (top / "full" / "inner").write_text("inner")
-    (top / "link").symlink_to("file")
-    (top / "dirlink").symlink_to("full")
-    (top / "dangling").symlink_to("dir/made")
-    (top / "loop").symlink_to("loop")
-    (top / "up").symlink_to("../tree/file")
-    (top / "slashed").symlink_to("full/")
-    os.mkfifo(top / "fifo", 0o666)
-    os.mknod(top / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
-    with socket.socket(socket.AF_UNIX) as bound:
-        # Its name is too long for an address when it is written whole.
-        directory = os.open(top, os.O_PATH)
-        bound.bind(f"/proc/self/fd/{directory}/socket")
-        os.close(directory)
-    for one in ("file", "full", "fifo"):
-        os.chown(top / one, 1234, 1234)
-    (top / os.fsdecode(b"not\xffutf8")).write_text("bytes")
-    return top
-
-
-def _snapshot(top: Path) -> list[tuple[object, ...]]:
-    found: list[tuple[object, ...]] = []
-    for path in sorted(top.rglob("*")):
-        status = path.lstat()
-        content: object = None
-        if stat.S_ISLNK(status.st_mode):
-            content = os.readlink(path)
-        elif stat.S_ISREG(status.st_mode):
-            content = path.read_bytes()
-        where = str(path.relative_to(top))
-        found.append((where, oct(status.st_mode), status.st_uid, status.st_gid, status.st_nlink, content))
-    return found
-
-
-def _native(body: str) -> str:
-    with listened(["getsid"], body) as it:
-        return it.output()
-
-
-def _behalf(served: Served, body: str, names: Sequence[str] = NAMES) -> str:
-    served.paths.clear()
-    served.impossible.clear()
-    with listened(names, body) as it:
-        served.all_of(it)
-        return it.output()
-
-
-def same(served: Served, trees: tuple[Path, Path], body: str, *, before: str = "", names: Sequence[str] = NAMES) -> str:
-    """Run a body both ways, and compare; what it printed."""
-    texts = []
-    for tree in trees:
-        # What comes before the calls is not made on behalf: it is let be.
-        whole = f"{PRELUDE}\nos.chdir({str(tree)!r})\ntree = {str(tree)!r}\n{before}\n{body}\nprint('end')"
-        text = _native(whole) if tree is trees[0] else _behalf(served, whole, names)
-        assert text.endswith("end\n"), text
-        texts.append(text.replace(str(tree), "TREE"))
-    assert served.impossible == []
-    assert texts[1] == texts[0]
-    assert _snapshot(trees[1]) == _snapshot(trees[0])
-    return texts[0]
+    return trees_in(place)
 
 
 EXISTING = [
@@ -467,7 +354,7 @@ for name in ("denied", "allowed"):
 """
     served.decide = lambda call, found: not any("denied" in path for path in found.paths)
     try:
-        printed = _behalf(served, PRELUDE + body)
+        printed = behalf(served, PRELUDE + body)
     finally:
         served.decide = lambda call, found: True
     assert printed.count(os.strerror(126)) == 3
@@ -480,7 +367,7 @@ def test_a_program_that_decides_gives_another_path(served: Served, trees: tuple[
     served.instead = "dir/instead"
     try:
         body = f"os.chdir({str(trees[1])!r})\ncall('mkdir', 'asked', 0o751)\ncall('rename', 'file', 'x')"
-        printed = _behalf(served, PRELUDE + body, ["mkdir", "rename"])
+        printed = behalf(served, PRELUDE + body, ["mkdir", "rename"])
     finally:
         served.instead = None
     assert "mkdir ['asked', 489] 0" in printed
@@ -495,7 +382,7 @@ def test_a_program_that_decides_gives_another_path(served: Served, trees: tuple[
 def test_nothing_is_left_over(served: Served, trees: tuple[Path, Path]) -> None:
     before = len(os.listdir("/proc/self/fd"))
     body = f"os.chdir({str(trees[1])!r})\n" + "call('openat', AT, 'file', 0); call('mkdir', 'file', 0)\n" * 20
-    _behalf(served, PRELUDE + body)
+    behalf(served, PRELUDE + body)
     assert served.impossible == []
     assert len(os.listdir("/proc/self/fd")) == before
     assert served.deputies.busy == 0

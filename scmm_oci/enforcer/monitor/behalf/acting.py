@@ -15,7 +15,15 @@ from dataclasses import dataclass
 
 from scmm_oci.enforcer.monitor.addresses import UNIX_SIZE, unix_path
 from scmm_oci.enforcer.monitor.behalf.identity import PROC_SUPER_MAGIC, Impossible, Reading
-from scmm_oci.enforcer.monitor.behalf.lookup import Found, Lookup, Nowhere, is_terminal, process_at
+from scmm_oci.enforcer.monitor.behalf.lookup import (
+    CLOSED,
+    Found,
+    Lookup,
+    Nowhere,
+    is_harmless,
+    is_of,
+    process_at,
+)
 from scmm_oci.enforcer.monitor.behalf.table import Act
 from scmm_oci.kernel.calls import AT_FDCWD, call, kind_of_filesystem
 from scmm_oci.tables.operations import (
@@ -30,8 +38,6 @@ from scmm_oci.tables.operations import (
 _SO_DOMAIN = 39  # asm-generic/socket.h
 _FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
 _OWN_TERMINAL = (5, 0)
-# Devices that say nothing of the machine, and that every container has: null, zero, full, random, urandom, ptmx.
-_HARMLESS = frozenset(((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 2)))
 _MOST_SMALL = 0x7FFFFFFF  # linux/fs.h, MAX_NON_LFS
 _SLOT = b"%d"
 
@@ -149,7 +155,11 @@ class Acting:
             raise OSError(errno.EISDIR, "")
         self._check(one, status)
         plain = flags & ~(os.O_NOFOLLOW | O_CREAT | os.O_EXCL if not flags & O_TMPFILE_BIT else os.O_NOFOLLOW)
-        return Done(0, call("openat", self._own, _SLOT % one.file, plain | os.O_CLOEXEC, mode))
+        try:
+            return Done(0, call("openat", self._own, _SLOT % one.file, plain | os.O_CLOEXEC, mode))
+        except OSError as error:
+            self._is_ours_to_fail(one, error)
+            raise
 
     def _create(self, one: Found, flags: int, mode: int, status: os.stat_result | None) -> int:
         if status is not None and not stat.S_ISLNK(status.st_mode):
@@ -159,6 +169,7 @@ class Acting:
         except OSError as error:
             if error.errno == errno.ELOOP and not flags & os.O_NOFOLLOW:
                 raise Impossible("what was looked at has been replaced by a link") from None
+            self._is_ours_to_fail(one, error)
             raise
         try:
             # What is there can be another file by now, under the same name: not one that would not have been opened.
@@ -167,6 +178,12 @@ class Acting:
             os.close(fd)
             raise
         return fd
+
+    def _is_ours_to_fail(self, one: Found, error: OSError) -> None:
+        """The kernel lets a process look at itself, whoever it is. Raises Impossible where that can be the reason."""
+        own = self._reading.who.groups_of[-1]
+        if error.errno in (errno.EACCES, errno.EPERM) and one.parent >= 0 and is_of(one.parent, own):
+            raise Impossible(CLOSED) from None
 
     def _check(self, one: Found, status: os.stat_result) -> None:
         """Raises Impossible for what opening would give more of than the thread may have, or something else."""
@@ -177,8 +194,7 @@ class Acting:
             device = (os.major(status.st_rdev), os.minor(status.st_rdev))
             if stat.S_ISCHR(status.st_mode) and device == _OWN_TERMINAL:
                 raise Impossible("/dev/tty is another terminal for whoever opens it")
-            harmless = stat.S_ISCHR(status.st_mode) and (device in _HARMLESS or is_terminal(status))
-            if not harmless and not reading.same_cgroup:
+            if not is_harmless(status) and not reading.same_cgroup:
                 raise Impossible("its control group says which devices it may open, and not the monitor's")
         writes = flags & (os.O_ACCMODE | O_TRUNC)
         is_proc = one.parent >= 0 and kind_of_filesystem(one.parent) == PROC_SUPER_MAGIC

@@ -22,9 +22,11 @@ from scmm_oci.kernel.calls import file_of, kind_of_filesystem, open_at
 _MOST_LINKS = 40  # linux/namei.h, MAXSYMLINKS
 _PATH_MAX = 4096
 _PROC_ROOT_INO = 1  # fs/proc/root.c
+_HARMLESS = frozenset(((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 2)))
 _ST_NOSYMFOLLOW = 0x2000  # linux/statfs.h
 _MOST_DEPTH = 16  # of a name below a process's directory in /proc
 _HELD = os.O_PATH | os.O_CLOEXEC
+CLOSED = "a process's part of /proc is closed to the deputy, and may not be to the process itself"
 # Failures of the deputy's, and not of what the thread asked for.
 _OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSYS, errno.EINTR, errno.EAGAIN, errno.EINVAL, errno.EBADF)
 
@@ -178,9 +180,14 @@ def process_at(directory: int) -> int:
             os.close(below)
 
 
+def is_of(directory: int, process: int) -> bool:
+    """Whether a directory is a process's in a procfs, or below it; by the number in its innermost namespace."""
+    return kind_of_filesystem(directory) == PROC_SUPER_MAGIC and process_at(directory) == process
+
+
 def is_ours(directory: int) -> bool:
     """Whether a directory is in the deputy's own part of a procfs, where the kernel refuses it nothing."""
-    return kind_of_filesystem(directory) == PROC_SUPER_MAGIC and process_at(directory) == os.getpid()
+    return is_of(directory, os.getpid())
 
 
 def _process_of(directory: int) -> int:
@@ -274,9 +281,7 @@ class _Walk:
             except _Link as link:
                 jumped = self._follow(link.file, name)
                 if jumped is not None:
-                    if jumped.file is None or not stat.S_ISDIR(os.fstat(jumped.file).st_mode):
-                        self._fail(errno.ENOTDIR, name)
-                    self._go(jumped.file)
+                    self._go(_given(jumped.file))
         return self._names.popleft() if self._names else b"/"
 
     def _go(self, fd: int) -> None:
@@ -390,18 +395,16 @@ class _Walk:
         try:
             file = open_at(self.here, name, _HELD)
         except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM):
-                raise Impossible("a link of /proc is closed to the deputy, and may not be to the thread") from None
             self._fail(error.errno, name)
+        status = os.fstat(file)
+        if (self._slash or self._names) and not stat.S_ISDIR(status.st_mode):
+            self._fail(errno.ENOTDIR, name)
         try:
             path = self._lookup._path_of(file)
         except Impossible:
-            status = os.fstat(file)
-            if not stat.S_ISFIFO(status.st_mode) and not is_terminal(status):
+            if not stat.S_ISFIFO(status.st_mode) and not is_harmless(status):
                 raise
             path = self._joined(name)
-        if self._slash and not self._names and not stat.S_ISDIR(os.fstat(file).st_mode):
-            self._fail(errno.ENOTDIR, name)
         return Found(path, -1, b"", file)
 
     def _settled(self, file: int, name: bytes | None = None) -> bytes:
@@ -429,12 +432,24 @@ class _Walk:
     def _fail(self, number: int | None, name: bytes) -> NoReturn:
         if number is None or number in _OURS:
             raise Impossible(f"a name cannot be looked up: {os.strerror(number or errno.EIO)}")
+        if number in (errno.EACCES, errno.EPERM) and is_of(self.here, self._lookup._who.groups_of[-1]):
+            raise Impossible(CLOSED)
         raise Nowhere(number, name)
 
 
-def is_terminal(status: os.stat_result) -> bool:
-    """Whether it is one of devpts's (Documentation/admin-guide/devices.txt in the kernel: 136 to 143)."""
-    return stat.S_ISCHR(status.st_mode) and 136 <= os.major(status.st_rdev) <= 143
+def is_harmless(status: os.stat_result) -> bool:
+    """Whether it is a device that says nothing of the machine, and that every container has.
+
+    null, zero, full, random, urandom and ptmx; terminals of devpts (admin-guide/devices.txt in the kernel's
+    documentation).
+    """
+    device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+    return stat.S_ISCHR(status.st_mode) and (device in _HARMLESS or 136 <= device[0] <= 143)
+
+
+def _given(file: int | None) -> int:
+    assert file is not None
+    return file
 
 
 class _Link(Exception):

@@ -1,0 +1,218 @@
+"""Whoever calls: another user, fewer capabilities, in namespaces and roots of its own. On behalf is neither more nor less.
+
+Every body runs twice, let go on and on behalf, in two trees that are alike (behalf_trees).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from behalf_served import Served, serving
+from behalf_trees import PRELUDE, behalf, same, trees_in
+from support import need
+
+pytestmark = pytest.mark.usefixtures("root")
+
+
+@pytest.fixture(scope="module")
+def root() -> None:
+    need("KERNEL", "becoming other users needs root" if os.geteuid() else None)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def trees(place: Path) -> tuple[Path, Path]:
+    return trees_in(place)
+
+
+#: What is tried by each of them: some of it takes a right that some lack.
+TRIES = """
+for name in ("file", "secret", "closed/x", "/etc/shadow", "/etc/hostname", "all", "."):
+    call("openat", AT, name, 0)
+    call("openat", AT, name, os.O_RDWR)
+os.umask(0o007)
+call("mkdir", "all/made", 0o777)
+call("openat", AT, "all/new", os.O_CREAT | 1, 0o666)
+call("mkdir", "made", 0o777)
+call("chmod", "file", 0o4640)
+call("chown", "file", 0, 0)
+call("chown", "all/new", 1300, 1300)
+call("mknod", "all/pipe", stat.S_IFIFO | 0o622, 0)
+call("unlink", "file")
+call("rename", "all/made", "all/moved")
+for fd in ("status",):
+    call("openat", AT, "/proc/self/" + fd, 0)
+    call("openat", AT, "/proc/thread-self/" + fd, 0)
+call("openat", AT, "/proc/1/environ", 0)
+call("truncate", "all/new", 5000)
+call("truncate", "all/new", 50)
+"""
+
+BECOMES = {
+    "root": "",
+    "user": "os.setgroups([1300]); os.setresgid(1234, 1234, 1234); os.setresuid(1234, 1234, 1234)",
+    "effective": "os.setgroups([]); os.setresgid(0, 1234, 0); os.setresuid(0, 1234, 0)",
+    "file-system": "libc.setfsgid(1234); libc.setfsuid(1234)",
+    "group": "os.setgroups([1234])",
+    "no-capabilities": "capset(0, 0)",
+    "chown-only": "capset(1 << 0, 1 << 0 | 1 << 1)",
+    "user-with-override": """
+libc.prctl(8, 1, 0, 0, 0)
+os.setresuid(1234, 1234, 1234); capset(1 << 1, 1 << 1)""",
+    "file-size": "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 2000))",
+    "descriptors": "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (5, 5))",
+    "user-namespace": "userns(0, 0)",
+    "user-namespace-of-a-user": "os.setgroups([]); os.setresgid(1234, 1234, 1234); os.setresuid(1234, 1234, 1234); "
+    "libc.prctl(4, 1, 0, 0, 0); userns(1234, 1234)",
+    "user-namespace-without-ids": "assert libc.unshare(0x10000000) == 0",
+    "user-namespace-and-mounts": "userns(0, 0, 0x10000000 | 0x20000)\n"
+    "assert libc.mount(b'none', os.fsencode(tree) + b'/all', b'tmpfs', 0, b'mode=1777') == 0",
+    "mounts": "assert libc.unshare(0x20000) == 0\nassert libc.mount(None, b'/', None, 0x44000, None) == 0\n"
+    "assert libc.mount(b'none', os.fsencode(tree) + b'/all', b'tmpfs', 0, b'mode=755') == 0",
+    "read-only": "assert libc.unshare(0x20000) == 0\nassert libc.mount(None, b'/', None, 0x44000, None) == 0\n"
+    "assert libc.mount(os.fsencode(tree), os.fsencode(tree), None, 0x1000, None) == 0\n"
+    "assert libc.mount(None, os.fsencode(tree), None, 0x1021, None) == 0\nos.chdir(tree)",
+    "chroot": "os.chroot(tree); os.chdir('/')",
+    "net-and-others": "assert libc.unshare(0x40000000 | 0x08000000 | 0x04000000 | 0x02000000) == 0",
+}
+HELPERS = """
+def capset(effective, permitted):
+    text = struct.pack("=6I", effective & 0xFFFFFFFF, permitted & 0xFFFFFFFF, 0, effective >> 32, permitted >> 32, 0)
+    header = struct.pack("=Ii", 0x20080522, 0)
+    assert libc.capset(ctypes.c_char_p(header), ctypes.c_char_p(text)) == 0
+def userns(uid, gid, flags=0x10000000):
+    assert libc.unshare(flags) == 0
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        fd = libc.syscall(numbers["openat2"], -100, ctypes.c_char_p(b"/proc/self/" + name.encode()), *how(1))
+        assert fd >= 0 and os.write(fd, text.encode())
+        os.close(fd)
+"""
+
+
+@pytest.mark.parametrize("who", BECOMES)
+def test_every_caller(served: Served, trees: tuple[Path, Path], who: str) -> None:
+    same(served, trees, TRIES, before=HELPERS + BECOMES[who])
+
+
+def test_what_only_a_process_itself_may_look_at_is_not_refused_as_if_by_the_kernel(
+    served: Served, trees: tuple[Path, Path]
+) -> None:
+    look = "call('openat', AT, '/proc/self/environ', 0); call('openat', AT, '/proc/self/mem', 2)"
+    same(served, trees, look)
+    # Somebody with the same ids and effective capabilities, but not all that it could have, is not let in.
+    assert "Permission denied" not in behalf(served, f"{PRELUDE}{HELPERS}{BECOMES['chown-only']}\n{look}")
+    assert len(served.impossible) == 2
+    assert all("may not be to the process itself" in why for why in served.impossible)
+
+
+def test_a_current_directory_out_of_the_root_has_no_paths(served: Served, trees: tuple[Path, Path]) -> None:
+    top = trees[1]
+    (top / "full" / "bin").mkdir()
+    body = f"""{PRELUDE}
+os.chdir({str(top)!r})
+os.chroot("full")
+call("openat", AT, "file", 0)
+call("mkdir", "made", 0o777)
+call("openat", AT, "../secret", 0)
+call("mkdir", "/bin/made", 0o777)
+call("openat", AT, "/inner", 0)
+"""
+    printed = behalf(served, body)
+    assert printed.count(os.strerror(126)) == len(served.impossible) == 3
+    assert served.paths[-2:] == [("/bin/made",), ("/inner",)]
+    assert not (top / "made").exists()
+    assert (top / "full" / "bin" / "made").is_dir()
+
+
+def test_what_callers_have_is_not_the_same(served: Served, trees: tuple[Path, Path]) -> None:
+    """The control of the above: the monitor's own rights would have done more."""
+    printed = same(served, trees, TRIES, before=HELPERS + BECOMES["user"])
+    assert "[-100, 'secret'] Permission denied" in printed
+    printed = same(served, trees, "call('openat', AT, 'secret', 2)", before="")
+    assert "[-100, 'secret'] 0o100600" in printed
+
+
+def test_threads_have_ids_and_directories_of_their_own(served: Served, trees: tuple[Path, Path]) -> None:
+    body = """
+import threading
+gates = [threading.Event() for _ in range(3)]
+def one():
+    libc.unshare(0x200)  # CLONE_FS
+    os.chdir("full")
+    os.umask(0o077)
+    # Of this thread only: the library would change all.
+    libc.syscall(numbers["setresgid"], 1234, 1234, 1234)
+    libc.syscall(numbers["setresuid"], 1234, 1234, 1234)
+    call("openat", AT, "inner", 0)
+    call("openat", AT, "../secret", 0)
+    call("openat", AT, "../all/thread", os.O_CREAT | 1, 0o666)
+    call("openat", AT, "/proc/thread-self/comm", 0)
+thread = threading.Thread(target=one)
+thread.start()
+thread.join()
+call("openat", AT, "secret", 0)
+call("openat", AT, "inner", 0)
+"""
+    printed = same(served, trees, body)
+    assert printed.count("Permission denied") == 1
+
+
+def test_a_pid_namespace_with_a_proc_of_its_own(served: Served, trees: tuple[Path, Path]) -> None:
+    body = """
+assert libc.unshare(0x20000000 | 0x20000) == 0
+pid = os.fork()
+if pid:
+    status = os.waitpid(pid, 0)[1]
+    assert status == 0, status
+else:
+    assert libc.mount(None, b'/', None, 0x44000, None) == 0
+    assert libc.mount(b'proc', b'/proc', b'proc', 0, None) == 0
+    for name in ("/proc/self/status", "/proc/self", "/proc/thread-self/comm", "/proc/mounts", "/proc/1/status", "/proc/2/status",
+                 "/proc/self/fd/0", "/proc/self/root/etc/hostname", "/proc/self/cwd/file", "/dev/stdin", "/dev/fd/0",
+                 "/proc/self/fd/99", "/proc/self/nothing", "/proc/meminfo", "/proc/self/fd", "/proc/self/ns/pid/x"):
+        call("openat", AT, name, 0)
+    fd = libc.syscall(numbers["openat"], AT, ctypes.c_char_p(b"/proc/self/status"), 0)
+    text = os.read(fd, 4096).decode()
+    print([line for line in text.splitlines() if line.startswith(("Pid:", "Name:"))], flush=True)
+    os._exit(0)
+"""
+    printed = same(served, trees, body)
+    assert "'Pid:\\t1'" in printed
+    assert ("/proc/1/status",) in served.paths
+
+
+def test_links_of_proc_that_lead_out_are_told_for_what_they_lead_to(served: Served, trees: tuple[Path, Path]) -> None:
+    """In a root of its own, a descriptor that came from outside leads out of it."""
+    body = f"""
+os.mkdir("proc")
+libc.unshare(0x20000)
+libc.mount(None, b'/', None, 0x44000, None)
+outside = os.open("/etc", os.O_RDONLY)
+inside = os.open("full", os.O_RDONLY)
+assert libc.mount(b'/proc', b'proc', None, 0x1000 | 0x4000, None) == 0
+os.chroot(".")
+os.chdir("/")
+for fd in (outside, inside):
+    call("openat", fd, ".", 0)
+    call("openat", fd, "hostname", 0)
+    call("openat", fd, "inner", 0)
+    call("openat", AT, f"/proc/self/fd/{{fd}}/hostname", 0)
+    call("openat", AT, f"/proc/self/fd/{{fd}}/inner", 0)
+call("openat", AT, f"/proc/{os.getpid()}/root/etc/hostname", 0)
+print("end")
+"""
+    printed = behalf(served, f"{PRELUDE}\nos.chdir({str(trees[1])!r})\n{body}", ["openat"])
+    # All that leads out cannot be made: its path would be taken for another's of this name.
+    assert printed.count(os.strerror(126)) == len(served.impossible)
+    assert ("/full/inner",) in served.paths
+    assert not any("hostname" in path for paths in served.paths[-4:] for path in paths)
+    assert printed.count("0o100644") == 2
+    assert "0o100755" not in printed
