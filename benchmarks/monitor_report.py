@@ -41,7 +41,7 @@ THREADS = {TOGETHER: 1, APART: 1, MANY: 8}
 #: What ours may cost in the median, in units of sandlock's, which looks at less, in the same round.
 MOST_RATIO = 1.0
 #: ns of one decision by number, all on one processor; a call that is made on behalf.
-MOST_NS = {ALLOW: 50_000.0, DENY: 50_000.0, RETURN: 50_000.0, EXECUTABLE: 100_000.0, BEHALF: 5_000_000.0}
+MOST_NS = {ALLOW: 25_000.0, DENY: 25_000.0, RETURN: 25_000.0, EXECUTABLE: 50_000.0, BEHALF: 5_000_000.0}
 #: By how many bytes a monitor's resident memory may grow in a million decisions.
 MOST_GROWTH = 1 << 20
 
@@ -120,10 +120,8 @@ def _rows(result: Result) -> Iterator[Row]:
     random = Random(result.seed)
     for how, kinds in result.slices.items():
         for kind, ways in kinds.items():
-            for way in TITLES:
-                found = ways.get(way, {})
-                if not found:
-                    continue
+            for way in (way for way in TITLES if way in ways):
+                found = ways[way]
                 ratios = _ratios(ways.get(LEAST, {}), found) if way != LEAST else []
                 yield Row(
                     how,
@@ -148,7 +146,9 @@ def goals(result: Result) -> list[Goal]:
 
 def _speed(result: Result) -> Iterator[Goal]:
     random = Random(result.seed)
-    for kind, ways in result.slices.get(TOGETHER, {}).items():
+    together = result.slices.get(TOGETHER, {})
+    for kind in KINDS:
+        ways = together.get(kind, {})
         if OURS in ways:
             found = figures.bootstrap([[one.median for one in ways[OURS].values()]], random=random)
             most = MOST_NS[kind]
@@ -156,7 +156,8 @@ def _speed(result: Result) -> Iterator[Goal]:
             words = f"{found.value / 1e3:.1f} µs [{found.low / 1e3:.1f}, {found.high / 1e3:.1f}]"
             yield Goal(TOGETHER, f"{KINDS[kind]}, median", words, verdict)
     for how, kinds in result.slices.items():
-        for kind, ways in kinds.items():
+        for kind in KINDS:
+            ways = kinds.get(kind, {})
             # sandlock has nothing to compare with where the call is made on behalf: its handlers let it go on.
             if kind != BEHALF and OURS in ways and SANDLOCK in ways:
                 ratio = figures.bootstrap([_ratios(ways[SANDLOCK], ways[OURS])], random=random)
