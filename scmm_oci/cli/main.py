@@ -34,7 +34,10 @@ VERBS = {
     "lint": ("scmm_oci.cli.lint", "Find what is dangerous, useless or impossible in policies."),
     "compile": ("scmm_oci.cli.compile", "Make of a policy what runtimes, engines, systemd and launchers take."),
     "enforce": ("scmm_oci.cli.enforce", "Apply a policy, and become the program."),
-    "monitor": ("scmm_oci.cli.monitor", "Decide about calls while they wait: by rules, a program, or on this terminal."),
+    "monitor": (
+        "scmm_oci.cli.monitor",
+        "Decide about calls while they wait: by rules, a program, or on this terminal.",
+    ),
     "try": ("scmm_oci.cli.try_policy", "Run a container under a policy: what would be refused, and does it serve?"),
     "explain": ("scmm_oci.cli.explain", "Tell what would happen to a system call, and which rule says so."),
     "disasm": ("scmm_oci.cli.disasm", "Print the instructions of filters, with names."),

@@ -21,7 +21,7 @@ import click
 from scmm_oci.cli.monitor_prompt import open_prompt
 from scmm_oci.cli.output import OWN, say
 from scmm_oci.enforcer.monitor import calls, control, scraping
-from scmm_oci.enforcer.monitor.asking import Asking, Surface
+from scmm_oci.enforcer.monitor.asking import Asking
 from scmm_oci.enforcer.monitor.behalf.deputies import Deputies
 from scmm_oci.enforcer.monitor.considering import Considering
 from scmm_oci.enforcer.monitor.journal import Journal
@@ -31,6 +31,7 @@ from scmm_oci.enforcer.monitor.memory import Reader
 from scmm_oci.enforcer.monitor.metrics import Metrics
 from scmm_oci.enforcer.monitor.model import Target, Verdict
 from scmm_oci.enforcer.monitor.program import Program
+from scmm_oci.enforcer.monitor.questions import Surface
 from scmm_oci.enforcer.monitor.receiver import Receiver
 from scmm_oci.enforcer.monitor.remembered import Remembered, default_path
 from scmm_oci.enforcer.monitor.rules.decide import Outcome, Rules

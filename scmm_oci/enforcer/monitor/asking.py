@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from scmm_oci.enforcer.monitor.model import By
-from scmm_oci.enforcer.monitor.questions import EVERY, Answer, Limits, Question, Reply, Shown, Surface
-
-__all__ = ["EVERY", "Answer", "Asking", "Question", "Surface"]
+from scmm_oci.enforcer.monitor.questions import Answer, Limits, Question, Reply, Shown, Surface
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")

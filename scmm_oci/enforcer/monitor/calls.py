@@ -153,6 +153,8 @@ class _Parts:
         names = [each[1] for each in named]
         if index in names:
             return [self._memorised(names.index(index), value)]
+        if index == 0 and self._memory.text is not None:
+            return [quoted(os.fsdecode(self._memory.text))]
         if any(index == each[0] for each in named):
             return [_descriptor(value)]
         if self._name == "openat2" and index == 2 and len(self._memory.how) >= _HOW.size:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from scmm_oci.enforcer.monitor import answering, calls
-from scmm_oci.enforcer.monitor.asking import EVERY, Answer, Asking, Question
+from scmm_oci.enforcer.monitor.asking import Asking
 from scmm_oci.enforcer.monitor.behalf import table
 from scmm_oci.enforcer.monitor.behalf.deputies import Deputies, Impossible, Resolution
 from scmm_oci.enforcer.monitor.memory import Reader, Unreadable
 from scmm_oci.enforcer.monitor.model import Address, By, Call, Decision, Memory, Process, Subject, Verdict
 from scmm_oci.enforcer.monitor.program import Program
+from scmm_oci.enforcer.monitor.questions import EVERY, Answer, Question
 from scmm_oci.enforcer.monitor.remembered import Key, Remembered
 from scmm_oci.enforcer.monitor.rules.decide import Outcome, Ruled
 from scmm_oci.enforcer.monitor.rules.model import Remember

@@ -12,7 +12,6 @@ import os
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from scmm_oci.enforcer.monitor.addresses import address_of
 from scmm_oci.enforcer.monitor.behalf.table import signed
@@ -33,17 +32,6 @@ _TEXT_AT = {"symlink": 0, "symlinkat": 0}
 
 class Unreadable(Exception):
     """The memory of a call could not be looked at; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Looked(Memory):
-    """Memory, and what only the call itself needs of it.
-
-    Attributes:
-        text: of symlink and symlinkat: what the link is to say. None where there was none.
-    """
-
-    text: bytes | None = None
 
 
 class Reader:
@@ -71,9 +59,9 @@ class Reader:
             Unreadable: it cannot be read, the call is gone, or it takes too long.
         """
         loop = asyncio.get_running_loop()
-        result: asyncio.Future[Looked] = loop.create_future()
+        result: asyncio.Future[Memory] = loop.create_future()
 
-        def settle(found: Looked | Unreadable) -> None:
+        def settle(found: Memory | Unreadable) -> None:
             if not result.done():
                 if isinstance(found, Unreadable):
                     result.set_exception(found)
@@ -81,7 +69,7 @@ class Reader:
                     result.set_result(found)
 
         def work() -> None:
-            found: Looked | Unreadable
+            found: Memory | Unreadable
             try:
                 found = look(fd, notification, call)
             except Unreadable as error:
@@ -137,7 +125,7 @@ class Reader:
         return None
 
 
-def look(fd: int, notification: Notification, call: Call) -> Looked:
+def look(fd: int, notification: Notification, call: Call) -> Memory:
     """What `Reader.read` says, read here and now, however long it takes.
 
     Raises:
@@ -158,23 +146,23 @@ def look(fd: int, notification: Notification, call: Call) -> Looked:
     return found
 
 
-def _look(memory: int, call: Call) -> Looked:
+def _look(memory: int, call: Call) -> Memory:
     if call.name is None or call.arch is None:
-        return Looked()
+        return Memory()
     known = OF_ABI.get(call.arch, {}).get(call.name) or FILE_CALLS.get(call.name) or FileCall("none")
     args = [_address(each, call.arch) for each in call.args]
     if known.kind == "address":
         at, size = known.names[0][1], signed(call.args[_SIZE_AT[call.name]])
         if not args[at] or not 0 <= size <= _SOCKADDR_MAX:
-            return Looked()
-        return Looked(address=address_of(_bytes(memory, args[at], size)))
+            return Memory()
+        return Memory(address=address_of(_bytes(memory, args[at], size)))
     if known.kind not in _NAMED:
-        return Looked()
+        return Memory()
     paths = tuple(_text(memory, args[at]) for _, at, _ in known.names)
     how = b""
     if call.name == "openat2" and 0 < call.args[3] <= _PAGE:
         how = _bytes(memory, args[2], call.args[3])
-    return Looked(paths, how, text=_text(memory, args[_TEXT_AT[call.name]]) if call.name in _TEXT_AT else None)
+    return Memory(paths, how, text=_text(memory, args[_TEXT_AT[call.name]]) if call.name in _TEXT_AT else None)
 
 
 def _address(value: int, arch: Arch) -> int:

@@ -133,11 +133,13 @@ class Memory:
         paths: in the order of tables.operations.FileCall.names; None where there was no text.
         how: struct open_how of openat2(2), as it was read; empty for other calls.
         address: of calls with a socket address.
+        text: of symlink and symlinkat: what the link is to say.
     """
 
     paths: tuple[bytes | None, ...] = ()
     how: bytes = b""
     address: Address | None = None
+    text: bytes | None = None
 
 
 class Subject(NamedTuple):

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from scmm_oci.enforcer.monitor.model import Target
 from scmm_oci.enforcer.monitor.protocol import MAX_DESCRIPTORS, BadPeer, Document, Handed, parse
-from scmm_oci.enforcer.monitor.sockets import Listening, Peer, filters_of, peer_of, refusal
+from scmm_oci.enforcer.monitor.sockets import CREDENTIALS, Listening, Peer, filters_of, peer_of, refusal
 from scmm_oci.kernel import notify
 
 DEADLINE_S = 10.0  # from a state's first byte to its last
@@ -23,6 +23,7 @@ MOST = 1024  # connections at a time
 # What a peer that asks whether it is listened to may read. Nobody has to.
 WELCOME = b"\1"
 _PIECE = 16 << 10
+_ROOM = socket.CMSG_SPACE(4 * MAX_DESCRIPTORS) + socket.CMSG_SPACE(CREDENTIALS.size)
 _TURN = 64  # connections that are accepted before others have their turn
 _AGAIN_S = 0.5  # when there is no descriptor left for a connection
 
@@ -89,6 +90,7 @@ class Receiver:
 
     def _accepted(self, connection: socket.socket) -> None:
         connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         peer = peer_of(connection)
         os.close(self._spare)  # so that there is a descriptor to look with
         try:
@@ -109,11 +111,15 @@ class Receiver:
     def _over(self, connection: _Connection, listener: int, handed: Handed | None) -> None:
         self._connections.discard(connection)
         if handed is not None:
-            self._on_listener(listener, _target(handed, connection.peer))
+            self._on_listener(listener, _target(handed, connection.sender))
 
 
 class _Connection:
-    """One connection, until its state is whole or it fails."""
+    """One connection, until its state is whole or it fails.
+
+    Attributes:
+        sender: the process that has said the last of it, in our PID namespace: not always the one that connected.
+    """
 
     def __init__(
         self,
@@ -123,6 +129,7 @@ class _Connection:
         refused: Callable[[str], None],
     ) -> None:
         self.peer = peer
+        self.sender = 0
         self._socket = connection
         self._over = over
         self._refused = refused
@@ -136,16 +143,16 @@ class _Connection:
 
     def _readable(self) -> None:
         try:
-            piece, ancillary, flags, _ = self._socket.recvmsg(
-                _PIECE, socket.CMSG_SPACE(4 * MAX_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
-            )
+            piece, ancillary, flags, _ = self._socket.recvmsg(_PIECE, _ROOM, socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._fail(f"cannot be read: {error.strerror}")
             return
         for level, kind, data in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS) and len(data) >= CREDENTIALS.size:
+                self.sender, _, _ = CREDENTIALS.unpack_from(data)
+            elif (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 # What is no whole number was cut off, which the flags tell.
                 self._descriptors += [each[0] for each in struct.iter_unpack("=i", data[: len(data) // 4 * 4])]
         if flags & socket.MSG_CTRUNC:
@@ -192,11 +199,12 @@ class _Connection:
         self._over(self, listener, handed)
 
 
-def _target(handed: Handed, peer: Peer) -> Target:
+def _target(handed: Handed, sender: int) -> Target:
     return Target(
         id=handed.state.id,
         name=handed.metadata or handed.state.id,
-        pid=handed.pid if _same_pids(peer.pid) else 0,
+        # A runtime says it as we count; the launcher in a container does not, and is the process itself.
+        pid=handed.pid if _same_pids(sender) else sender,
         bundle=handed.state.bundle,
         annotations=tuple(sorted(handed.state.annotations.items())),
     )

@@ -23,7 +23,7 @@ CONTROL = "control.sock"
 _MOST_PATH = 107  # sun_path of unix(7), and its 0
 _SUFFIX = ".new"
 _BACKLOG = 4096  # a full one has connect(2) fail at once for who does not block; the kernel cuts it to its own bound
-_CREDENTIALS = struct.Struct("=iII")  # struct ucred
+CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class Listening:
 
 def peer_of(connection: socket.socket) -> Peer:
     """Who has connected, as the kernel noted it then."""
-    return Peer(*_CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)))
+    return Peer(*CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)))
 
 
 def refusal(peer: Peer, *, most_filters: int | None) -> str | None:

@@ -18,7 +18,6 @@ from typing import Any
 from scmm_oci.enforcer.monitor.behalf import table, zygote
 from scmm_oci.enforcer.monitor.behalf.deputy import MOST
 from scmm_oci.enforcer.monitor.behalf.identity import Impossible
-from scmm_oci.enforcer.monitor.memory import Looked
 from scmm_oci.enforcer.monitor.model import Call, Memory
 from scmm_oci.kernel import notify
 from scmm_oci.kernel.notify import Notification
@@ -111,7 +110,7 @@ class Deputies:
             "act": asdict(act),
             "names": [None if one is None else os.fsdecode(one) for one in memory.paths],
             "raw": memory.address.raw.hex() if memory.address is not None else "",
-            "text": os.fsdecode(memory.text) if isinstance(memory, Looked) and memory.text is not None else None,
+            "text": os.fsdecode(memory.text) if memory.text is not None else None,
         }
         deputy: _Deputy | None = None
         try:
