@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,17 @@ import pytest
 from asking_containers import log
 from monitored import Monitor, monitoring
 from recordings import Ground
+from shims import make_shims
+from support import need
 
-from rig import namespace, servers
+from rig import images, namespace, servers
 from rig.mounts import private_dir
+from rig.podman import Podman
 from scmm_oci.cli.main import main
 from scmm_oci.policy import document
+from scmm_oci.policy.model import Action
 
+SOAK = bool(os.environ.get("SCMM_SOAK"))
 EMPTY = {"version": "1.0", "metadata": {"name": "nginx"}, "settings": {"default_action": "deny"}}
 LAUNCHER, POLICY, SOCKETS = "/scmm-enforce", "/nginx.scmm-pol", "/monitor"
 
@@ -34,6 +40,13 @@ def compiled(source: Path) -> Path:
     target = source.with_suffix("").with_suffix(".scmm-pol")
     assert main(["compile", "-i", str(source), "-o", str(target)]) == 0
     target.chmod(0o644)
+    return target
+
+
+def merged(base: Path, delta: Path, target: Path) -> Path:
+    """The policy with what was learnt, which still refuses all else."""
+    assert main(["merge", str(base), str(delta), "-o", str(target)]) == 0
+    assert document.parse(target.read_bytes()).settings.default_action is Action.DENY
     return target
 
 
@@ -60,11 +73,14 @@ def options(policy: Path, mode: str, sockets: Path | None = None) -> Sequence[st
 
 
 def served(ground: Ground, given: Sequence[str]) -> None:
-    """nginx answers under these options, to some at a time."""
+    """nginx answers under these options; in the long form to many at a time."""
     with servers.nginx(ground.engine, ground.services, options=given) as web:
-        assert servers.http_get(web.port) == (200, servers.PAGE)
+        for _ in range(20):
+            assert servers.http_get(web.port) == (200, servers.PAGE)
         assert servers.http_get(web.port, "/not-there")[0] == 404
-        assert servers.wrk(web.port, seconds=1).requests > 20
+        if SOAK:
+            found = servers.wrk(web.port, seconds=5)
+            assert (found.requests > 100, found.errors, found.non_2xx) == (True, 0, 0)
 
 
 def test_nginx_is_learnt_from_an_empty_policy(base: Path, podman: Ground) -> None:
@@ -77,10 +93,7 @@ def test_nginx_is_learnt_from_an_empty_policy(base: Path, podman: Ground) -> Non
     assert {line["verdict"] for line in lines} == {"allow"}
     assert {"openat", "accept4", "sendfile", "epoll_wait"} <= {line["call"] for line in lines}
 
-    assert main(["merge", str(empty), str(delta), "-o", str(learnt)]) == 0
-    policy = document.parse(learnt.read_bytes())
-    assert policy.settings.default_action.value == "deny"
-    allowing = compiled(learnt)
+    allowing = compiled(merged(empty, delta, learnt))
 
     # It asks nothing any more, also of a monitor that would deny it.
     with learning(base / "denies", default="deny") as monitor:
@@ -95,3 +108,28 @@ def test_nginx_is_learnt_from_an_empty_policy(base: Path, podman: Ground) -> Non
     assert {line["verdict"] for line in log(base / "control/log")} == {"deny"}
     # Nor does it need one.
     served(podman, options(allowing, "standard"))
+
+
+def test_nginx_is_learnt_in_a_container_of_scmm_runc(base: Path) -> None:
+    need("PODMAN", Podman.available("runc") or images.services_unavailable())
+    place = base / "monitor"
+    delta, learnt = (base / f"{name}.scmm.yaml" for name in ("delta", "learnt"))
+    shims = make_shims(base / "shims", monitor=str(place / "run/notify.sock"))
+    shims.add("nginx", EMPTY)
+    with Podman(runtime="scmm-runc", runtimes={"scmm-runc": shims.runc}) as engine:
+        ground = Ground(engine, "", engine.import_image("services", images.services()))
+        enforced = ["--annotation=scmm.policy=nginx"]
+        asks = [*enforced, "--annotation=scmm.mode=ask"]
+        with learning(place, "--learn", str(delta), default="deny"):
+            served(ground, asks)
+        assert {line["verdict"] for line in log(place / "log")} == {"allow"}
+        (place / "log").unlink()
+
+        allowing = compiled(merged(base / "shims/nginx.scmm.yaml", delta, learnt))
+        shims.store.add("nginx", allowing.read_bytes(), replace=True)
+        with learning(place, default="deny") as monitor:
+            served(ground, asks)
+        assert "nginx: served" in monitor.told
+        assert log(place / "log") == []
+        served(ground, enforced)
+    assert shims.kept() == []
