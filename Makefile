@@ -53,6 +53,7 @@ fuzz: setup  ## the readers, the launcher's too, and the filter compiler against
 conformance: setup  ## runc's own integration cases under scmm-runc, compared with runc itself
 	tools/setup-debian conformance
 	$(BIN)/python -m tools.conformance
+	$(BIN)/python -m tools.conformance --agent
 
 tables: setup  ## regenerate scmm_oci/tables/data from the pinned source
 	$(BIN)/python tools/make_tables.py
