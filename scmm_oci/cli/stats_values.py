@@ -61,7 +61,7 @@ def _phase(calls: Sequence[Call]) -> Item:
         if call.entered:
             counts[name] += call.entered
         if call.denied:
-            denied.add((name, call.denied_errno or "?"))
+            denied.add((name, call.denied_errno or "answered"))
     return {"names": len(counts), "calls": counts.total(), "top": _top(counts), "denied": sorted(denied)}
 
 

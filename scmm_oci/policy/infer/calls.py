@@ -62,9 +62,7 @@ def call_rules(
             if name in _IO_URING:
                 findings.append(_io_uring(name))
             if one.denied:
-                message = f"a filter of the engine refused {name} ({one.denied}×) and let it pass otherwise"
-                hint = "that filter looks at its arguments"
-                findings.append(Finding("partly-denied", message, hint))
+                findings.append(_partly(name, one))
             rules[name] = _made(name, chosen[name], origin, argument_rules.get(name, ()), decisions, needed)
         else:
             rules[name] = _refused(name, one, origin, decisions, needed, findings)
@@ -112,17 +110,31 @@ def _refused(
     default = decisions.default_errno
     errno = "ENOSYS" if "ENOSYS" in one.errnos else min(one.errnos, default=default)
     if errno != "ENOSYS":
-        outcome = "the profile allows it, as the runtime needs it" if name in needed else "it is not allowed"
-        findings.append(
-            Finding(
-                "denied-by-engine",
-                f"a filter that was there already refused {name} ({errno}, {one.denied}×): {outcome}",
-                "" if name in needed else "to allow it, record with --security-opt seccomp=unconfined",
-            )
-        )
+        findings.append(_by_engine(name, one, errno, needed=name in needed))
     if name in needed or (errno == default and decisions.default_action is Action.DENY):
         return []
     return [SyscallRule(name, Action.DENY, errno=errno, origin=origin)]
+
+
+def _partly(name: str, one: Tally) -> Finding:
+    if not one.errnos:
+        message = f"a supervisor answered {name} ({one.denied}×) in the kernel's place, and let it pass otherwise"
+        return Finding("partly-answered", message, "what it answered is not in the recording")
+    message = f"a filter of the engine refused {name} ({one.denied}×) and let it pass otherwise"
+    return Finding("partly-denied", message, "that filter looks at its arguments")
+
+
+def _by_engine(name: str, one: Tally, errno: str, *, needed: bool) -> Finding:
+    outcome = "the profile allows it, as the runtime needs it" if needed else "it is not allowed"
+    if not one.errnos:
+        # It never got to the kernel, and was no error: a listener answered it (seccomp_unotify(2)).
+        message = f"a supervisor answered {name} ({one.denied}×) in the kernel's place: {outcome}"
+        hint = "" if needed else "say notify for it, or allow it, if the program is to have it"
+        return Finding("answered-by-supervisor", message, hint)
+    message = f"a filter that was there already refused {name} ({errno}, {one.denied}×): {outcome}"
+    return Finding(
+        "denied-by-engine", message, "" if needed else "to allow it, record with --security-opt seccomp=unconfined"
+    )
 
 
 def _use_older(
