@@ -37,7 +37,7 @@ class Unreadable(Exception):
 class Reader:
     """Threads that read. Each is made when it is needed, and none keeps the process from ending."""
 
-    def __init__(self, *, threads: int = 8, each: int = 2, deadline_s: float = 2.0) -> None:
+    def __init__(self, *, threads: int = 32, each: int = 2, deadline_s: float = 2.0) -> None:
         """threads: how many there can be; each: how many read for one listener at a time; deadline_s: of a read."""
         self._most, self._each, self._deadline_s = threads, each, deadline_s
         self._lock = threading.Condition()
