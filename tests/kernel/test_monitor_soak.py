@@ -15,8 +15,8 @@ from monitored import ALLOWED, DENIED, EPERM, Monitor, asker, monitoring, serves
 from benchmarks.monitor_ways import family, resident
 
 SOAK = bool(os.environ.get("SCMM_SOAK"))
-DECISIONS = 1_000_000 if SOAK else 24_000
-PROGRAMS = 3_000 if SOAK else 60
+DECISIONS = 1_000_000 if SOAK else 18_000
+PROGRAMS = 3_000 if SOAK else 40
 #: What a decision may leave behind on average is less than a number takes in Python.
 MOST_GROWTH = max(1 << 20, DECISIONS * 8)
 _PORTION = 100_000
@@ -33,7 +33,7 @@ def decide(monitor: Monitor, count: int) -> None:
 
 
 @pytest.mark.timeout(1800 if SOAK else 300)
-@pytest.mark.parametrize("sinks", ["", "--log --learn --metrics"])
+@pytest.mark.parametrize("sinks", ["", "--log --learn --metrics"] if SOAK else ["--log --learn --metrics"])
 def test_memory_is_flat_over_many_decisions(tmp_path: Path, sinks: str) -> None:
     paths = {
         "--log": str(tmp_path / "log"),
@@ -42,7 +42,7 @@ def test_memory_is_flat_over_many_decisions(tmp_path: Path, sinks: str) -> None:
     }
     options = [word for name in sinks.split() for word in (name, paths[name])]
     with monitoring(tmp_path, *options) as monitor:
-        decide(monitor, 12_000)
+        decide(monitor, 9_000)
         before = resident(monitor.pid), monitor.descriptors(), len(family(monitor.pid))
         decide(monitor, DECISIONS)
         grown = resident(monitor.pid) - before[0]
@@ -68,7 +68,7 @@ def test_memory_is_flat_over_many_programs(tmp_path: Path) -> None:
 
     with monitoring(tmp_path) as monitor:
         serves(monitor)
-        some(30)
+        some(20)
         before = resident(monitor.pid), monitor.descriptors(), len(family(monitor.pid))
         some(PROGRAMS)
         grown = resident(monitor.pid) - before[0]
