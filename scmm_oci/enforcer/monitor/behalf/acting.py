@@ -14,16 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scmm_oci.enforcer.monitor.addresses import UNIX_SIZE, unix_path
-from scmm_oci.enforcer.monitor.behalf.identity import PROC_SUPER_MAGIC, Impossible, Reading
-from scmm_oci.enforcer.monitor.behalf.lookup import (
-    CLOSED,
-    Found,
-    Lookup,
-    Nowhere,
-    is_harmless,
-    is_of,
-    process_at,
-)
+from scmm_oci.enforcer.monitor.behalf.found import Found, Nowhere
+from scmm_oci.enforcer.monitor.behalf.identity import Impossible, Reading
+from scmm_oci.enforcer.monitor.behalf.lookup import Lookup
+from scmm_oci.enforcer.monitor.behalf.procfs import CLOSED, PROC_SUPER_MAGIC, is_harmless, is_of, process_at
 from scmm_oci.enforcer.monitor.behalf.table import Act
 from scmm_oci.kernel.calls import AT_FDCWD, call, kind_of_filesystem
 from scmm_oci.tables.operations import (

@@ -12,8 +12,9 @@ import socket
 from typing import Any
 
 from scmm_oci.enforcer.monitor.behalf.acting import Acting, Done
+from scmm_oci.enforcer.monitor.behalf.found import Found, Nowhere
 from scmm_oci.enforcer.monitor.behalf.identity import Impossible, Own, Reading
-from scmm_oci.enforcer.monitor.behalf.lookup import Found, Lookup, Nowhere
+from scmm_oci.enforcer.monitor.behalf.lookup import Lookup
 from scmm_oci.enforcer.monitor.behalf.table import Act
 from scmm_oci.kernel import identity, notify
 

@@ -1,6 +1,6 @@
 """In a deputy: what the thread is whose call it makes, read from /proc, and becoming just that.
 
-Everything is read, and held, before `Reading.check` asks whether the call still waits: then it was the thread's.
+Everything is read, and held, before `deputy` asks whether the call still waits: then it was the thread's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scmm_oci.kernel import identity
 from scmm_oci.kernel.calls import AT_FDCWD, file_of
 
 # Of namespaces (namespaces(7)), those that a file system or a check looks at in who opens or looks up. `mnt` comes last
-# of them, as it takes /proc away; that of process ids is not joined: lookup.py translates /proc/self.
+# of them, as it takes /proc away; that of process ids is not joined: walk.py translates /proc/self.
 _JOINED = {"cgroup": 0x02000000, "ipc": 0x08000000, "uts": 0x04000000, "net": 0x40000000, "mnt": 0x00020000}
 _USER = 0x10000000
 _ALL_IDS = 0xFFFFFFFF
@@ -23,8 +23,6 @@ OVERFLOW = 65534  # what an id is told as that has no number in our user namespa
 _NEEDED = sum(
     1 << one for one in (identity.SETUID, identity.SETGID, identity.SETPCAP, identity.SYS_CHROOT, identity.SYS_ADMIN)
 )
-# linux/magic.h
-PROC_SUPER_MAGIC = 0x9FA0
 
 
 class Impossible(Exception):
