@@ -223,3 +223,11 @@ def test_values_of_one_abi_are_none_of_another():
     assert words(extract(found), "mmap") == [[]]
     alone = capture(call("mmap"), call("read", arch="x86"), arguments=[argument("mmap", 2, 1)])
     assert words(extract(alone), "mmap") == [[(2, "flags", ("PROT_READ",))]]
+
+
+def test_number_that_one_abi_has_a_word_for_is_there_once():
+    # PTRACE_ARCH_PRCTL is 30 on x86-64; on x86 that is nothing.
+    seen = [argument("ptrace", 0, 30, arch=arch) for arch in ("x86_64", "x86")]
+    result = extract(capture(call("ptrace"), call("ptrace", arch="x86"), arguments=seen))
+    assert words(result, "ptrace") == [[(0, "integer", ("0x1e",))]]
+    assert passes(result, "ptrace", Arch.X86, a0=30) and not passes(result, "ptrace", Arch.X86, a0=31)

@@ -87,7 +87,11 @@ def _common(name: str, parts: list[list[list[Constraint]]], arches: Sequence[Arc
 
     return [
         [
-            [replace(one, allowed=tuple(common(word, one.arg) for word in one.allowed)) for one in choice]
+            # A number may be there already, of the ABI that has no word for it.
+            [
+                replace(one, allowed=tuple(dict.fromkeys(common(word, one.arg) for word in one.allowed)))
+                for one in choice
+            ]
             for choice in part
         ]
         for part in parts
