@@ -13,6 +13,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,22 @@ def test_a_file_that_another_process_holds_is_a_failure(place: Path, remembered:
     other.close()
     remembered.save(KEY, ALLOW)
     assert remembered.find(KEY) is not None
+
+
+def test_a_file_that_another_process_holds_keeps_no_call_waiting(
+    place: Path, remembered: Remembered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remembered.save(KEY, ALLOW)
+    other = sqlite3.connect(place, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    other.execute("DELETE FROM decisions")
+    began = time.monotonic()
+    for _ in range(100):
+        assert remembered.find(KEY) is not None and remembered.find(OTHER) is None
+    assert time.monotonic() - began < 10  # 200 × half a second, if each waited
+    other.execute("COMMIT")
+    other.close()
+    assert remembered.find(KEY) is None
 
 
 def test_a_writer_that_is_killed_leaves_all_or_nothing(place: Path, remembered: Remembered) -> None:

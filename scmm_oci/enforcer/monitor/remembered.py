@@ -60,7 +60,8 @@ class Remembered:
         self._now = now
         self._entries: dict[Key, Entry] = {}
         _check_place(self.path, make=make)
-        self._database = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
+        # What is found is found on the way of a call: there it is not waited until somebody lets go of the file.
+        self._database = sqlite3.connect(self.path, timeout=0, isolation_level=None)
         try:
             with self._told("cannot be read"):
                 self._prepare(make=make)
@@ -75,7 +76,8 @@ class Remembered:
         self._database.close()
 
     def find(self, key: Key) -> Decision | None:
-        """What was answered, or None. Where the file cannot be read any more, it is what was in it before."""
+        """What was answered, or None. Where the file cannot be read, or another process holds it, it is what was in it
+        before."""
         try:
             self._refresh()
         except (sqlite3.Error, BadInput):
@@ -201,6 +203,7 @@ class Remembered:
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
+        self._database.execute(f"PRAGMA busy_timeout = {int(_BUSY_S * 1000)}")
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -208,6 +211,8 @@ class Remembered:
             raise Failure(f"{self.path} {what}: {error}", hint) from error
         except sqlite3.DatabaseError as error:
             raise _bad(self.path, f"is damaged, or no file of decisions: {error}", "name another file") from error
+        finally:
+            self._database.execute("PRAGMA busy_timeout = 0")
 
 
 def default_path() -> str:
