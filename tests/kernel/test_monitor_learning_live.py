@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from monitored import DEADLINE_S, Monitor, monitoring
+from monitored import ALLOWED, DEADLINE_S, DENIED, EPERM, Monitor, monitoring
 from recording import as_from_a_shell
 
 from rig.process import wait_until
@@ -120,3 +121,26 @@ def test_what_a_rule_refuses_is_not_learnt(tmp_path: Path, learns: bool) -> None
         ended(monitor, 1)
     names = {rule.name for rule in document.read(delta).syscalls if rule.action is Action.ALLOW}
     assert ("mkdir" in names) == learns and "write" in names
+
+
+@pytest.mark.parametrize("default", ["allow", "ask", "deny", "program"])
+def test_what_no_rule_decides_is_learnt_whatever_the_default(tmp_path: Path, default: str) -> None:
+    """But a program that is to decide does."""
+    decide = tmp_path / "decide"
+    decide.write_text(
+        "#!/usr/bin/python3 -IS\nimport json, sys\nfor line in sys.stdin:\n"
+        "    print(json.dumps({'id': json.loads(line)['id'], 'decision': 'deny', 'errno': 'EXDEV'}), flush=True)\n"
+    )
+    decide.chmod(0o755)
+    delta = tmp_path / "delta.scmm.yaml"
+
+    def rules(given: dict[str, Any]) -> None:
+        given["default"] = default
+        given["rules"] = [{"syscalls": ["getuid"], "decision": "deny"}]
+        given["program"] = [str(decide)]
+
+    with monitoring(tmp_path, "--learn", str(delta), change=rules) as monitor, monitor.asks() as asked:
+        assert asked.ask(f"call {DENIED}") == str(EPERM)
+        decided = asked.ask(f"call {ALLOWED}")
+        assert decided == (str(-errno.EXDEV) if default == "program" else str(asked.pid))
+    assert [rule.name for rule in document.read(delta).syscalls] == ([] if default == "program" else ["getppid"])

@@ -139,7 +139,7 @@ class Serving:
         task.add_done_callback(lambda over: self._considered(served, over))
 
     def _settled(self, ruled: Ruled) -> Decision | None:
-        if self.options.learns and ruled.index is None and ruled.outcome in (Outcome.ASK, Outcome.DENY):
+        if self.options.learns and ruled.index is None and ruled.outcome is not Outcome.PROGRAM:
             return _LEARNT
         return ruled.decision
 
