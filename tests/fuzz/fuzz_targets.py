@@ -2,13 +2,14 @@
 
 Each target is a function of bytes and knows nothing of atheris: tests/fuzz/run.py gives them to it, and
 tests/fuzz/test_corpus.py replays what was found. `rules` and `conditions` make a document that is nearly right of the
-bytes, where those of `policy` and `profile` are the document.
+bytes, where those of `policy` and `profile` are the document. What the monitor reads is in monitor_targets.
 """
 
 import hashlib
 import json
 import struct
 
+import monitor_targets
 from filter_calls import MINUS_ONE, VALUES, X32_BIT, Reference, byte_order
 
 from scmm_oci.compiled import bpf, polfile
@@ -311,4 +312,5 @@ TARGETS = {
     "profile": fuzz_profile,
     "conditions": fuzz_conditions,
     "program": fuzz_program,
+    **monitor_targets.TARGETS,
 }

@@ -14,7 +14,19 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-NAMES = ("polfile", "policy", "rules", "profile", "conditions", "program")
+NAMES = (
+    "polfile",
+    "policy",
+    "rules",
+    "profile",
+    "conditions",
+    "program",
+    "peer",
+    "monitor",
+    "answer",
+    "address",
+    "call",
+)
 # The reader in C: launcher_reader.c. It begins with what the reader in Python was found to reach something by.
 LAUNCHER = "launcher"
 SANITIZERS = "-fsanitize=fuzzer,address,undefined"

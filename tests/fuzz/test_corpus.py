@@ -1,4 +1,4 @@
-"""What the fuzzer has found to reach something, once more: only BadInput comes out, and what is taken is right."""
+"""What the fuzzer has found to reach something, once more: only refusals come out, and what is taken is right."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,8 @@ from keep import kept
 from run import LAUNCHER, NAMES, arguments_of
 
 from scmm_oci.compiled import bpf
+from scmm_oci.enforcer.monitor.model import By, Decision, Verdict
+from scmm_oci.enforcer.monitor.rules.decide import Needs
 
 CORPUS = Path(__file__).with_name("corpus")
 INPUTS = [path for name in (*NAMES, LAUNCHER) for path in sorted((CORPUS / name).iterdir())]
@@ -54,15 +56,20 @@ def test_arguments_for_the_fuzzer():
 @pytest.mark.parametrize(
     ("name", "function", "broken"),
     [
-        ("polfile", "polfile.write", lambda file: b""),
-        ("policy", "build", lambda plan: (bpf.Instruction(bpf.RET, bpf.RET_ALLOW),)),
-        ("profile", "build", lambda plan: (bpf.Instruction(bpf.RET, bpf.RET_ALLOW),)),
-        ("program", "lines", lambda program, arch: []),
+        ("polfile", "fuzz_targets.polfile.write", lambda file: b""),
+        ("policy", "fuzz_targets.build", lambda plan: (bpf.Instruction(bpf.RET, bpf.RET_ALLOW),)),
+        ("profile", "fuzz_targets.build", lambda plan: (bpf.Instruction(bpf.RET, bpf.RET_ALLOW),)),
+        ("program", "fuzz_targets.lines", lambda program, arch: []),
+        ("peer", "monitor_targets.Document.feed", lambda document, piece: False),
+        ("monitor", "monitor_targets.Rules.needs", lambda rules, call, target=None: Needs(False, False, False)),
+        ("answer", "monitor_targets.decision_of", lambda document, number: Decision(Verdict.DENY, By.PROGRAM, 0)),
+        ("address", "monitor_targets.peer_fits", lambda peers, address, paths, *, bind, strict: not strict),
+        ("call", "monitor_targets.calls.words", lambda call, memory=None: "\x1b[2J"),
     ],
 )
 def test_what_is_wrong_is_found(monkeypatch, name, function, broken):
     """Control: with something broken, the corpus fails."""
-    monkeypatch.setattr(f"fuzz_targets.{function}", broken)
+    monkeypatch.setattr(function, broken)
     with pytest.raises(AssertionError):
         for path in sorted((CORPUS / name).iterdir()):
             TARGETS[name](path.read_bytes())
