@@ -59,6 +59,11 @@ class Listened:
             if call is not None:
                 return call
 
+    def close(self) -> None:
+        """Have the listener no more; whoever else has it answers."""
+        with open(os.devnull) as nothing:
+            os.dup2(nothing.fileno(), self.fd, inheritable=False)
+
     def output(self) -> str:
         """What it prints until its end."""
         return self.process.communicate(timeout=60)[0]
@@ -73,7 +78,7 @@ def listened(names: Sequence[str], body: str) -> Iterator[Listened]:
     with ours, theirs:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _PRELUDE + textwrap.dedent(body), str(theirs.fileno()), numbers],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             pass_fds=[theirs.fileno()],

@@ -290,10 +290,10 @@ class _Monitor:
         await program.start()
         return program
 
-    def _take(self, fd: int, target: Target) -> None:
+    def _take(self, fd: int, target: Target, most_filters: int | None) -> None:
         assert self._serving is not None
         self._counts["listeners"] += 1
-        self._serving.take(fd, target)
+        self._serving.take(fd, target, most_filters)
 
     def _refused(self, why: str) -> None:
         self._counts["refused_connections"] += 1

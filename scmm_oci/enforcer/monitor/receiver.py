@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from scmm_oci.enforcer.monitor.model import Target
 from scmm_oci.enforcer.monitor.protocol import MAX_DESCRIPTORS, BadPeer, Document, Handed, parse
-from scmm_oci.enforcer.monitor.sockets import CREDENTIALS, Listening, Peer, filters_of, peer_of, refusal
+from scmm_oci.enforcer.monitor.sockets import CREDENTIALS, ENDED, Listening, Peer, filters_of, peer_of, refusal
 from scmm_oci.kernel import notify
 
 DEADLINE_S = 10.0  # from a state's first byte to its last
@@ -31,7 +31,8 @@ _AGAIN_S = 0.5  # when there is no descriptor left for a connection
 class Receiver:
     """Accepts connections and hands listeners on.
 
-    on_listener: gets a listener's descriptor, which is its own from then on, and what was said of it.
+    on_listener: gets a listener's descriptor, which is its own from then on, and what was said of it; and how many
+        seccomp filters who asks there first may have, where the peer had ended before it could be looked at, else None.
     on_refused: gets why a connection came to nothing, for people.
     filtered: whether processes under a filter are listened to as well.
     """
@@ -40,7 +41,7 @@ class Receiver:
         self,
         listening: Listening,
         *,
-        on_listener: Callable[[int, Target], None],
+        on_listener: Callable[[int, Target, int | None], None],
         on_refused: Callable[[str], None],
         filtered: bool = False,
     ) -> None:
@@ -97,6 +98,9 @@ class Receiver:
             why = refusal(peer, most_filters=self._most_filters)
         finally:
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        is_unseen = why is ENDED
+        if is_unseen:
+            why = None
         if why is None and len(self._connections) >= MOST:
             why = f"{MOST} connections wait already"
         if why is not None:
@@ -106,18 +110,23 @@ class Receiver:
         # A peer that does not read it loses nothing, and one that has gone already may have said all.
         with suppress(OSError):
             connection.send(WELCOME, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
-        self._connections.add(_Connection(connection, peer, self._over, self._on_refused))
+        self._connections.add(_Connection(connection, peer, self._over, self._on_refused, is_unseen=is_unseen))
 
     def _over(self, connection: _Connection, listener: int, handed: Handed | None) -> None:
         self._connections.discard(connection)
-        if handed is not None:
-            self._on_listener(listener, _target(handed, connection.sender))
+        if handed is None:
+            return
+        most = None
+        if connection.is_unseen and self._most_filters is not None:
+            most = self._most_filters + 1  # the listener's own
+        self._on_listener(listener, _target(handed, connection.sender), most)
 
 
 class _Connection:
     """One connection, until its state is whole or it fails.
 
     Attributes:
+        is_unseen: the peer had ended before it could be looked at.
         sender: the process that has said the last of it, in our PID namespace: not always the one that connected.
     """
 
@@ -127,8 +136,11 @@ class _Connection:
         peer: Peer,
         over: Callable[[_Connection, int, Handed | None], None],
         refused: Callable[[str], None],
+        *,
+        is_unseen: bool,
     ) -> None:
         self.peer = peer
+        self.is_unseen = is_unseen
         self.sender = 0
         self._socket = connection
         self._over = over

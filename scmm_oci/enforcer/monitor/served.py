@@ -31,18 +31,25 @@ class Served:
     Attributes:
         since: when it came, in seconds since 1970.
         pid: of the process that was the first to ask, in our PID namespace; 0 before.
+        most_filters: how many seccomp filters who asks first may have; None where that does not matter (any more).
         counts: answers by verdict; gone: calls that were over before they could be answered.
         tasks: of calls that are still considered.
         said: what people answered for all of this run.
     """
 
-    __slots__ = ("_poll", "_unstuck", "counts", "fd", "gone", "pid", "said", "since", "spent", "target", "tasks")
+    __slots__ = (
+        *("_poll", "_unstuck", "counts", "fd", "gone", "most_filters", "pid", "said", "since", "spent", "target"),
+        "tasks",
+    )
 
-    def __init__(self, fd: int, target: Target, *, since: float, unstuck: Unstuck) -> None:
+    def __init__(
+        self, fd: int, target: Target, *, since: float, unstuck: Unstuck, most_filters: int | None = None
+    ) -> None:
         self.fd = fd
         self.target = target
         self.since = since
         self.pid = target.pid
+        self.most_filters = most_filters
         self.counts = dict.fromkeys(Verdict, 0)
         self.gone = 0
         self.spent = Spent()

@@ -18,6 +18,7 @@ from scmm_oci.enforcer.monitor.model import By, Call, Decision, Process, Subject
 from scmm_oci.enforcer.monitor.record import Decided
 from scmm_oci.enforcer.monitor.rules.decide import Outcome, Ruled, Rules
 from scmm_oci.enforcer.monitor.served import Over, Served, Shared
+from scmm_oci.enforcer.monitor.sockets import filters_of
 from scmm_oci.enforcer.monitor.stuck import Unstuck
 from scmm_oci.kernel import notify
 from scmm_oci.kernel.notify import Notification
@@ -70,9 +71,12 @@ class Serving:
     gone: int = 0
     _told: dict[str, float] = field(default_factory=dict)
 
-    def take(self, fd: int, target: Target) -> None:
-        """Serve a listener from now on, until its last process has ended."""
-        served = Served(fd, target, since=self.clock(), unstuck=self.unstuck)
+    def take(self, fd: int, target: Target, most_filters: int | None = None) -> None:
+        """Serve a listener from now on, until its last process has ended.
+
+        most_filters: see Served.
+        """
+        served = Served(fd, target, since=self.clock(), unstuck=self.unstuck, most_filters=most_filters)
         self.served[fd] = served
         asyncio.get_running_loop().add_reader(fd, self._readable, served)
         self.tell(f"{target.name}: served")
@@ -94,6 +98,8 @@ class Serving:
                 call = served.next()
                 if call is None:
                     return
+                if served.most_filters is not None and not self._judge(served, call):
+                    return
                 self._asked(served, call)
         except Over:
             self.tell(f"{served.target.name}: ended, {_counted(served)}")
@@ -104,6 +110,25 @@ class Serving:
         except OSError as error:
             self.tell(f"{served.target.name}: its listener fails and is closed: {error.strerror}")
             self._drop(served)
+
+    def _judge(self, served: Served, call: Notification) -> bool:
+        """Whether a listener is served whose peer nobody has seen: by the filters of who asks first.
+
+        A runtime's process has the listener's own. One in a sandbox, which may name itself as it likes and would have
+        calls made outside of its sandbox, has more, and cannot be rid of them.
+        """
+        found = filters_of(call.tid) if call.tid > 0 else None
+        if not notify.is_waiting(served.fd, call.id):
+            return True  # what was read may be another's; nobody is answered, and the next one is judged
+        if found is None or served.most_filters is None or found > served.most_filters:
+            self.tell(
+                f"{served.target.name}: refused: who handed it over had ended, and process {call.tid} is under "
+                "another seccomp filter"
+            )
+            self._drop(served)
+            return False
+        served.most_filters = None
+        return True
 
     def _asked(self, served: Served, call: Notification) -> None:
         try:

@@ -145,6 +145,10 @@ def peer_of(connection: socket.socket) -> Peer:
     return Peer(*CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)))
 
 
+#: The refusal of a peer that cannot be looked at any more: runtimes live for a few milliseconds.
+ENDED = "it has ended"
+
+
 def refusal(peer: Peer, *, most_filters: int | None) -> str | None:
     """Why a peer is not listened to, or None.
 
@@ -158,7 +162,7 @@ def refusal(peer: Peer, *, most_filters: int | None) -> str | None:
         return None
     filters = filters_of(peer.pid)
     if filters is None:
-        return "it has ended"
+        return ENDED
     if filters > most_filters:
         return f"process {peer.pid} is under a seccomp filter"
     return None
