@@ -119,7 +119,7 @@ def hand_over(fd: int, call: int, source: int, *, close_on_exec: bool) -> bool:
         if error.errno != errno.EINVAL:
             raise
         # Before Linux 5.14: in two. Should the caller go in between, its descriptor has gone with it.
-        return give(fd, call, fcntl.ioctl(fd, _ADDFD, _ADD.pack(call, 0, source, 0, flags)))
+        return give(fd, call, fcntl.ioctl(fd, _ADDFD, bytearray(_ADD.pack(call, 0, source, 0, flags))))
     return True
 
 
