@@ -73,10 +73,12 @@ class Seen:
     def detail(self, what: Call) -> str:
         """What of a call an answer is kept for. Of what the program can still change, nothing."""
         parts = [calls.like(what, self.memory if self.is_held else None)]
-        if self.is_held:
+        if self.is_held and self.memory is not None:
+            parts += [] if self.memory.text is None else [os.fsdecode(self.memory.text)]
             parts += self.paths or ()
             parts += [calls.address_words(self.address)] if self.address is not None else []
-        return "\n".join(parts)
+        # Names hold line ends where their owner likes; two names are never taken for two others.
+        return "\n".join(one.replace("\\", "\\\\").replace("\n", "\\n") for one in parts)
 
 
 @dataclass(frozen=True, slots=True)
