@@ -78,6 +78,15 @@ def words(chosen: Monitor) -> list[str]:
     return [f"{option}={value}" for option, value in given if value is not None]
 
 
-def told(findings: Sequence[Finding], chosen: Monitor) -> list[Finding]:
-    """The findings of compiling, without the one that the policy's listener is not asked, where one is."""
-    return [one for one in findings if not (chosen.is_given and one.code == _NOT_HELD)]
+def told(findings: Sequence[Finding], chosen: Monitor, mode: str, *, asks: bool | None) -> list[Finding]:
+    """The findings of compiling: without the one that the policy's listener is not asked, where one is; with one more
+    where there is something to ask, and nobody."""
+    if chosen.is_given:
+        return [one for one in findings if one.code != _NOT_HELD]
+    if not asks or mode == PERMISSIVE:
+        return list(findings)
+    hint = "start `scmm-monitor`, and name its socket: --listener SOCKET"
+    return [
+        *findings,
+        Finding("nobody-asked", "calls with the action notify fail with ENOSYS: no monitor is given", hint),
+    ]

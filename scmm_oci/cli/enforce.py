@@ -200,7 +200,7 @@ def enforce(
     made: Made | None = None
     own = from_machine(machine)
     try:
-        made = compiled(path, given, own)
+        made = compiled(path, given, own, tolerant=mode in (asked.ASK, asked.PERMISSIVE))
     except BadInput as error:
         found += error.problems
     wanted = Monitor(listener, listener_fd, listener_metadata)
@@ -218,7 +218,7 @@ def enforce(
     flags = (("--check", check), ("--json", as_json), ("--guard", guard), ("--quiet", quiet), ("--verbose", verbose))
     words += [option for option, wanted in flags if wanted]
     binary = launcher.find(machine)
-    tell(asked.told(made.findings, monitor))
+    tell(asked.told(made.findings, monitor, mode, asks=asks and not check))
     launcher.become(binary, [*words, "--", *program], made.data)
 
 

@@ -44,14 +44,17 @@ class Made:
     asks: bool | None = None
 
 
-def compiled(path: str | None, given: Overrides, arch: Arch) -> Made:
+def compiled(path: str | None, given: Overrides, arch: Arch, *, tolerant: bool = False) -> Made:
     """The compiled policy for this run.
+
+    Args:
+        tolerant: what it refuses may be asked about, or only told: then it need not allow any call.
 
     Raises:
         BadInput: with all that is wrong with the policy and the rules.
     """
     if path is None:
-        return _made(overrides.nothing(arch), given, "", "") if given else Made()
+        return _made(overrides.nothing(arch), given, "", "", tolerant) if given else Made()
     text = b""
     try:
         text = read_policy(path, max(document.MAX_BYTES, PROFILE_BYTES))
@@ -64,7 +67,7 @@ def compiled(path: str | None, given: Overrides, arch: Arch) -> Made:
     except BadInput as error:
         # The rules are judged all the same, for this machine.
         raise BadInput([*error.problems, *overrides.problems(given, (arch, *arch.beside))]) from error
-    made = _made(policy, given, path, "" if given else hashlib.sha256(text).hexdigest())
+    made = _made(policy, given, path, "" if given else hashlib.sha256(text).hexdigest(), tolerant)
     return Made(made.data, [*findings, *made.findings], made.listener, made.asks)
 
 
@@ -98,15 +101,17 @@ def _without_options(finding: Finding) -> Finding:
     return Finding(finding.code, finding.message, hint)
 
 
-def _made(policy: Policy, given: Overrides, path: str, digest: str) -> Made:
+def _made(policy: Policy, given: Overrides, path: str, digest: str, tolerant: bool) -> Made:
     changed = overrides.applied(policy, given)
     try:
-        needed.check(changed)
+        needed.check(changed, asks=tolerant)
         file, findings = policy_file(changed, policy_digest=digest)
     except BadInput as error:
         places = [f"{path}: {one.place}" if path else "command line" for one in error.problems]
         found = [Problem(place, one.message, one.hint) for place, one in zip(places, error.problems, strict=True)]
         raise BadInput(list(dict.fromkeys(found))) from error
+    if tolerant:
+        findings = [one for one in findings if one.code != "allows-nothing"]  # this run is one where that is no matter
     settings = changed.settings
     actions = {settings.default_action, settings.bad_arch_action, *(one.action for one in changed.syscalls)}
     return Made(

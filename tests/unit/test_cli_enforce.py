@@ -104,6 +104,18 @@ def test_rules_for_one_run_stand_above_the_policy(place, form):
     assert mkdir(place, "-p", f"web.{form}", "--kill", "getsid") == (1, False)
 
 
+def test_a_policy_that_allows_nothing_goes_where_it_refuses_nothing(place):
+    text = f'version: "1.0"\nsettings: {{default_action: deny, arch: {os.uname().machine}}}\nsyscalls: []\n'
+    (place / "empty.scmm.yaml").write_text(text)
+    done = run("-p", "empty.scmm.yaml", "--mode", "permissive", "--", "mkdir", "made")
+    assert (done.returncode, (place / "made").is_dir()) == (0, True)
+    assert "would refuse" in done.stderr and "allows-nothing" not in done.stderr
+    asks = run("-p", "empty.scmm.yaml", "--mode", "ask", "--listener", "none.sock", "--", "true")
+    assert asks.returncode == 125 and "no monitor listens" in asks.stderr and "is empty" not in asks.stderr
+    refused = run("-p", "empty.scmm.yaml", "--", "mkdir", "other")
+    assert refused.returncode == 125 and ".syscalls: is empty" in refused.stderr and not (place / "other").exists()
+
+
 def test_rules_without_a_policy(place):
     assert mkdir(place, "--deny", MKDIR, "--errno", ANSWER) == (1, False)
     assert mkdir(place, "--deny", "getsid", "--errno", ANSWER) == (0, True)

@@ -64,5 +64,14 @@ def test_words_of_the_launcher():
 
 def test_a_listener_that_is_asked_is_no_finding():
     findings = [Finding("listener-not-held", "x"), Finding("other", "y")]
-    assert told(findings, GIVEN) == findings[1:]
-    assert told(findings, Monitor()) == findings
+    assert told(findings, GIVEN, "standard", asks=True) == findings[1:]
+    assert told(findings, Monitor(), "standard", asks=False) == findings
+
+
+def test_nobody_asked_is_a_finding_where_there_is_something_to_ask():
+    (found,) = told([], Monitor(), "standard", asks=True)
+    assert found.code == "nobody-asked" and "--listener" in found.hint
+    # The launcher answers itself; what is compiled is not known; and somebody is asked.
+    assert told([], Monitor(), "permissive", asks=True) == []
+    assert told([], Monitor(), "standard", asks=None) == []
+    assert told([], GIVEN, "standard", asks=True) == []
