@@ -10,19 +10,20 @@ import click
 from scmm_oci.cli.becoming import Once
 from scmm_oci.enforcer.monitor.rules.model import Outcome
 from scmm_oci.enforcer.monitor.sockets import default_path
+from scmm_oci.errors import BadInput, Problem, unknown_value
 
 _DEFAULTS = tuple(each.value for each in Outcome if each not in (Outcome.KILL, Outcome.RETURN))
+
+_FORMS = ("status", "decisions")
 
 _EXAMPLE = """\b
 Examples:
   scmm-monitor                                    ask on this terminal about every call that waits
   scmm-monitor --rules monitor.yaml --log calls.jsonl
   scmm-monitor --learn nginx.delta.scmm.yaml      allow all, and write a policy of it
-  scmm-monitor status
-  scmm-monitor decisions list
 
 \b
-What is asked comes from containers whose profile has a listenerPath, or from:
+What is asked comes from containers (docs/monitor.md), and from programs:
   scmm-enforce -p nginx.scmm.yaml --mode ask --listener /run/scmm/monitor/notify.sock -- nginx
 
 \b
@@ -55,7 +56,7 @@ class _WithSubcommands(click.Command):
     cls=_WithSubcommands,
     epilog=_EXAMPLE,
     options_metavar="[OPTIONS] | status | decisions",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "allow_extra_args": True},
 )
 @click.option(
     "--socket",
@@ -67,10 +68,15 @@ class _WithSubcommands(click.Command):
 @click.option("--rules", cls=Once, metavar="FILE", help="Rules that decide (monitor.yaml).")
 @click.option("--learn", cls=Once, metavar="FILE", help="Allow what no rule decides, and write it here as a policy.")
 @click.option(
-    "--default", type=click.Choice(_DEFAULTS), help="What becomes of calls that no rule decides.  [default: ask]"
+    "--default",
+    type=click.Choice(_DEFAULTS),
+    help="What becomes of calls that no rule decides.  [default: the rules'; without --rules, ask]",
 )
 @click.option(
-    "--timeout", type=click.IntRange(1, 3600), metavar="S", help="Seconds until a question is denied.  [default: 30]"
+    "--timeout",
+    type=click.IntRange(1, 86400),
+    metavar="S",
+    help="Seconds until a question is denied.  [default: the rules', or 30]",
 )
 @click.option(
     "--decisions",
@@ -90,13 +96,27 @@ class _WithSubcommands(click.Command):
     "--filtered-peers", is_flag=True, help="Take listeners from processes that are under a seccomp filter, too."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Tell only what went wrong.")
-def monitor(*, path: str | None, **options: Any) -> None:
+@click.pass_context
+def monitor(ctx: click.Context, *, path: str | None, **options: Any) -> None:
     """Decide about system calls while they wait: by rules, a program, or a person.
 
     It takes over seccomp listeners of containers (runc, crun, scmm-runc) and of scmm-enforce, at a socket. Every call
     that comes there gets an answer; nobody's answer, or one that is too late, is a denial.
+
+    \b
+    scmm-monitor status      prints what a monitor that runs is doing
+    scmm-monitor decisions   lists, exports and forgets the answers that were saved
     """
+    if ctx.args:
+        raise BadInput([_not_here(word) for word in ctx.args])
     from scmm_oci.cli.monitoring import Wanted, run
 
     place = path or default_path(uid=os.geteuid(), runtime_dir=os.environ.get("XDG_RUNTIME_DIR"))
     run(Wanted(socket=place, **options))
+
+
+def _not_here(word: str) -> Problem:
+    """Why a word that is no option is none of ours."""
+    if word in _FORMS:
+        return Problem(word, "stands before all options", f"scmm-monitor {word} …")
+    return unknown_value("", "a command of scmm-monitor", word, _FORMS)

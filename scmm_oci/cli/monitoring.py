@@ -240,7 +240,7 @@ class _Monitor:
         if self._wanted.rules is None or self._serving is None:
             return
         try:
-            rules = rules_of(self._wanted)
+            rules = self._read_again()
         except ScmmError as error:
             for line in str(error).splitlines():
                 self._tell(f"error: {line}")
@@ -252,6 +252,14 @@ class _Monitor:
         self._asking.limits = rules.settings.limits
         self._findings(rules.findings)
         self._say(f"{self._wanted.rules}: read anew")
+
+    def _read_again(self) -> RuleSet:
+        """Raises BadInput: the file is wrong, or says what only a new start can bring."""
+        rules = rules_of(self._wanted)
+        if rules.settings.program != self._rules.settings.program:
+            hint = "start the monitor again for that"
+            raise BadInput([Problem(f"{self._wanted.rules}: .program", "is another than the one that runs", hint)])
+        return rules
 
     def _options(self, rules: RuleSet) -> Options:
         watches = self._wanted.log is not None or self._wanted.learn is not None
@@ -341,9 +349,9 @@ class _Monitor:
             targets=[_status_of(one) for one in self._served()],
             questions=int(levels["questions"]),
             totals=self._metrics.totals(),
-            learnt=self._wanted.learn,
+            learnt=_absolute(self._wanted.learn),
             learnt_calls=int(levels["learnt_calls"]),
-            log=self._wanted.log,
+            log=_absolute(self._wanted.log),
             log_lost=int(levels["log_lost"]),
         )
 
@@ -361,6 +369,11 @@ def _status_of(served: Served) -> control.TargetStatus:
         denied=answered - allowed,
         waiting=len(served.tasks),
     )
+
+
+def _absolute(path: str | None) -> str | None:
+    """As somebody in another directory would have to name it."""
+    return os.path.abspath(path) if path is not None else None
 
 
 def _say_or_not(line: str) -> None:

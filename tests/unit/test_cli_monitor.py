@@ -1,0 +1,36 @@
+"""``scmm monitor``: words that are none of its own, before anything is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scmm_oci.cli.main import monitor
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["statsu"], "'statsu' is not a command of scmm-monitor (did you mean 'status'?"),
+        (["--no-prompt", "decisions"], "decisions: stands before all options (scmm-monitor decisions …)"),
+        (["one", "two"], "'one' is not a command of scmm-monitor (known: status, decisions)\nerror: 'two'"),
+    ],
+)
+def test_a_word_that_is_no_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    place = tmp_path / "run" / "notify.sock"
+    assert monitor(["--socket", str(place), *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not place.parent.exists()
+
+
+def test_both_words_are_other_commands_where_they_stand_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert monitor(["status", "--socket", str(tmp_path / "run" / "notify.sock")]) == 1
+    assert "no monitor listens at" in capsys.readouterr().err
+    missing = tmp_path / "none.sqlite"
+    assert monitor(["decisions", "list", "--decisions", str(missing)]) != 0
+    assert str(missing) in capsys.readouterr().err
