@@ -70,13 +70,13 @@ class _WithSubcommands(click.Command):
 @click.option(
     "--default",
     type=click.Choice(_DEFAULTS),
-    help="What becomes of calls that no rule decides.  [default: the rules'; without --rules, ask]",
+    help="What becomes of calls that no rule decides.  [default: the rules'; ask without a file]",
 )
 @click.option(
     "--timeout",
     type=click.IntRange(1, 86400),
     metavar="S",
-    help="Seconds until a question is denied.  [default: the rules', or 30]",
+    help="Seconds until a question is denied.  [default: the rules'; 30 without a file]",
 )
 @click.option(
     "--decisions",
@@ -97,7 +97,7 @@ class _WithSubcommands(click.Command):
 )
 @click.option("-q", "--quiet", is_flag=True, help="Tell only what went wrong.")
 @click.pass_context
-def monitor(ctx: click.Context, *, path: str | None, **options: Any) -> None:
+def monitor(ctx: click.Context, /, *, path: str | None, **options: Any) -> None:
     """Decide about system calls while they wait: by rules, a program, or a person.
 
     It takes over seccomp listeners of containers (runc, crun, scmm-runc) and of scmm-enforce, at a socket. Every call

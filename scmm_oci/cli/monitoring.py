@@ -373,7 +373,7 @@ def _status_of(served: Served) -> control.TargetStatus:
 
 def _absolute(path: str | None) -> str | None:
     """As somebody in another directory would have to name it."""
-    return os.path.abspath(path) if path is not None else None
+    return str(Path.cwd() / path) if path is not None else None
 
 
 def _say_or_not(line: str) -> None:
