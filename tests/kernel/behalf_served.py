@@ -35,7 +35,7 @@ class Served:
     deputies: Deputies
     reader: Reader
     decide: Callable[[Call, Resolution], bool] = lambda call, resolution: True
-    before: Callable[[], None] = lambda: None
+    before: Callable[[Resolution], None] = lambda resolution: None
     instead: str | None = None
     paths: list[tuple[str, ...]] = field(default_factory=list)
     impossible: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Served:
                 if not resolution.error and not self.decide(what, resolution):
                     notify.refuse(fd, call.id, REFUSED)
                     return
-                self.before()
+                self.before(resolution)
                 done = await resolution.perform(path=self.instead)
             finally:
                 resolution.abandon()
