@@ -39,7 +39,8 @@ def test_every_call_of_every_abi_is_decoded_as_the_tables_have_it(arch: Arch) ->
     for name, number in syscalls.numbers(arch).items():
         call = calls.decode(asked(name, 1, 2, 3, 4, 5, (1 << 64) - 1, arch=arch))
         assert (call.arch, call.audit, call.nr, call.name) == (arch, arch.audit, number, name)
-        assert call.args == (1, 2, 3, 4, 5, (1 << 64) - 1)
+        bits = 32 if arch in (Arch.X86, Arch.ARM, Arch.S390) else 64
+        assert call.args == (1, 2, 3, 4, 5, (1 << bits) - 1)
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,17 @@ def decode(notification: Notification) -> Call:
     _, _, nr, audit, args = notification
     known = _table(audit).get(nr)
     if known is not None:
-        return Call(known[0], audit, known[1], known[2], args)
+        return Call(known[0], audit, known[1], known[2], args if known[0] not in _NARROW else _narrow(args))
     arch = _arch(audit, nr)
+    if arch in _NARROW:
+        args = _narrow(args)
     return Call(arch, audit, nr & ~X32_SYSCALL_BIT if arch is Arch.X32 else nr, None, args)
+
+
+def _narrow(args: tuple[int, int, int, int, int, int]) -> tuple[int, int, int, int, int, int]:
+    """What such an ABI's kernel takes: above that a program of 64 bits has what it likes when it says int $0x80."""
+    one, two, three, four, five, six = args
+    return one & _LOW, two & _LOW, three & _LOW, four & _LOW, five & _LOW, six & _LOW
 
 
 @cache

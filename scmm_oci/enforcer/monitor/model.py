@@ -65,7 +65,7 @@ class Call(NamedTuple):
         arch: its ABI; None if it is none of ours (`audit` has its AUDIT_ARCH).
         nr: the ABI's number, without x32's bit.
         name: None where the ABI has no such call.
-        args: six numbers of 64 bits, unsigned.
+        args: six numbers of 64 bits, unsigned; of 32 where the ABI's registers have no more.
     """
 
     arch: Arch | None

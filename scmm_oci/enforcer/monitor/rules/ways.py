@@ -8,13 +8,15 @@ and of calls that go through socketcall(2) or ipc(2) (tables.multiplexed). Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from scmm_oci.enforcer.monitor.rules.model import Outcome, Rule
+from scmm_oci.enforcer.monitor.signatures import SIGNATURES
 from scmm_oci.errors import BadInput
 from scmm_oci.policy import constraints
 from scmm_oci.policy.argument_places import is_seen
-from scmm_oci.policy.constraints import Alternative, Test
+from scmm_oci.policy.constraints import LOW, Alternative, Test
 from scmm_oci.policy.model import ArgType, Constraint, Operator
 from scmm_oci.tables import groups, syscalls
 from scmm_oci.tables.arch import Arch
@@ -22,6 +24,9 @@ from scmm_oci.tables.multiplexed import SELECTOR, multiplexers
 
 # A way without tests: every call of that name.
 EVERY: tuple[Alternative, ...] = ((),)
+# Of monitor.signatures: arguments of which the kernel takes 32 bits. A letter that says so of a longer one has more
+# refused, and nothing more allowed.
+_INTS = ("d", "f", "i", "u", "x", "m")
 
 
 class Way(NamedTuple):
@@ -83,9 +88,26 @@ def _argued(
     if not all(is_seen(name, one.arg, own, arch) for one in args):
         return unseen
     try:
-        return constraints.alternatives(args, name, arch, unequal=True)
+        found = constraints.alternatives(args, name, arch, unequal=True)
     except BadInput:
         return unseen
+    return tuple(tuple(_as_taken(test, args, name, strict=bool(unseen)) for test in one) for one in found)
+
+
+def _as_taken(test: Test, args: tuple[Constraint, ...], name: str, *, strict: bool) -> Test:
+    """The test on what the kernel takes of the register, where it could pass as another number by what stands above.
+
+    So for what is refused if it is equal, and for what is allowed unless it is. Elsewhere all 64 bits are compared, and
+    `op` always does that.
+    """
+    is_risky = test.mask & ~LOW and test.op is (Operator.EQ if strict else Operator.NE)
+    if is_risky and _is_int(name, test.arg) and all(one.arg != test.arg or one.op is None for one in args):
+        return replace(test, value=test.value & LOW, mask=test.mask & LOW)
+    return test
+
+
+def _is_int(name: str, arg: int) -> bool:
+    return SIGNATURES.get(name, "")[arg : arg + 1] in _INTS
 
 
 def _member(member: groups.Member, arch: Arch, unseen: tuple[Alternative, ...]) -> tuple[Alternative, ...]:
