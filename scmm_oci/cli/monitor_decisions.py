@@ -11,6 +11,7 @@ import click
 
 from scmm_oci.cli.options import check_outputs
 from scmm_oci.cli.output import console, data, plain, say
+from scmm_oci.enforcer.monitor.record import timestamp
 from scmm_oci.enforcer.monitor.remembered import Entry, Remembered, default_path
 from scmm_oci.errors import BadInput, Failure, Problem, short
 from scmm_oci.files import atomic_write
@@ -139,9 +140,9 @@ def _document(entry: Entry) -> dict[str, object]:
         "call": key.call,
         "detail": key.detail,
         "decision": decision.verdict.value,
-        "errno": _errno(entry) if decision.verdict == "deny" else None,
+        "errno": errnos.name(decision.errno) if decision.verdict == "deny" else None,
         "value": decision.value if decision.verdict == "return" else None,
-        "at": _when(entry),
+        "at": timestamp(entry.at),
     }
 
 
@@ -154,16 +155,8 @@ def _print(found: list[Entry]) -> None:
         table.add_column(heading, overflow="fold")
     for entry in found:
         key, verdict = entry.key, entry.decision.verdict
-        said = f"deny {_errno(entry)}" if verdict == "deny" else verdict.value
+        said = f"deny {errnos.name(entry.decision.errno)}" if verdict == "deny" else verdict.value
         what = "  ".join(map(plain, key.detail.split("\n")))
-        cells = (key.id, said, plain(key.name), plain(key.executable or None), what, _when(entry))
+        cells = (key.id, said, plain(key.name), plain(key.executable or None), what, timestamp(entry.at))
         table.add_row(*map(Text, cells))
     console().print(table)
-
-
-def _errno(entry: Entry) -> str:
-    return errnos.NAMES.get(entry.decision.errno, str(entry.decision.errno))
-
-
-def _when(entry: Entry) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(entry.at))

@@ -103,7 +103,7 @@ def drop_in(policy: Policy) -> DropIn:
 def _filter(calls: Calls, needed: frozenset[str]) -> list[str]:
     """The lines of SystemCallFilter= and SystemCallErrorNumber=."""
     other = sorted(
-        f"{name}:{'kill' if answer.errno is None else _errno(answer.errno)}"
+        f"{name}:{'kill' if answer.errno is None else errnos.name(answer.errno)}"
         for name, answer in calls.answers.items()
         if answer != calls.default and not answer.passes and name not in needed
     )
@@ -122,7 +122,7 @@ def _filter(calls: Calls, needed: frozenset[str]) -> list[str]:
     if taken:
         lines += _setting("SystemCallFilter", taken, "~")[1:]
     # Without a number the default kills.
-    lines.append(f"SystemCallErrorNumber={'' if calls.default.errno is None else _errno(calls.default.errno)}")
+    lines.append(f"SystemCallErrorNumber={'' if calls.default.errno is None else errnos.name(calls.default.errno)}")
     return lines
 
 
@@ -170,10 +170,6 @@ def _setting(name: str, values: list[str], invert: str = "") -> list[str]:
             row = ""
         row = f"{row} {value}" if row else value
     return [*lines, f"{name}={invert}{row}"] if row else lines
-
-
-def _errno(number: int) -> str:
-    return errnos.NAMES.get(number, str(number))
 
 
 def _family(number: int) -> str | None:

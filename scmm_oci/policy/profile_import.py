@@ -144,7 +144,7 @@ def _errno(number: int | None, where: str, findings: list[Finding]) -> str:
         return "EPERM"
     if number is None:
         return "EPERM"
-    return errnos.NAMES.get(number, str(number))
+    return errnos.name(number)
 
 
 def _message(number: int | None) -> int:

@@ -232,10 +232,10 @@ def finished(row: dict[str, Any]) -> dict[str, Any]:
 
 def errno_name(number: int) -> str:
     """The name of an errno; the number where it has none."""
-    from scmm_oci.tables.errnos import NAMES
+    from scmm_oci.tables import errnos
 
     # Not by Python's table, which has second names of some, and none of others.
-    return NAMES.get(number) or str(number)
+    return errnos.name(number)
 
 
 def programs_of(

@@ -54,6 +54,11 @@ def number(name: str) -> int | None:
     return ERRNOS.get(ALIASES.get(name, name))
 
 
+def name(number: int) -> str:
+    """The name of an error number; in decimal where it has none, which :func:`number` reads as well."""
+    return NAMES.get(number, str(number))
+
+
 def known() -> list[str]:
     """Every name that :func:`number` knows, by number."""
     return [*ERRNOS, *ALIASES]

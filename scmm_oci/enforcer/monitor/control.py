@@ -17,6 +17,7 @@ from typing import Any
 from scmm_oci import __version__
 from scmm_oci.enforcer.monitor import exchanges
 from scmm_oci.enforcer.monitor.exchanges import Exchanges
+from scmm_oci.enforcer.monitor.record import timestamp
 from scmm_oci.enforcer.monitor.sockets import CONTROL, Listening, filters_of, peer_of, refusal
 from scmm_oci.errors import Failure
 from scmm_oci.files import reason
@@ -72,8 +73,13 @@ def document(
     return {
         "format": FORMAT,
         "version": VERSION,
-        "monitor": {"pid": os.getpid(), "version": __version__, "since": _stamp(since), "uptime": round(now - since)},
-        "targets": [{**asdict(one), "since": _stamp(one.since)} for one in targets],
+        "monitor": {
+            "pid": os.getpid(),
+            "version": __version__,
+            "since": timestamp(since),
+            "uptime": round(now - since),
+        },
+        "targets": [{**asdict(one), "since": timestamp(one.since)} for one in targets],
         "questions": questions,
         "decisions": {key: dict(value) for key, value in totals.items()},
         "learning": None if learnt is None else {"file": learnt, "calls": learnt_calls},
@@ -158,7 +164,3 @@ def _line(connection: socket.socket) -> bytes:
         if time.monotonic() > end:
             raise TimeoutError("it is too slow")
     return b"".join(pieces)
-
-
-def _stamp(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from json.encoder import encode_basestring_ascii
 
 from scmm_oci.enforcer.monitor.model import Address, Call, Decision, Memory, Process, Target, Verdict
-from scmm_oci.enforcer.monitor.record import Decided
+from scmm_oci.enforcer.monitor.record import Decided, timestamp
 from scmm_oci.tables import errnos
 from scmm_oci.tables.arch import Arch
 
@@ -43,7 +43,7 @@ class Lines:
         if address is not None:
             rest += _address(address)
         if result is not None:
-            rest += f',"result":{_text(errno_name(result) if result else "ok")}'
+            rest += f',"result":{_text(errnos.name(result) if result else "ok")}'
         if on_behalf:
             rest += ',"on_behalf":true'
         return (
@@ -99,7 +99,7 @@ class Lines:
         if text is None:
             text = f'"verdict":"{decision.verdict.value}","by":"{decision.by.value}"'
             if decision.verdict is Verdict.DENY:
-                text += f',"errno":{_text(errno_name(decision.errno))}'
+                text += f',"errno":{_text(errnos.name(decision.errno))}'
             if decision.verdict is Verdict.RETURN:
                 text += f',"value":{decision.value}'
             if decision.detail:
@@ -114,13 +114,7 @@ class Lines:
 
 def lost_line(at: float, count: int) -> str:
     """The line that stands for `count` decisions that could not be written."""
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-    return f'{{"time":"{when}","lost":{count}}}\n'
-
-
-def errno_name(number: int) -> str:
-    """An errno as people write it, in decimal where it has no name."""
-    return errnos.NAMES.get(number, str(number))
+    return f'{{"time":"{timestamp(at)}","lost":{count}}}\n'
 
 
 def _process(process: Process) -> str:

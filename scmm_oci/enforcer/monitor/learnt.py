@@ -7,7 +7,6 @@ Pure.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +24,7 @@ from scmm_oci.capture.model import (
     Source,
 )
 from scmm_oci.enforcer.monitor.learning import Learning, Learnt, Place, Refused, places_of
+from scmm_oci.enforcer.monitor.record import timestamp
 from scmm_oci.errors import BadInput, Finding, printable
 from scmm_oci.policy.answers import Answers
 from scmm_oci.policy.constraints import alternatives
@@ -101,12 +101,8 @@ def _metadata(learning: Learning) -> Metadata:
     more = " and others" if learning.names_more else ""
     return Metadata(
         generated_from=f"{MADE_BY}: {names}{more}",
-        generated_at=_timestamp(learning.last if learning.last is not None else learning.began),
+        generated_at=timestamp(learning.last if learning.last is not None else learning.began),
     )
-
-
-def _timestamp(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _capture(learning: Learning, known: dict[tuple[Arch, int], Learnt], arch: Arch) -> Capture:
@@ -132,8 +128,8 @@ def _capture(learning: Learning, known: dict[tuple[Arch, int], Learnt], arch: Ar
         source=Source.ATTACHED,
         losses=(),
         notes=(),
-        started_at=_timestamp(learning.began),
-        ended_at=_timestamp(learning.last if learning.last is not None else learning.began),
+        started_at=timestamp(learning.began),
+        ended_at=timestamp(learning.last if learning.last is not None else learning.began),
         recorder=Recorder("scmm-monitor", __version__),
         host=Host("", arch.value),
         container=Container("", (), None, None, None, None),

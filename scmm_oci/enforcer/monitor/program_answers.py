@@ -14,7 +14,6 @@ _KEYS = ("id", "decision", "errno", "value", "path", "reason")
 _WITH = {"errno": Verdict.DENY, "value": Verdict.RETURN, "path": Verdict.ALLOW}
 _MOST_PATH = 4095  # bytes: PATH_MAX of linux/limits.h, and its 0
 _MOST_REASON = 256
-_MOST_ERRNO = 4095  # MAX_ERRNO of the kernel's include/linux/err.h
 
 
 class BadAnswer(ValueError):
@@ -54,7 +53,7 @@ def decision_of(document: dict[str, Any], *, number: int) -> Decision:
             found.append(f".{key}: goes with {only} only")
     errno = _errno(document.get("errno", number))
     if errno is None:
-        found.append(f".errno: {short(document['errno'])} is no error, by name or as a number from 1 to {_MOST_ERRNO}")
+        found.append(f".errno: {short(document['errno'])} is no error, by name or as a number from 1 to {errnos.MAX}")
     value = document.get("value", 0)
     if not isinstance(value, int) or isinstance(value, bool) or not -(1 << 63) <= value < 1 << 63:
         found.append(f".value: {short(value)} is no whole number of 64 bits")
@@ -72,7 +71,7 @@ def decision_of(document: dict[str, Any], *, number: int) -> Decision:
 def _errno(given: object) -> int | None:
     if isinstance(given, str):
         given = errnos.number(given)
-    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= _MOST_ERRNO:
+    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= errnos.MAX:
         return given
     return None
 

@@ -5,6 +5,7 @@ A named tuple, since one is made for every call: a frozen dataclass takes four t
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 from scmm_oci.enforcer.monitor.model import Address, Call, Decision, Memory, Process, Target
@@ -36,3 +37,8 @@ class Decided(NamedTuple):
     waited_s: float = 0.0
     result: int | None = None
     on_behalf: bool = False
+
+
+def timestamp(seconds: float) -> str:
+    """UTC as RFC 3339, to the second: how all that is kept and told says when."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

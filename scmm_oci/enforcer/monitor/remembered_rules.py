@@ -98,7 +98,7 @@ def _rule(entry: Entry, arch: Arch) -> Flow:
     verdict = entry.decision.verdict
     rule["decision"] = verdict.value
     if verdict is Verdict.DENY:
-        rule["errno"] = errnos.NAMES.get(entry.decision.errno, str(entry.decision.errno))
+        rule["errno"] = errnos.name(entry.decision.errno)
     elif verdict is Verdict.RETURN:
         rule["value"] = entry.decision.value
     return Flow(rule)

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from scmm_oci.enforcer.monitor.model import By, Call, Decision, Subject, Verdict
+from scmm_oci.tables import errnos
 from scmm_oci.tables.arch import Arch
 
 COLUMNS = "name, executable, call, detail, verdict, errno, value, at, about"
@@ -91,7 +92,7 @@ def from_row(row: tuple[Any, ...]) -> Entry:
         ValueError, TypeError, KeyError, AttributeError: it is not that.
     """
     *key, verdict, errno, value, at, about = row
-    if not all(type(each) is int for each in (errno, value, at)) or not 0 < errno <= 4095:
+    if not all(type(each) is int for each in (errno, value, at)) or not 0 < errno <= errnos.MAX:
         raise ValueError("no numbers of a decision")
     texts = [each.decode("utf-8", "surrogatepass") for each in key]
     return Entry(Key(*texts), decision_of(Verdict(verdict), errno, value), at, _from_json(about) if about else None)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from scmm_oci.policy.answers import Answer
-from scmm_oci.policy.merge.calls import errno_name
 from scmm_oci.policy.model import Action
+from scmm_oci.tables import errnos
 
 
 class Kind(StrEnum):
@@ -46,7 +46,7 @@ def kind_of(before: object, after: object) -> Kind:
 def described(answer: Answer) -> str:
     """An answer in words."""
     if answer.action is Action.DENY:
-        return f"deny {errno_name(answer.number)}"
+        return f"deny {errnos.name(answer.number)}"
     return f"{answer.action} {answer.number}" if answer.number else str(answer.action)
 
 

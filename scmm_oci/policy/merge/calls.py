@@ -129,11 +129,6 @@ def inexact(views: Iterable[View], result: View, side: Side) -> list[str]:
     ]
 
 
-def errno_name(number: int) -> str:
-    """How a policy writes an error number."""
-    return errnos.NAMES.get(number, str(number))
-
-
 def rules(given: View) -> tuple[SyscallRule, ...]:
     """The view as rules, in one order: groups, then calls by name, rules without constraints first.
 
@@ -160,7 +155,7 @@ def default_settings(settings: Settings, default: Answer) -> Settings:
     return replace(
         settings,
         default_action=default.action,
-        default_errno=errno_name(default.number) if denies else Settings.default_errno,
+        default_errno=errnos.name(default.number) if denies else Settings.default_errno,
         default_message=default.number if default.action is Action.TRACE and default.number else None,
     )
 
@@ -170,7 +165,7 @@ def rule_of(name: str, conditions: Conditions, answer: Answer, note: Note, defau
     rule = SyscallRule(
         name,
         answer.action,
-        errno_name(answer.number) if answer.action is Action.DENY else None,
+        errnos.name(answer.number) if answer.action is Action.DENY else None,
         tuple(sorted(conditions, key=constraint_key)),
         note.origin,
         answer.number if answer.action is Action.TRACE and answer.number else None,
@@ -196,7 +191,7 @@ def ordered_constraint(one: Constraint) -> Constraint:
 
 
 def _without_default(rule: SyscallRule, default: Answer) -> SyscallRule:
-    usual = errno_name(default.number) if default.action is Action.DENY else Settings.default_errno
+    usual = errnos.name(default.number) if default.action is Action.DENY else Settings.default_errno
     return replace(rule, errno=None) if rule.action is Action.DENY and rule.errno == usual else rule
 
 
@@ -225,7 +220,7 @@ def _dependent(rule: SyscallRule, settings: Settings) -> SyscallRule:
 
     return replace(
         rule,
-        errno=errno_name(answer.number) if rule.action is Action.DENY else None,
+        errno=errnos.name(answer.number) if rule.action is Action.DENY else None,
         message=(answer.number or None) if rule.action is Action.TRACE else None,
         constraints=tuple(sorted(map(ordered_constraint, rule.constraints), key=constraint_key)),
         origin=join([Note(rule.origin)]).origin,

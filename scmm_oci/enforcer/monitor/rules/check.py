@@ -105,7 +105,7 @@ def _together(rule: dict[str, Any], path: Steps) -> Iterator[Found]:
             yield _bad((*path, "remember"), f"answers are remembered with the decision ask, not {decision}")
     value = rule.get("value")
     if value is not None and -errnos.MAX <= value < 0:
-        name = errnos.NAMES.get(-value, str(-value))
+        name = errnos.name(-value)
         yield _bad((*path, "value"), f"{value} is how the kernel says {name}", f"write decision: deny, errno: {name}")
     times = rule.get("times")
     if isinstance(times, str) and times not in TIMES:
