@@ -23,6 +23,7 @@ _COLUMNS = (
     ("id", "id"),
 )
 _NUMBERS = frozenset({"pid", "calls", "allowed", "denied", "waiting"})
+_MOST_TEXT = 128  # characters of a name in the table
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,9 +59,14 @@ def _print(found: dict[str, Any]) -> None:
     for heading, _ in _COLUMNS:
         table.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
     for one in targets:
-        table.add_row(*(Text(plain(one.get(key))) for _, key in _COLUMNS))
+        table.add_row(*(Text(_cut(plain(one.get(key)))) for _, key in _COLUMNS))
     out.print()
     out.print(table)
+
+
+def _cut(text: str) -> str:
+    """Names can be as long as paths, and one should not take the screen from all others."""
+    return text if len(text) <= _MOST_TEXT else f"{text[: _MOST_TEXT - 1]}…"
 
 
 def _heading(found: dict[str, Any]) -> list[tuple[str, str]]:

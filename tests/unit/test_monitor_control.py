@@ -10,6 +10,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,16 @@ def test_the_status_is_printed_as_a_table(tmp_path: Path, capsys: pytest.Capture
     (row,) = (line.split() for line in out.splitlines() if line.startswith("web"))
     assert row == ["web", "4711", "2023-11-14T22:13:20Z", "30", "20", "9", "1", "0123abcd"]
     assert "\x1b" not in out and "\u202e" not in out and "\\x1b[2J\\nmonitor" in out
+
+
+def test_a_long_name_is_cut_in_the_table_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "\x00" * 4096
+    with monitor(tmp_path, said(replace(WEB, name=name), WEB)) as listener:
+        assert command("--socket", str(listener)) == 0
+        table = capsys.readouterr().out
+        assert command("--socket", str(listener), "--json") == 0
+    assert "\\x00" in table and "…" in table and len(table) < 4096
+    assert json.loads(capsys.readouterr().out)["targets"][0]["name"] == name
 
 
 def test_the_status_is_printed_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

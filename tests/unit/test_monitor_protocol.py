@@ -43,6 +43,10 @@ def test_metadata_need_not_be_there() -> None:
     assert parse(json.dumps({k: v for k, v in STATE.items() if k != "metadata"}).encode(), 1).metadata == ""
 
 
+def test_metadata_may_be_as_long_as_a_path() -> None:
+    assert len(parse(json.dumps({**STATE, "metadata": "\0" * 4096}).encode(), 1).metadata) == 4096
+
+
 @pytest.mark.parametrize(
     ("change", "descriptors", "said"),
     [
@@ -56,6 +60,7 @@ def test_metadata_need_not_be_there() -> None:
         ({"pid": True}, 1, ".pid: True is not a process id"),
         ({"ociVersion": 1}, 1, ".ociVersion: a text expected"),
         ({"metadata": ["web"]}, 1, ".metadata: a text expected"),
+        ({"metadata": "x" * 4097}, 1, "is longer than 4096 characters"),
         ({"state": None}, 1, ".state: an object expected"),
         ({"state": {**STATE["state"], "id": "../c1"}}, 1, ".state.id: '../c1' is not a container id"),
         ({"state": {**STATE["state"], "annotations": {"a": 1}}}, 1, ".state.annotations: not an object of strings"),

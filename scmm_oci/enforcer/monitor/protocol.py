@@ -14,6 +14,8 @@ from scmm_oci import quickjson
 from scmm_oci.oci import state as container_state
 from scmm_oci.oci.state import MAX_STATE, shown
 
+# Metadata are a name here: of the container in rules, in every line of the log, and in what is remembered. A path fits.
+MAX_METADATA = 4096  # characters
 MAX_DESCRIPTORS = 253  # SCM_MAX_FD of the kernel's include/net/scm.h
 _LISTENER = "seccompFd"
 _BLANK = b" \t\r\n"
@@ -108,6 +110,8 @@ def parse(data: bytes, descriptors: int) -> Handed:
     metadata = document.get("metadata", "")
     if not isinstance(metadata, str):
         found.append(f".metadata: a text expected, not {shown(metadata)}")
+    elif len(metadata) > MAX_METADATA:
+        found.append(f".metadata: {shown(metadata)} is longer than {MAX_METADATA} characters")
     given = document.get("state")
     state = None
     if isinstance(given, dict):
