@@ -28,6 +28,7 @@ class Served:
     Attributes:
         decide: says of what was found whether the call is made; by default every call is.
         before: runs between that and the call.
+        after: runs when the program has ended, and before its deputies must have.
         paths: what was found, call by call.
         impossible: what could not be done, and why.
     """
@@ -36,6 +37,7 @@ class Served:
     reader: Reader
     decide: Callable[[Call, Resolution], bool] = lambda call, resolution: True
     before: Callable[[Resolution], None] = lambda resolution: None
+    after: Callable[[], None] = lambda: None
     instead: str | None = None
     paths: list[tuple[str, ...]] = field(default_factory=list)
     impossible: list[str] = field(default_factory=list)
@@ -108,7 +110,9 @@ class Served:
         try:
             async with asyncio.timeout(120):
                 await ended
+                loop.remove_reader(it.fd)
                 await asyncio.gather(*tasks)
+                self.after()
                 await self.deputies.idle()
         finally:
             loop.remove_reader(it.fd)

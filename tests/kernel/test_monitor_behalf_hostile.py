@@ -1,4 +1,5 @@
-"""Deputies against who wants them to do more, to reveal themselves, or to hang: swaps, signals, ptrace, slow files."""
+"""Deputies against who wants them to do more, to reveal themselves, or to hang: swaps, signals, ptrace,
+slow files."""
 
 from __future__ import annotations
 
@@ -267,8 +268,6 @@ import threading
 listening = socket.socket(socket.AF_UNIX)
 listening.bind("sock")
 listening.listen(0)
-def connect():
-    call("connect", socket.socket(socket.AF_UNIX).fileno(), b"\\1\\0sock", 6)
 hold_on = [socket.socket(socket.AF_UNIX) for _ in range(3)]
 def run():
     call("connect", hold_on.pop().fileno(), b"\\1\\0sock", 6)
@@ -284,10 +283,10 @@ os._exit(0)
 """
     names = ["openat", "connect", "mkdir"]
     with slow_files.mounted(tree / "dir") as stop, serving(deadline_s=1.5) as served:
+        served.after = stop
         with listened(names, PRELUDE + body) as it:
             served.all_of(it)
             printed = it.output()
-        stop()
     assert (tree / "through").is_dir()
     assert printed.endswith("done\n")
     # Both names below it, as nobody answers; what blocks in the call itself is not bounded by that.

@@ -1,4 +1,5 @@
-"""Whoever calls: another user, fewer capabilities, in namespaces and roots of its own. On behalf is neither more nor less.
+"""Whoever calls: another user, fewer capabilities,
+        in namespaces and roots of its own. On behalf is neither more nor less.
 
 Every body runs twice, let go on and on behalf, in two trees that are alike (behalf_trees).
 """
@@ -175,7 +176,8 @@ if pid:
 else:
     assert libc.mount(None, b'/', None, 0x44000, None) == 0
     assert libc.mount(b'proc', b'/proc', b'proc', 0, None) == 0
-    for name in ("/proc/self/status", "/proc/self", "/proc/thread-self/comm", "/proc/mounts", "/proc/1/status", "/proc/2/status",
+    for name in ("/proc/self/status", "/proc/self", "/proc/thread-self/comm", "/proc/mounts", "/proc/1/status",
+            "/proc/2/status",
                  "/proc/self/fd/0", "/proc/self/root/etc/hostname", "/proc/self/cwd/file", "/dev/stdin", "/dev/fd/0",
                  "/proc/self/fd/99", "/proc/self/nothing", "/proc/meminfo", "/proc/self/fd", "/proc/self/ns/pid/x"):
         call("openat", AT, name, 0)

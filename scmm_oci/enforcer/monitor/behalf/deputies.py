@@ -50,10 +50,11 @@ class Deputies:
     `start` comes before asyncio and before any thread.
     """
 
-    def __init__(self, *, most: int = 64, each: int = 16, deadline_s: float = 10.0, longest_s: float = 600.0) -> None:
+    def __init__(self, *, most: int = 128, each: int = 16, deadline_s: float = 10.0, longest_s: float = 600.0) -> None:
         """
         Args:
-            most: how many there are at a time, and of them `each` for one listener. Others wait for a place.
+            most: how many there are at a time, and of them `each` for one listener. Others wait for a place. One that
+                a file system holds up past its end (FUSE's, NFS's) keeps its place until then.
             deadline_s: of finding what names stand for, the place included: a target's file system can take for ever.
             longest_s: of the call itself.
         """
