@@ -36,23 +36,29 @@ def open_directory(path: str, *, make: bool = False) -> int:
     descriptor = _open(path, os.O_RDONLY | os.O_DIRECTORY, place=path)
     try:
         found = _of_others(os.fstat(descriptor), path)
-        # Links above it may be root's; what they lead to is asked about.
-        above = os.path.realpath(os.path.dirname(os.path.normpath(path)))
-        while True:
-            status = os.stat(above)
-            # In a sticky directory nobody can replace what is not theirs.
-            open_to_all = status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX
-            if status.st_uid not in (0, os.geteuid()) or open_to_all:
-                found.append(f"others could replace {path}: {above} is theirs to write")
-            if above == os.path.dirname(above):
-                break
-            above = os.path.dirname(above)
+        found += replaceable(path)
         if found:
             raise _refused(errno.EPERM, "; ".join(found))
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def replaceable(path: str) -> list[str]:
+    """Who but root and us could put another directory in the place of the one at the absolute path, if anybody."""
+    found = []
+    # Links above it may be root's; what they lead to is asked about.
+    above = os.path.realpath(os.path.dirname(os.path.normpath(path)))
+    while True:
+        status = os.stat(above)
+        # In a sticky directory nobody can replace what is not theirs.
+        open_to_all = status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX
+        if status.st_uid not in (0, os.geteuid()) or open_to_all:
+            found.append(f"others could replace {path}: {above} is theirs to write")
+        if above == os.path.dirname(above):
+            return found
+        above = os.path.dirname(above)
 
 
 def open_below(directory: int, name: str, place: str) -> int:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import socket
 import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from scmm_oci.enforcer.private import replaceable
 from scmm_oci.errors import BadInput, Failure, Problem
 
 NAME = "notify.sock"
@@ -23,6 +25,7 @@ CONTROL = "control.sock"
 _MOST_PATH = 107  # sun_path of unix(7), and its 0
 _SUFFIX = ".new"
 _BACKLOG = 4096  # a full one has connect(2) fail at once for who does not block; the kernel cuts it to its own bound
+_SO_PEERPIDFD = 77  # asm-generic/socket.h
 CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 
 
@@ -63,6 +66,7 @@ class Listening:
             self._check_place()
             self.socket = self._bound()
         except BaseException:
+            os.unlink(f"{self.path}.lock")  # as long as it is ours
             os.close(self._lock)
             raise
         self._inode = os.lstat(self.path).st_ino
@@ -87,12 +91,20 @@ class Listening:
             directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             directory.mkdir(mode=0o700, exist_ok=True)
             status = os.stat(directory)
+            # The directory, and what its path stands for.
+            above = replaceable(str(directory)) + replaceable(os.path.realpath(directory))
         except OSError as error:
             raise _bad(str(directory), f"cannot be made: {error.strerror}") from error
         if status.st_uid not in (0, os.geteuid()):
             raise _bad(str(directory), "belongs to another user", "give a path in a directory of your own")
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise _bad(str(directory), "may be written by others", "give a path in a directory that is yours alone")
+        if above:
+            problems = [
+                Problem("", each, "give a path below directories of root's and your own")
+                for each in dict.fromkeys(above)
+            ]
+            raise BadInput(problems, source=self.path)
 
     def _locked(self) -> int:
         path = f"{self.path}.lock"
@@ -149,10 +161,15 @@ def peer_of(connection: socket.socket) -> Peer:
 ENDED = "it has ended"
 
 
-def refusal(peer: Peer, *, most_filters: int | None) -> str | None:
+def refusal(peer: Peer, connection: socket.socket, *, most_filters: int | None) -> str | None:
     """Why a peer is not listened to, or None.
 
-    most_filters: how many seccomp filters it may have, as a rule as many as this process; None for any number.
+    Args:
+        connection: the peer's.
+        most_filters: how many seccomp filters it may have, as a rule as many as this process; None for any number.
+
+    Raises:
+        OSError: there is no descriptor left to look with.
     """
     if peer.uid not in (0, os.geteuid()):
         return f"it is of user {peer.uid}"
@@ -161,11 +178,34 @@ def refusal(peer: Peer, *, most_filters: int | None) -> str | None:
     if most_filters is None:
         return None
     filters = filters_of(peer.pid)
-    if filters is None:
+    # In this order: whoever is there afterwards has had that number all the time.
+    if filters is None or _has_ended(connection):
         return ENDED
     if filters > most_filters:
         return f"process {peer.pid} is under a seccomp filter"
     return None
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Whether the process that connected is gone, and its number perhaps another's.
+
+    Before Linux 6.5 the kernel does not say: False.
+    """
+    try:
+        handle = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
+        return error.errno in (errno.ESRCH, errno.EINVAL)
+    try:
+        signal.pidfd_send_signal(handle, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    finally:
+        os.close(handle)
+    return False
 
 
 def filters_of(pid: int | str) -> int | None:
