@@ -144,7 +144,7 @@ def test_the_socket_is_its_owner_s_alone(tmp_path: Path) -> None:
 def test_who_is_another_user_gets_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monitor(tmp_path, said()) as listener:
         assert ask(path_beside(str(listener)))["questions"] == 2
-        monkeypatch.setattr(control, "refusal", lambda peer, most_filters: f"it is of user {peer.uid}")
+        monkeypatch.setattr(control, "refusal", lambda peer, connection, most_filters: f"it is of user {peer.uid}")
         with pytest.raises(Failure, match="does not"):
             ask(path_beside(str(listener)))
 

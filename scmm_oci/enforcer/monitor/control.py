@@ -115,7 +115,7 @@ class Control:
         self._listening.close()
 
     def _admits(self, connection: socket.socket) -> bool:
-        return refusal(peer_of(connection), most_filters=self._own_filters) is None
+        return refusal(peer_of(connection), connection, most_filters=self._own_filters) is None
 
     def _answer(self, question: bytes) -> bytes:
         if question != _STATUS:

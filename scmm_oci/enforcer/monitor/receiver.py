@@ -95,7 +95,7 @@ class Receiver:
         peer = peer_of(connection)
         os.close(self._spare)  # so that there is a descriptor to look with
         try:
-            why = refusal(peer, most_filters=self._most_filters)
+            why = refusal(peer, connection, most_filters=self._most_filters)
         finally:
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         is_unseen = why is ENDED

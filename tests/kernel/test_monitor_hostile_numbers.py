@@ -1,0 +1,106 @@
+"""A program in a sandbox that connects and ends, so that its number becomes another's, who is in none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import enforce
+from listened import _PRELUDE
+from monitored import ALLOWED, ENOSYS, Monitor, monitoring, serves
+
+# Connects and ends; its child keeps the connection, and when told hands over a listener of its own child's.
+_LEAVES = """
+import json, os, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+if os.fork():
+    os._exit(0)
+assert sys.stdin.readline()
+ours, theirs = socket.socketpair()
+child = os.fork()
+if not child:
+    os.dup2(theirs.fileno(), 3, inheritable=True)
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", sys.argv[2], "3", sys.argv[3]])
+theirs.close()
+_, fds, _, _ = socket.recv_fds(ours, 1, 1)
+version = "1.1.0"
+state = {"ociVersion": version, "id": "trusted", "status": "running", "pid": child, "bundle": "", "annotations": {}}
+said = {"ociVersion": version, "fds": ["seccompFd"], "pid": child, "metadata": "trusted", "state": state}
+try:
+    socket.send_fds(connection, [json.dumps(said).encode()], fds)
+except (BrokenPipeError, ConnectionResetError):
+    pass
+os.close(fds[0])
+os.waitpid(child, 0)
+"""
+_CALLS = """
+libc.syscall.restype = ctypes.c_long
+result = libc.syscall(numbers[0])
+print(result if result >= 0 else -ctypes.get_errno(), flush=True)
+"""
+# clone3(2) with set_tid: the number is free, and becomes a process's that is under no filter.
+_TAKES = """
+import ctypes, os, signal, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+tids = ctypes.c_int(int(sys.argv[1]))
+words = (0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, ctypes.addressof(tids), 1, 0)
+given = ctypes.create_string_buffer(struct.pack("=11Q", *words))
+pid = libc.syscall(435, given, 88)
+if pid < 0:
+    sys.exit(os.strerror(ctypes.get_errno()))
+if not pid:
+    signal.pause()
+print(pid, flush=True)
+sys.stdin.readline()
+os.kill(pid, signal.SIGKILL)
+os.waitpid(pid, 0)
+"""
+
+
+@contextmanager
+def takes(number: int) -> Iterator[None]:
+    """A process with this number, which nobody has."""
+    words = [sys.executable, "-I", "-S", "-c", _TAKES, str(number)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline().strip() == str(number)
+        try:
+            yield
+        finally:
+            process.stdin.write("\n")
+            process.stdin.close()
+
+
+def test_who_has_the_number_of_one_that_connected_does_not_speak_for_it(tmp_path: Path) -> None:
+    with monitoring(tmp_path) as monitor:
+        serves(monitor)
+        # It could not be judged by what is in its place.
+        assert handed_over(monitor) == ENOSYS
+        monitor.wait_told("is under another seccomp filter")
+        serves(monitor)
+
+
+def handed_over(monitor: Monitor) -> int:
+    """What a call of such a program gives that the rules allow."""
+    program = textwrap.dedent(_PRELUDE) + _CALLS
+    words = [sys.executable, "-I", "-S", "-c", _LEAVES, str(monitor.socket), program, str(ALLOWED)]
+    sandbox = enforce.refusing("acct", 1)
+    os.kill(monitor.pid, signal.SIGSTOP)
+    try:
+        with subprocess.Popen([*sandbox, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.wait(60) == 0
+            with takes(process.pid):
+                os.kill(monitor.pid, signal.SIGCONT)
+                assert process.stdin is not None and process.stdout is not None
+                process.stdin.write("\n")
+                process.stdin.close()
+                return int(process.stdout.readline())
+    finally:
+        os.kill(monitor.pid, signal.SIGCONT)
