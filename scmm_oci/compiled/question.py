@@ -13,10 +13,9 @@ from scmm_oci.compiled.ways import Known
 from scmm_oci.errors import BadInput, Problem, short, unknown_value
 from scmm_oci.policy import constraints
 from scmm_oci.tables import syscalls
-from scmm_oci.tables.arch import Arch
+from scmm_oci.tables.arch import NARROW, Arch
 from scmm_oci.tables.syscalls import X32_SYSCALL_BIT
 
-_NARROW = (Arch.X86, Arch.ARM, Arch.S390)
 _BIG_ENDIAN = (Arch.S390X, Arch.S390)
 _MOST_ARGUMENTS = 6
 _FULL = (1 << 64) - 1
@@ -61,7 +60,7 @@ def byte_order(arch: Arch) -> ByteOrder:
 
 def high_words(arch: Arch) -> Known:
     """What is known of any arguments: on ABIs with registers of 32 bits nothing stands above those."""
-    return dict.fromkeys(range(_MOST_ARGUMENTS), (0, _FULL ^ WORD)) if arch in _NARROW else {}
+    return dict.fromkeys(range(_MOST_ARGUMENTS), (0, _FULL ^ WORD)) if arch in NARROW else {}
 
 
 def question(word: str, args: Sequence[str], arch: Arch) -> Question:
@@ -130,7 +129,7 @@ def _call(word: str, arch: Arch, found: list[Problem]) -> tuple[Arch, int, str |
 
 def _value(index: int, text: str, name: str | None, arch: Arch, found: list[Problem]) -> int | None:
     place = f"argument {index}"
-    wide = 32 if arch in _NARROW else 64
+    wide = 32 if arch in NARROW else 64
     argument = constraints.argument_of(name, index, arch) if name is not None else None
     pair = constraints.is_pair(name, index, arch) if name is not None else None
     # Of an int that is negative, C sets the low half: that is what a filter sees where nothing extends it.

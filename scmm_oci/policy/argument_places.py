@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from scmm_oci.policy import constraints
 from scmm_oci.tables import arguments, syscalls
-from scmm_oci.tables.arch import Arch
-
-_NARROW = frozenset({Arch.X86, Arch.ARM, Arch.S390})
+from scmm_oci.tables.arch import NARROW, Arch
 
 # clone(2), "C library/kernel differences": all but x86_64, x32 and s390 are what the kernel calls CLONE_BACKWARDS.
 _CLONE = ("flags", "stack", "parent_tid", "tls", "child_tid")
@@ -67,7 +65,7 @@ def moved(call: str, arg: int, before: Arch, after: Arch) -> int | None:
     known = constraints.argument_of(call, arg, before)
     if known is not None:
         return _same_argument(call, known, before, after)
-    if (before in _NARROW) != (after in _NARROW) or Arch.ARM in (before, after):
+    if (before in NARROW) != (after in NARROW) or Arch.ARM in (before, after):
         # ARM gives such a number an even register, so that it differs from the other ABIs of 32 bits as well.
         return arg if arg < _FIRST_LONG.get(call, arg + 1) else None
     return arg

@@ -23,7 +23,7 @@ from itertools import product
 from scmm_oci.errors import BadInput, Problem, short
 from scmm_oci.policy.model import ArgType, Constraint, MatchType, Operator
 from scmm_oci.tables import arguments, words
-from scmm_oci.tables.arch import Arch
+from scmm_oci.tables.arch import NARROW, Arch
 
 FULL = (1 << 64) - 1
 LOW = (1 << 32) - 1
@@ -31,7 +31,6 @@ LOW = (1 << 32) - 1
 # Alternatives of one rule beyond this are none that a person wrote, and would fill any filter.
 MOST = 4096
 
-_NARROW = frozenset({Arch.X86, Arch.ARM, Arch.S390})
 
 # The seed system's flag names say by their beginnings which vocabulary they are of.
 _PREFIXES = {
@@ -325,7 +324,7 @@ def _part(call: str, arg: int, word: str, arch: Arch) -> int | None:
     argument = argument_of(call, arg, arch)
     pair = is_pair(call, arg, arch)
     # What is negative is so in a register of the ABI: nothing stands above its 32 bits there.
-    bits = 32 if arch in _NARROW or (argument is not None and not argument.wide) else 64
+    bits = 32 if arch in NARROW or (argument is not None and not argument.wide) else 64
     if argument is not None:
         known = words.names(argument.vocabulary, arch=arch)
     elif pair is not None:

@@ -43,8 +43,7 @@ def plan_of(name: str, kept: Sequence[Argument] = (), *, arch: str = "") -> byte
         bits |= wire.PLAN_MEMORY if spec & wire.SPEC_MEMORY else wire.PLAN_ARGUMENTS
         specs.append(spec)
         masks.append(argument.mask & 0xFFFFFFFF)
-    calls = {**operations.FILE_CALLS, **operations.OF_ABI.get(arch, {})}
-    call = calls.get(name, operations.FileCall("none"))
+    call = operations.file_call(arch, name)
     if name == "openat2":
         bits |= wire.PLAN_FLAGS_MEMORY
     codes = operations.SOCKET_CODE if call.kind in _OF_SOCKETS else operations.CODE

@@ -55,6 +55,9 @@ _BESIDE = {
     Arch.S390X: (Arch.S390,),
 }
 
+# ABIs whose registers have 32 bits.
+NARROW = (Arch.X86, Arch.ARM, Arch.S390)
+
 # What else uname(2) and package names call them.
 _ALIASES = {"amd64": Arch.X86_64, "arm64": Arch.AARCH64, "i386": Arch.X86}
 _PATTERNS = ((re.compile(r"i[3-6]86"), Arch.X86), (re.compile(r"armv[4-8]\w*"), Arch.ARM))

@@ -241,7 +241,17 @@ FILE_CALLS: dict[str, FileCall] = {
 
 # Where an ABI has the arguments elsewhere: a number of 64 bits takes two there. Tracers print it as one.
 _WATCH_32 = FileCall("names", (4, 5, "watch"))
+_NONE = FileCall("none")
 OF_ABI: dict[str, dict[str, FileCall]] = {"x86": {"fanotify_mark": _WATCH_32}, "arm": {"fanotify_mark": _WATCH_32}}
+
+# Kinds of calls whose names are texts in memory; of "device" and "descriptor" it is a descriptor.
+NAMED = ("open", "names", "chdir", "exec")
+
+
+def file_call(arch: str, name: str) -> FileCall:
+    """Which names and addresses a call of an ABI has; of kind "none" where it has none."""
+    return OF_ABI.get(arch, {}).get(name) or FILE_CALLS.get(name) or _NONE
+
 
 # Operations on socket addresses (struct scmm_fact_key.op of socket facts). Only append.
 SOCKET_OPERATIONS = ("none", "bind", "connect", "sendto", "listen")

@@ -7,33 +7,27 @@ it does not look for itself.
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from scmm_oci.enforcer.monitor.model import Address, Call, Memory
+from scmm_oci.enforcer.monitor.model import OPEN_HOW, Address, Call, Memory, signed
 from scmm_oci.enforcer.monitor.signatures import SIGNATURES
 from scmm_oci.errors import printable
 from scmm_oci.kernel.notify import Notification
 from scmm_oci.tables import arguments, syscalls
 from scmm_oci.tables import words as vocabulary
-from scmm_oci.tables.arch import Arch
+from scmm_oci.tables.arch import NARROW, Arch
 from scmm_oci.tables.arguments import Argument
-from scmm_oci.tables.operations import FILE_CALLS, OF_ABI, FileCall
+from scmm_oci.tables.operations import NAMED, O_CREAT, O_TMPFILE_BIT, file_call
 from scmm_oci.tables.syscalls import X32_SYSCALL_BIT
 
 # No more characters of one path, and of all: the log has paths whole.
 MOST_PATH, MOST = 256, 1024
 
 _AT_FDCWD = -100
-_O_CREAT, _O_TMPFILE = 0o100, 0o20000000
-_HOW = struct.Struct("=QQQ")  # struct open_how: openat2(2)
-# Kinds of tables.operations whose names are in memory; of "device" and "descriptor" it is a descriptor.
-_NAMED = ("open", "names", "chdir", "exec")
 _LOW = 0xFFFF_FFFF
 _FULL = (1 << 64) - 1
-_NARROW = (Arch.X86, Arch.ARM, Arch.S390)
-_BESIDE = (*_NARROW, Arch.X32)
+_BESIDE = (*NARROW, Arch.X32)
 # Calls of ABIs of 32 bits whose arguments are those of the call without it.
 _SUFFIXES = ("_time64", "64", "32", "2")
 # Of these the kernel looks at as many arguments as the first one says: prctl(2), keyctl(2).
@@ -47,9 +41,9 @@ def decode(notification: Notification) -> Call:
     _, _, nr, audit, args = notification
     known = _table(audit).get(nr)
     if known is not None:
-        return Call(known[0], audit, known[1], known[2], args if known[0] not in _NARROW else _narrow(args))
+        return Call(known[0], audit, known[1], known[2], args if known[0] not in NARROW else _narrow(args))
     arch = _arch(audit, nr)
-    if arch in _NARROW:
+    if arch in NARROW:
         args = _narrow(args)
     return Call(arch, audit, nr & ~X32_SYSCALL_BIT if arch is Arch.X32 else nr, None, args)
 
@@ -96,8 +90,8 @@ def points(call: Call) -> bool:
     """Whether the call has names, or an address, that can be read in its program's memory."""
     if call.name is None or call.arch is None:
         return False
-    known = OF_ABI.get(call.arch, {}).get(call.name) or FILE_CALLS.get(call.name)
-    return known is not None and (known.kind == "address" or (known.kind in _NAMED and bool(known.names)))
+    known = file_call(call.arch, call.name)
+    return known.kind == "address" or (known.kind in NAMED and bool(known.names))
 
 
 def like(call: Call, memory: Memory | None = None) -> str:
@@ -111,7 +105,7 @@ def like(call: Call, memory: Memory | None = None) -> str:
     """
     if call.name is None or call.arch is None:
         return words(call)
-    letters = _letters(call.name, narrow=call.arch in _NARROW)
+    letters = _letters(call.name, narrow=call.arch in NARROW)
     parts = _Parts(call, Memory(how=memory.how if memory is not None else b"")).all()
     if letters is not None:
         for index, letter in enumerate(letters[: len(parts)]):
@@ -133,9 +127,9 @@ class _Parts:
         assert call.name is not None and call.arch is not None
         self._call, self._memory, self._arch = call, memory, call.arch
         self._name = call.name
-        self._letters = _letters(call.name, narrow=call.arch in _NARROW)
+        self._letters = _letters(call.name, narrow=call.arch in NARROW)
         self._known = _arguments(call.arch).get(call.name, ())
-        self._file = OF_ABI.get(call.arch, {}).get(call.name) or FILE_CALLS.get(call.name) or FileCall("none")
+        self._file = file_call(call.arch, call.name)
 
     def all(self) -> list[str]:
         args = self._call.args
@@ -143,7 +137,7 @@ class _Parts:
         if self._letters is None or self._name in _AS_MANY:
             while count > 1 and not args[count - 1]:
                 count -= 1
-        elif self._name in ("open", "openat") and not args[count - 2] & (_O_CREAT | _O_TMPFILE):
+        elif self._name in ("open", "openat") and not args[count - 2] & (O_CREAT | O_TMPFILE_BIT):
             count -= 1  # there is no mode then: open(2)
         found: list[str] = []
         while len(found) < count:
@@ -157,7 +151,7 @@ class _Parts:
         for argument in self._known:
             if argument.indexes[0] == index and argument.field is None:
                 return self._described(argument, index)
-        named = self._file.names if self._file.kind in (*_NAMED, "address") else ()
+        named = self._file.names if self._file.kind in (*NAMED, "address") else ()
         names = [each[1] for each in named]
         if index in names:
             return [self._memorised(names.index(index), value)]
@@ -165,7 +159,7 @@ class _Parts:
             return [quoted(os.fsdecode(self._memory.text))]
         if any(index == each[0] for each in named):
             return [_descriptor(value)]
-        if self._name == "openat2" and index == 2 and len(self._memory.how) >= _HOW.size:
+        if self._name == "openat2" and index == 2 and len(self._memory.how) >= OPEN_HOW.size:
             return [self._how()]
         if self._name == "prctl" and index == 1 and self._call.args[0] & _LOW == _PR_SET_SECCOMP:
             return [_SECCOMP_MODES.get(value) or _hexadecimal(value)]
@@ -196,7 +190,7 @@ class _Parts:
         return _pointer(value) if path is None else quoted(os.fsdecode(path))
 
     def _how(self) -> str:
-        flags, mode, resolve = _HOW.unpack_from(self._memory.how)
+        flags, mode, resolve = OPEN_HOW.unpack_from(self._memory.how)
         told = {each.field: each for each in self._known}
         parts = [f"flags={vocabulary.describe(told['flags'], flags, arch=self._arch)}"]
         if mode:
@@ -251,11 +245,6 @@ def _arguments(arch: Arch) -> Mapping[str, tuple[Argument, ...]]:
     return arguments.arguments(arch)
 
 
-def _signed(value: int, bits: int) -> int:
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> (bits - 1) else value
-
-
 def _hexadecimal(value: int) -> str:
     return f"{value:#x}" if value else "0"
 
@@ -269,19 +258,19 @@ def _mode(value: int) -> str:
 
 
 def _descriptor(value: int) -> str:
-    number = _signed(value, 32)
+    number = signed(value, 32)
     return "AT_FDCWD" if number == _AT_FDCWD else str(number)
 
 
 # By the letters of monitor.signatures.
 _PRINTED: Mapping[str, Callable[[int], str]] = {
     "d": _descriptor,
-    "f": lambda value: str(_signed(value, 32)),
-    "i": lambda value: str(_signed(value, 32)),
+    "f": lambda value: str(signed(value, 32)),
+    "i": lambda value: str(signed(value, 32)),
     "u": lambda value: str(value & _LOW),
     "x": lambda value: _hexadecimal(value & _LOW),
     "m": _mode,
-    "l": lambda value: str(_signed(value, 64)),
+    "l": lambda value: str(signed(value, 64)),
     "n": str,
     "h": _hexadecimal,
     "p": _pointer,

@@ -14,18 +14,15 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from scmm_oci.enforcer.monitor.addresses import address_of
-from scmm_oci.enforcer.monitor.behalf.table import signed
-from scmm_oci.enforcer.monitor.model import Call, Memory
+from scmm_oci.enforcer.monitor.model import Call, Memory, signed
 from scmm_oci.kernel import notify
 from scmm_oci.kernel.notify import Notification
-from scmm_oci.tables.arch import Arch
-from scmm_oci.tables.operations import FILE_CALLS, OF_ABI, FileCall
+from scmm_oci.tables.arch import NARROW, Arch
+from scmm_oci.tables.operations import NAMED, file_call
 
 PATH_MAX = 4096  # linux/limits.h, with the zero at the end
 _SOCKADDR_MAX = 128  # sizeof(struct sockaddr_storage)
 _PAGE = 4096
-_NARROW = (Arch.X86, Arch.ARM, Arch.S390)
-_NAMED = ("open", "names", "chdir", "exec")
 _SIZE_AT = {"connect": 2, "bind": 2, "sendto": 5}
 _TEXT_AT = {"symlink": 0, "symlinkat": 0}
 
@@ -149,14 +146,14 @@ def look(fd: int, notification: Notification, call: Call) -> Memory:
 def _look(memory: int, call: Call) -> Memory:
     if call.name is None or call.arch is None:
         return Memory()
-    known = OF_ABI.get(call.arch, {}).get(call.name) or FILE_CALLS.get(call.name) or FileCall("none")
+    known = file_call(call.arch, call.name)
     args = [_address(each, call.arch) for each in call.args]
     if known.kind == "address":
         at, size = known.names[0][1], signed(call.args[_SIZE_AT[call.name]])
         if not args[at] or not 0 <= size <= _SOCKADDR_MAX:
             return Memory()
         return Memory(address=address_of(_bytes(memory, args[at], size)))
-    if known.kind not in _NAMED:
+    if known.kind not in NAMED:
         return Memory()
     paths = tuple(_text(memory, args[at]) for _, at, _ in known.names)
     how = b""
@@ -167,7 +164,7 @@ def _look(memory: int, call: Call) -> Memory:
 
 def _address(value: int, arch: Arch) -> int:
     """A pointer as the kernel takes it: of 32 bits; on aarch64 without the byte that is the program's own."""
-    if arch in _NARROW:
+    if arch in NARROW:
         return value & 0xFFFFFFFF
     return value & ~(0xFF << 56) if arch is Arch.AARCH64 else value
 

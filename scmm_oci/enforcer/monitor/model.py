@@ -8,11 +8,14 @@ to is memory of the program's; where a decision depends on it, the call is made 
 from __future__ import annotations
 
 import errno
+import struct
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from scmm_oci.tables.arch import Arch
+
+OPEN_HOW = struct.Struct("=QQQ")  # struct open_how: openat2(2)
 
 
 class Verdict(StrEnum):
@@ -155,3 +158,9 @@ class Subject(NamedTuple):
     process: Process | None = None
     paths: tuple[str, ...] | None = None
     address: Address | None = None
+
+
+def signed(value: int, bits: int = 32) -> int:
+    """The lowest bits of a register as a number with a sign."""
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value

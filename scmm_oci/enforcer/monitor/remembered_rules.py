@@ -21,11 +21,12 @@ from scmm_oci.policy.yaml.text import Flow, FlowList, dump
 from scmm_oci.tables import arguments, errnos
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.arguments import Argument
+from scmm_oci.tables.operations import O_CREAT, O_TMPFILE_BIT
 
 _HEAD = """\
 Answers that scmm-monitor remembered, as rules. Check them; docs/formats.md explains every key.
 A path whose last character stands in brackets is that path alone, and nothing beneath it."""
-_CREATING = 0o100 | 0o20000000  # O_CREAT and __O_TMPFILE of asm-generic/fcntl.h: only then open looks at a mode
+_CREATING = O_CREAT | O_TMPFILE_BIT  # only then open looks at a mode
 _MORE = ("symlink", "symlinkat")  # the text of the link
 _LOW, _FULL = (1 << 32) - 1, (1 << 64) - 1
 _WIDE = "lnh"  # of monitor.signatures: what has 64 bits

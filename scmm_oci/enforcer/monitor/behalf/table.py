@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 from dataclasses import dataclass
 from functools import cache
 
-from scmm_oci.enforcer.monitor.model import Call, Memory
+from scmm_oci.enforcer.monitor.model import OPEN_HOW, Call, Memory, signed
 from scmm_oci.kernel import calls
 from scmm_oci.kernel.calls import AT_FDCWD
-from scmm_oci.tables.arch import Arch, from_machine
+from scmm_oci.tables.arch import NARROW, Arch, from_machine
 from scmm_oci.tables.operations import (
     AT_EMPTY_PATH,
     AT_REMOVEDIR,
@@ -51,10 +50,8 @@ _KNOWN = {
 _NO_HANDLE = "the kernel hands over no descriptor with O_PATH"
 _SCOPES = calls.BENEATH | calls.IN_ROOT
 _RESOLVE = calls.NO_XDEV | calls.NO_MAGICLINKS | calls.NO_SYMLINKS | _SCOPES | calls.CACHED
-_NARROW = (Arch.X86, Arch.ARM)
 # Their ids have 16 bits there (linux/highuid.h).
 _OLD = ("chown", "lchown")
-_HOW = struct.Struct("=QQQ")
 _PAGE = 4096
 _MODE_BITS = 0o7777
 _LOW = 0xFFFFFFFF
@@ -103,7 +100,7 @@ def can(call: Call) -> bool:
     """
     if call.name not in CALLS or call.arch is None or call.arch not in _here():
         return False
-    if call.arch in _NARROW and call.name in _OLD:
+    if call.arch in NARROW and call.name in _OLD:
         return False
     known = _KNOWN.get(call.name)
     return known is None or not call.args[_FLAGS_AT[call.name]] & _LOW & ~(known | _largefile())
@@ -179,20 +176,20 @@ def _open(call: Call, memory: Memory, directories: tuple[int, ...]) -> Act:
             raise Wrong(errno.EINVAL)
     elif wanted == os.O_DIRECTORY | O_CREAT:
         raise ValueError("O_CREAT with O_DIRECTORY means one thing before Linux 6.4 and another since")
-    small = call.arch in _NARROW and not flags & _largefile()
+    small = call.arch in NARROW and not flags & _largefile()
     return Act("open", directories, flags, (mode if flags & (O_CREAT | O_TMPFILE_BIT) else 0,), resolve, small=small)
 
 
 def _how(size: int, how: bytes) -> tuple[int, int, int]:
-    if size < _HOW.size:
+    if size < OPEN_HOW.size:
         raise Wrong(errno.EINVAL)
     if size > _PAGE:
         raise Wrong(errno.E2BIG)
     if len(how) < size:
         raise Wrong(errno.EFAULT)
-    if any(how[_HOW.size : size]):
+    if any(how[OPEN_HOW.size : size]):
         raise ValueError("its struct open_how has more than is known")
-    flags, mode, resolve = _HOW.unpack_from(how)
+    flags, mode, resolve = OPEN_HOW.unpack_from(how)
     known = _OPEN_FLAGS | _largefile()
     if flags & O_PATH:
         raise ValueError(_NO_HANDLE)
@@ -207,15 +204,9 @@ def _how(size: int, how: bytes) -> tuple[int, int, int]:
 
 
 def _length(call: Call) -> int:
-    if call.arch not in _NARROW:
+    if call.arch not in NARROW:
         return signed(call.args[1], 64)
     if call.name == "truncate":
         return signed(call.args[1])
     low = 1 if call.arch is Arch.X86 else 2  # arm puts a pair into registers of even number
     return signed(call.args[low] & _LOW | (call.args[low + 1] & _LOW) << 32, 64)
-
-
-def signed(value: int, bits: int = 32) -> int:
-    """The lowest bits of a register as a number with a sign."""
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> (bits - 1) else value
