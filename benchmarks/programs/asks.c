@@ -15,7 +15,8 @@
  *      descriptor), and how many calls had another one
  *   flood THREADS MS NR           calls for that long; the answer: calls, how many gave -ENOSYS, how many -EPERM
  *   die COUNT NR                  that many children call NR, and are killed meanwhile, each a little later than the
- *                                 one before; the answer: children, and how many ended by themselves
+ *                                 one before; the answer: children, how many got an answer before, and how many of
+ *                                 these no error
  *   flip MS FLAGS GOOD BAD        openat of a name that another thread changes between GOOD and BAD, which are equally
  *                                 long; the answer: calls, those that opened GOOD's file, those that opened BAD's
  *   unmap MS FLAGS PATH           openat of a name whose page another thread takes away and brings back; the answer:
@@ -189,7 +190,7 @@ static int flood(long threads, long ms, long nr)
 
 static int die(long count, long nr)
 {
-	long ended = 0;
+	long ended = 0, made = 0;
 
 	for (long i = 0; i < count; i++) {
 		long long until = now() + i * 10000LL % 2000000;
@@ -197,7 +198,7 @@ static int die(long count, long nr)
 		int status;
 
 		if (!child)
-			_exit(make((long[7]){ nr }) == -ENOSYS);
+			_exit(make((long[7]){ nr }) >= 0);
 		if (child < 0)
 			return -1;
 		while (now() < until)
@@ -206,8 +207,9 @@ static int die(long count, long nr)
 		if (waitpid(child, &status, 0) != child)
 			return -1;
 		ended += WIFEXITED(status);
+		made += WIFEXITED(status) && WEXITSTATUS(status);
 	}
-	dprintf(1, "%ld %ld\n", count, ended);
+	dprintf(1, "%ld %ld %ld\n", count, ended, made);
 	return 0;
 }
 

@@ -49,10 +49,9 @@ def test_programs_that_die_while_they_are_asked_about(monitor: Monitor, name: st
     before = monitor.descriptors(), len(family(monitor.pid))
     count = 2000 if SOAK else 100
     with monitor.asks() as dying:
-        killed, ended = map(int, dying.ask(f"die {count} {NUMBERS[name]}").split())
-        assert killed == count
-        if name == "getsid":
-            assert ended == 0, "somebody answered instead of a program that never does"
+        killed, answered, made = map(int, dying.ask(f"die {count} {NUMBERS[name]}").split())
+        # What nobody decides is refused at most: there are only so many questions at a time.
+        assert (killed, made) == (count, 0) and answered <= count
         # The one that has lost its children is still served itself.
         assert dying.ask(f"call {ALLOWED}") == str(dying.pid)
     serves(monitor)
