@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -59,3 +60,25 @@ def test_a_rule_by_path_allows_what_is_beneath_and_nothing_else(tmp_path: Path) 
             monitor.send_signal(signal.SIGTERM)
             assert monitor.wait(60) == 0
             monitor.communicate()
+
+
+def test_the_program_that_decides_answers_the_question_that_is_shown(tmp_path: Path) -> None:
+    page = PAGE.read_text()
+    (program,) = [part.split("```")[0] for part in page.split("```python\n")[1:]]
+    (tmp_path / "decide").write_text(program)
+    shown, _ = json.JSONDecoder().raw_decode(page.split("← ")[1])
+    questions = [shown, {**shown, "id": 8, "paths": ["/srv/elsewhere"]}, {**shown, "id": 9, "paths": None}]
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "decide")],
+        input="".join(json.dumps(one) + "\n" for one in questions),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert answers == [
+        {"id": 7, "decision": "allow"},
+        {"id": 8, "decision": "deny"},
+        {"id": 9, "decision": "deny"},
+    ]
