@@ -39,11 +39,11 @@ from scmm_oci.enforcer.monitor.rules.load import load
 from scmm_oci.enforcer.monitor.rules.model import RuleSet, Settings
 from scmm_oci.enforcer.monitor.served import Served
 from scmm_oci.enforcer.monitor.serving import Options, Serving
-from scmm_oci.enforcer.monitor.sockets import Listening
+from scmm_oci.enforcer.monitor.sockets import Listening, filters_of
 from scmm_oci.enforcer.monitor.stuck import Unstuck
 from scmm_oci.errors import BadInput, Finding, Problem, ScmmError, printable
 from scmm_oci.files import atomic_write
-from scmm_oci.kernel import capabilities, notify
+from scmm_oci.kernel import capabilities, identity, notify
 from scmm_oci.tables.arch import from_machine
 
 _TEND_S = 0.2  # how often the log and the learnt file are looked after
@@ -128,7 +128,7 @@ def _give_up() -> None:
     if context is None or context.obj is not OWN:
         return
     capabilities.keep(_KEPT)
-    capabilities.hide()
+    identity.close_to_others()
 
 
 class _Monitor:
@@ -206,6 +206,10 @@ class _Monitor:
                 atomic_write(wanted.pid_file, f"{os.getpid()}\n".encode())
                 stack.callback(_remove, wanted.pid_file)
             self._findings(self._rules.findings)
+            if not wanted.filtered_peers and (own := filters_of("self")):
+                self._tell(
+                    f"note: under {own} seccomp filters itself, it listens to whoever is under as many, also others"
+                )
             self._say(f"listening at {listening.path}")
             await self._tend()
         self._finish()

@@ -1,4 +1,4 @@
-"""A program in a sandbox that connects and ends, so that its number becomes another's, who is in none."""
+"""Who connects is told from others by the kernel: by a number that may become another's, and by a count of filters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pathlib import Path
 
 import enforce
 from listened import _PRELUDE
-from monitored import ALLOWED, ENOSYS, Monitor, monitoring, serves
+from monitored import ALLOWED, ENOSYS, Monitor, monitoring, serves, words
+
+from rig.process import Daemon
 
 # Connects and ends; its child keeps the connection, and when told hands over a listener of its own child's.
 _LEAVES = """
@@ -67,8 +69,8 @@ os.waitpid(pid, 0)
 @contextmanager
 def takes(number: int) -> Iterator[None]:
     """A process with this number, which nobody has."""
-    words = [sys.executable, "-I", "-S", "-c", _TAKES, str(number)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    line = [sys.executable, "-I", "-S", "-c", _TAKES, str(number)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
         assert process.stdout.readline().strip() == str(number)
         try:
@@ -87,14 +89,29 @@ def test_who_has_the_number_of_one_that_connected_does_not_speak_for_it(tmp_path
         serves(monitor)
 
 
+def test_a_monitor_that_cannot_tell_its_own_filters_from_others_says_so(tmp_path: Path) -> None:
+    note = "note: under 1 seccomp filters itself"
+    with monitoring(tmp_path) as monitor:
+        serves(monitor)
+        assert "seccomp filters itself" not in monitor.told
+    with Daemon(
+        [*enforce.refusing("acct", 1), *words(tmp_path)],
+        log=tmp_path / "filtered",
+        ready=lambda: "listening at" in (tmp_path / "filtered").read_text(),
+    ) as daemon:
+        assert note in daemon.log.read_text()
+        with Monitor(tmp_path, daemon).asks(before=enforce.refusing("acct", 1)) as asked:
+            assert asked.ask(f"call {ALLOWED}") == str(asked.pid)
+
+
 def handed_over(monitor: Monitor) -> int:
     """What a call of such a program gives that the rules allow."""
     program = textwrap.dedent(_PRELUDE) + _CALLS
-    words = [sys.executable, "-I", "-S", "-c", _LEAVES, str(monitor.socket), program, str(ALLOWED)]
+    line = [sys.executable, "-I", "-S", "-c", _LEAVES, str(monitor.socket), program, str(ALLOWED)]
     sandbox = enforce.refusing("acct", 1)
     os.kill(monitor.pid, signal.SIGSTOP)
     try:
-        with subprocess.Popen([*sandbox, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen([*sandbox, *line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.wait(60) == 0
             with takes(process.pid):
                 os.kill(monitor.pid, signal.SIGCONT)
