@@ -171,7 +171,7 @@ for one in threads: one.join()
         reader._deadline_s = 0.2
         failed = await asyncio.gather(*[stuck(hanging.fd, call, reader) for call in waiting])
         # Two threads wait for it, and no more than two: the rest never began.
-        assert reader.stuck == 2
+        assert reader._reading[hanging.fd] == 2
         reader._deadline_s = 60
         found = []
         for _ in range(20):
@@ -188,7 +188,7 @@ for one in threads: one.join()
         failed, found = asyncio.run(both(hanging, other))
         assert all("0.2 s" in why for why in failed)
         assert [one.paths for one in found] == [(b"there",)] * 20
-        assert reader.stuck == 2
+        assert reader._reading[hanging.fd] == 2
         stop()
     # With the file system's end, they end.
     with reader._lock:
