@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scmm_oci.cli.main import main
+from scmm_oci.enforcer.monitor import learnt_file as learnt_file_module
 from scmm_oci.enforcer.monitor.learning import (
     MOST_NAMES,
     MOST_PATHS,
@@ -25,7 +26,7 @@ from scmm_oci.enforcer.monitor.learning import (
     Learning,
     places_of,
 )
-from scmm_oci.enforcer.monitor.learnt import delta, text
+from scmm_oci.enforcer.monitor.learnt import Delta, delta, text
 from scmm_oci.enforcer.monitor.learnt_file import LearntFile
 from scmm_oci.enforcer.monitor.model import By, Decision, Process, Target, Verdict
 from scmm_oci.enforcer.monitor.record import Decided
@@ -420,6 +421,62 @@ def test_a_file_of_somebody_else_s_is_not_overwritten(tmp_path: Path) -> None:
         with pytest.raises(BadInput):
             learnt_file(path, learning(), clock, pytest.fail)
         assert path.read_bytes() == before
+
+
+def test_two_monitors_that_learn_into_one_file_lose_nothing(tmp_path: Path) -> None:
+    path, clock = tmp_path / "delta.scmm.yaml", Clock()
+    one_has, other_has = learning(decided("getpid")), learning(decided("getuid"))
+    one, other = (learnt_file(path, each, clock, pytest.fail) for each in (one_has, other_has))
+    asyncio.run(one.tend())
+    asyncio.run(other.tend())
+    assert set(names(path)) == {"getpid", "getuid"}
+    one_has.add(decided("getppid"))
+    clock.time += 1
+    asyncio.run(one.tend())
+    other.finish()
+    assert set(names(path)) == {"getpid", "getppid", "getuid"}
+    # Who takes it away wants it written anew.
+    path.unlink()
+    one.finish()
+    assert set(names(path)) == {"getpid", "getppid", "getuid"}
+
+
+def test_what_somebody_puts_there_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    path, clock, told = tmp_path / "delta.scmm.yaml", Clock(), list[str]()
+    made = learning(decided("getpid"))
+    file = learnt_file(path, made, clock, told.append)
+    asyncio.run(file.tend())
+    ours = path.read_bytes()
+    path.write_text("what I wrote")
+    made.add(decided("getuid"))
+    for _ in range(3):
+        clock.time += 10
+        asyncio.run(file.tend())
+    assert len(told) == 1 and str(path) in told[0] and "kept in memory" in told[0]
+    with pytest.raises(BadInput):
+        file.finish()
+    assert path.read_text() == "what I wrote"
+    path.write_bytes(ours)
+    file.finish()
+    assert set(names(path)) == {"getpid", "getuid"}
+
+
+def test_a_policy_that_takes_long_is_made_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, clock = tmp_path / "delta.scmm.yaml", Clock()
+    made = learning(decided("getpid"))
+    file = learnt_file(path, made, clock, pytest.fail)
+
+    def slow(given: Delta) -> bytes:
+        clock.time += 3
+        return text(given)
+
+    monkeypatch.setattr(learnt_file_module, "text", slow)
+    asyncio.run(file.tend())
+    for name, seconds, written in (("getuid", 59.0, False), ("getgid", 1.0, True)):
+        made.add(decided(name))
+        clock.time += seconds
+        asyncio.run(file.tend())
+        assert (name in names(path)) == written
 
 
 def test_where_nothing_can_be_written_is_found_before_the_work(tmp_path: Path) -> None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable
 
 from scmm_oci.enforcer.monitor.learning import Learning
 from scmm_oci.enforcer.monitor.learnt import MADE_BY, Delta, delta, text
-from scmm_oci.errors import BadInput, Failure, Finding, Problem
+from scmm_oci.errors import BadInput, Finding, Problem, ScmmError
 from scmm_oci.files import atomic_write, check_writable
 from scmm_oci.policy import document
+from scmm_oci.policy.merge import union
 from scmm_oci.policy.model import Action, Policy
 from scmm_oci.tables.arch import Arch
 
 _EACH_S = 1.0  # at most so often
+_SHARE = 20  # and no more than one second in so many goes into it: meanwhile no call is decided
 _AGAIN_S = 10.0  # after it could not be written
 
 
 class LearntFile:
-    """A policy file that has what was learnt. What an earlier monitor wrote there is added to."""
+    """A policy file that has what was learnt. What another monitor wrote there, before or meanwhile, is added to."""
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class LearntFile:
         self._now = now
         self._tell = tell
         self._before = _before(self._path, arch)
+        self._written = _identity(self._path)
         self._version = -1 if self._before is None else learning.version
         self._next = now()
         self._failing = False
@@ -60,14 +64,17 @@ class LearntFile:
         if self._learning.version == self._version or self._now() < self._next:
             return
         version = self._learning.version
-        data = text(self._delta())
+        began = self._now()
         try:
+            data = self._made()[1]
+            took = self._now() - began
             await asyncio.to_thread(atomic_write, self._path, data)
-        except Failure as error:
+        except ScmmError as error:
             self._failed(error)
         else:
+            self._written = _identity(self._path)
             self._version = version
-            self._next = self._now() + _EACH_S
+            self._next = self._now() + max(_EACH_S, _SHARE * took)
             self._failing = False
 
     def finish(self) -> tuple[Finding, ...]:
@@ -75,19 +82,36 @@ class LearntFile:
 
         Raises:
             Failure: it could not be written.
+            BadInput: somebody has put another file there.
         """
-        made = self._delta()
-        atomic_write(self._path, text(made))
+        made, data = self._made()
+        atomic_write(self._path, data)
         return made.findings
 
-    def _delta(self) -> Delta:
-        return delta(self._learning, arch=self._arch, before=self._before)
+    def _made(self) -> tuple[Delta, bytes]:
+        """What is to be written now."""
+        if _identity(self._path) not in (self._written, None):
+            found = _before(self._path, self._arch)
+            both = [one for one in (self._before, found) if one is not None]
+            self._before = union(both).policy if len(both) > 1 else found
+            self._written = _identity(self._path)
+        made = delta(self._learning, arch=self._arch, before=self._before)
+        return made, text(made)
 
-    def _failed(self, error: Failure) -> None:
+    def _failed(self, error: ScmmError) -> None:
         self._next = self._now() + _AGAIN_S
         if not self._failing:
             self._failing = True
             self._tell(f"{error}; what is learnt is kept in memory, and written when that is possible")
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    """Another whenever somebody has written the file; None if there is none that can be read."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return (status.st_ino, status.st_mtime_ns, status.st_size) if stat.S_ISREG(status.st_mode) else None
 
 
 def _before(path: str, arch: Arch) -> Policy | None:
