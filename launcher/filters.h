@@ -2,6 +2,7 @@
 #pragma once
 
 #include "policy.h"
+#include "text.h"
 
 /* linux/seccomp.h */
 #define RET_ALLOW 0x7fff0000u
@@ -17,5 +18,4 @@ long filter_load_twin(const struct policy *policy, uint32_t value, uint32_t flag
 /* With a listener, whose descriptor is returned: the policy's filter, or the twin, which asks about violations. */
 long filter_listen(const struct policy *policy, int is_twin);
 /* Why there is no listener: "there is one already", or the error. */
-struct text;
 void filter_words(struct text *text, long error);

@@ -213,7 +213,7 @@ def _is_notified(value: int) -> bool:
 
 
 def _is_told(value: int) -> bool:
-    """As launcher/supervise.c has it: a violation, or what the policy itself asks about."""
+    """As launcher/filters.c has it: a violation, or what the policy itself asks about."""
     return value == _LOG | 1 or value & _ACTION not in (_ALLOW, _LOG)
 
 

@@ -6,6 +6,7 @@ Names are bytes and flags are not looked at. Standard library and tables only.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -82,7 +83,7 @@ def file_of(fd: int) -> File:
         return int.from_bytes(view[at : at + size], "little")
 
     if not number(0, 4) & _STATX_MNT_ID:
-        raise OSError(95, "this kernel does not tell the mount of a file")
+        raise OSError(errno.ENOTSUP, "this kernel does not tell the mount of a file")
     # struct statx: stx_ino at 32, stx_dev_major and _minor at 136, stx_mnt_id at 144.
     return File((number(136, 4), number(140, 4)), number(32, 8), number(144, 8))
 

@@ -15,15 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # linux/capability.h, those that somebody here keeps.
-CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, KILL = range(6)
-NET_ADMIN, SYS_PTRACE, SYS_ADMIN, SYS_RESOURCE = 12, 19, 21, 24
+CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP = range(9)
+NET_ADMIN, SYS_CHROOT, SYS_PTRACE, SYS_ADMIN, SYS_RESOURCE = 12, 18, 19, 21, 24
 AUDIT_CONTROL, SYSLOG, AUDIT_READ, PERFMON, BPF = 30, 34, 37, 38, 39
 
-_PR_SET_DUMPABLE = 4  # linux/prctl.h
-
 _VERSION_3 = 0x20080522  # capget(2): two words for each set
-_HEADER = struct.pack("=Ii", _VERSION_3, 0)
-_SETS = struct.Struct("=6I")
+# What capget(2) and capset(2) take: the header, and effective, permitted and inheritable, the low words first.
+HEADER = struct.pack("=Ii", _VERSION_3, 0)
+SETS = struct.Struct("=6I")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,18 +34,13 @@ def keep(numbers: Iterable[int]) -> None:
     OSError.
     """
     wanted = sum(1 << number for number in set(numbers))
-    buffer = ctypes.create_string_buffer(_SETS.size)
-    _check(_libc.capget(_HEADER, buffer))
-    low, permitted_low, _, high, permitted_high, _ = _SETS.unpack(buffer.raw)
+    buffer = ctypes.create_string_buffer(SETS.size)
+    _check(_libc.capget(HEADER, buffer))
+    low, permitted_low, _, high, permitted_high, _ = SETS.unpack(buffer.raw)
     left, right = wanted & 0xFFFFFFFF, wanted >> 32
     _check(
-        _libc.capset(_HEADER, _SETS.pack(low & left, permitted_low & left, 0, high & right, permitted_high & right, 0))
+        _libc.capset(HEADER, SETS.pack(low & left, permitted_low & left, 0, high & right, permitted_high & right, 0))
     )
-
-
-def hide() -> None:
-    """Let nobody of the same user trace this process or read its memory (prctl(2), PR_SET_DUMPABLE). Raises OSError."""
-    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
 
 
 def _check(result: int) -> None:

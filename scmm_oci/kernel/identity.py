@@ -7,35 +7,34 @@ made as they are, without the library's care for others. Standard library and ta
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import signal
 import struct
 from collections.abc import Sequence
 
 from scmm_oci.kernel.calls import call
-
-SETGID, SETUID, SETPCAP, SYS_CHROOT, SYS_ADMIN = 6, 7, 8, 18, 21  # linux/capability.h
+from scmm_oci.kernel.capabilities import HEADER, SETS
 
 # linux/prctl.h, linux/securebits.h
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_GET_DUMPABLE = 1, 4, 3
 _PR_GET_SECUREBITS, _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS = 27, 28, 38
 _NO_SETUID_FIXUP = 1 << 2
-_HEADER = struct.pack("=Ii", 0x20080522, 0)  # capget(2): _LINUX_CAPABILITY_VERSION_3
-_SETS = struct.Struct("=6I")
 _NO_ID = 0xFFFFFFFF
 
 
 def capabilities() -> tuple[int, int]:
     """The effective and the permitted set of this process. Raises OSError."""
-    buffer = ctypes.create_string_buffer(_SETS.size)
-    call("capget", _HEADER, buffer)
-    low, permitted_low, _, high, permitted_high, _ = _SETS.unpack(buffer.raw)
+    buffer = ctypes.create_string_buffer(SETS.size)
+    call("capget", HEADER, buffer)
+    low, permitted_low, _, high, permitted_high, _ = SETS.unpack(buffer.raw)
     return low | high << 32, permitted_low | permitted_high << 32
 
 
 def set_capabilities(wanted: int) -> None:
     """Have just these, effective and permitted; none inheritable. Raises OSError if one of them is not ours to have."""
     low, high = wanted & 0xFFFFFFFF, wanted >> 32
-    call("capset", _HEADER, _SETS.pack(low, low, 0, high, high, 0))
+    call("capset", HEADER, SETS.pack(low, low, 0, high, high, 0))
 
 
 def set_groups(groups: Sequence[int]) -> None:
@@ -65,12 +64,12 @@ def close_to_others() -> None:
     """
     call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     if call("prctl", _PR_GET_DUMPABLE, 0, 0, 0, 0) != 0:
-        raise OSError(1, "this process stays open to others")
+        raise OSError(errno.EPERM, "this process stays open to others")
 
 
 def die_with_parent(parent: int) -> None:
     """SIGKILL for this process when its parent ends. A change of ids takes it back. Raises OSError, or ends it now."""
-    call("prctl", _PR_SET_PDEATHSIG, 9, 0, 0, 0)
+    call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -102,5 +101,5 @@ def socket_of(tid: int, fd: int, inode: int) -> int:
         os.close(handle)
     if os.fstat(found).st_ino != inode:
         os.close(found)
-        raise OSError(9, "the thread's descriptors are not its process's")
+        raise OSError(errno.EBADF, "the thread's descriptors are not its process's")
     return found

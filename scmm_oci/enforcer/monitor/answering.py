@@ -5,7 +5,6 @@ Whether anybody still waits for the answer is the kernel's to say.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 
@@ -14,8 +13,6 @@ from scmm_oci.enforcer.monitor.behalf.deputies import Impossible, Resolution
 from scmm_oci.enforcer.monitor.model import By, Decision, Verdict
 from scmm_oci.kernel import notify
 from scmm_oci.kernel.notify import Notification
-
-_LOOK_S = 0.5  # how often it is looked whether somebody still waits for a call that is being made
 
 
 def answer(fd: int, call: Notification, decision: Decision) -> bool:
@@ -39,19 +36,11 @@ async def make(fd: int, call: Notification, decision: Decision, resolution: Reso
         Whether somebody still waited, what became of the decision (a call that cannot be made is denied), and the
         errno that the call ended with, or 0.
     """
-    making = asyncio.ensure_future(resolution.perform(path=decision.path))
     try:
-        while not making.done():
-            await asyncio.wait((making,), timeout=_LOOK_S)
-            if not making.done() and not notify.is_waiting(fd, call.id):
-                return False, decision, 0
-        done = making.result()
+        done = await resolution.perform(path=decision.path)
     except Impossible as error:
         denied = Decision(Verdict.DENY, By.FAILURE, detail=str(error))
         return notify.refuse(fd, call.id, denied.errno), denied, denied.errno
-    finally:
-        making.cancel()
-        resolution.abandon()
     if done.fd is not None:
         try:
             return notify.hand_over(fd, call.id, done.fd, close_on_exec=done.close_on_exec), decision, 0

@@ -6,6 +6,7 @@ that the thread can reach. From `Reading.become` on it is no more than the threa
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -91,7 +92,7 @@ def _make(channel: socket.socket, acting: Acting, found: list[Found], order: dic
     except Nowhere as error:
         _tell(channel, Done(0), error.number)
     except OSError as error:
-        _tell(channel, Done(0), error.errno or 5)
+        _tell(channel, Done(0), error.errno or errno.EIO)
     except Exception as error:
         _say(channel, impossible=f"{type(error).__name__}: {error}")
     else:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from scmm_oci.kernel import identity
 from scmm_oci.kernel.calls import AT_FDCWD, file_of
+from scmm_oci.kernel.capabilities import SETGID, SETPCAP, SETUID, SYS_ADMIN, SYS_CHROOT
 
 # Of namespaces (namespaces(7)), those that a file system or a check looks at in who opens or looks up. `mnt` comes last
 # of them, as it takes /proc away; that of process ids is not joined: walk.py translates /proc/self.
@@ -20,9 +21,7 @@ _JOINED = {"cgroup": 0x02000000, "ipc": 0x08000000, "uts": 0x04000000, "net": 0x
 _USER = 0x10000000
 _ALL_IDS = 0xFFFFFFFF
 OVERFLOW = 65534  # what an id is told as that has no number in our user namespace
-_NEEDED = sum(
-    1 << one for one in (identity.SETUID, identity.SETGID, identity.SETPCAP, identity.SYS_CHROOT, identity.SYS_ADMIN)
-)
+_NEEDED = sum(1 << one for one in (SETUID, SETGID, SETPCAP, SYS_CHROOT, SYS_ADMIN))
 
 
 class Impossible(Exception):
