@@ -99,3 +99,12 @@ def test_files_are_changed_in_one_place_and_one_port_is_reached(tmp_path: Path) 
         # The control: without all that, most of it is done.
         free = json.loads(subprocess.run(program, capture_output=True, text=True, timeout=60, check=True).stdout)
         assert free["write outside"] == free["by a link"] == free["other port"] == free["unconnected"] == 0
+
+
+def test_a_name_that_leads_nowhere_is_no_failure_of_the_monitor(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with monitoring(tmp_path, "--log", str(log)) as monitor, monitor.asks() as asked:
+        there = [asked.ask(f"open 1 1 0 {tmp_path}/{name}").split()[3] for name in ("shut/none/file", "shut/file")]
+    assert there == [str(-errno.ENOENT), str(-errno.EPERM)]
+    written = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(one["by"], one["errno"]) for one in written] == [("nowhere", "ENOENT"), ("default", "EPERM")]

@@ -151,7 +151,7 @@ class Considering:
             if resolution is not None:
                 if resolution.error:
                     # Where its names lead nowhere for the process itself, there is nothing to decide.
-                    nowhere = Decision(Verdict.DENY, By.FAILURE, resolution.error, detail="leads nowhere")
+                    nowhere = Decision(Verdict.DENY, By.NOWHERE, resolution.error)
                     return self._simply(served.fd, call, nowhere, seen)
                 seen = Seen(seen.memory, resolution.paths, is_held=True)
             by_memory = ruled is None

@@ -39,6 +39,7 @@ class By(StrEnum):
     TIMEOUT = "timeout"  # nobody answered in time
     NOBODY = "nobody"  # there is nobody to ask
     OVERLOAD = "overload"  # too many calls or questions wait
+    NOWHERE = "nowhere"  # its names lead nowhere for the process itself, whoever decides what
     FAILURE = "failure"  # what is needed to decide, or to make the call, could not be had
 
 
