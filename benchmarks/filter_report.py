@@ -15,7 +15,7 @@ from benchmarks.figures import Estimate, Verdict
 from benchmarks.filter_cases import DEFAULTS, TITLES
 from benchmarks.filter_makers import TITLES as MAKERS
 from benchmarks.filter_makers import Maker
-from benchmarks.percall_report import Sheet
+from benchmarks.percall_report import Sheet, printed
 
 WIDTH = 190
 BARE = "bare"
@@ -167,11 +167,7 @@ def notes(result: Result) -> list[str]:
 
 
 def show(result: Result, console: Console) -> None:
-    console.print("; ".join(f"{key} {value}" for key, value in result.machine.items()), soft_wrap=True)
-    for sheet in sheets(result):
-        console.print(sheet.table())
-    for line in notes(result):
-        console.print(line, soft_wrap=True, markup=False)
+    printed(console, result.machine, sheets(result), notes(result))
 
 
 def to_json(result: Result) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from benchmarks import figures
 from benchmarks.figures import Estimate, Verdict
-from benchmarks.percall_report import Sheet
+from benchmarks.percall_report import Sheet, printed
 
 WIDTH = 140
 BARE, OURS, THREE, BWRAP, ALONE, FIREJAIL = "bare", "ours", "three", "bwrap", "alone", "firejail"
@@ -108,14 +108,10 @@ def sheets(result: Result) -> list[Sheet]:
 
 
 def show(result: Result, console: Console) -> None:
-    console.print("; ".join(f"{key} {value}" for key, value in result.machine.items()), soft_wrap=True)
-    for sheet in sheets(result):
-        console.print(sheet.table())
     lines = ["added: beside a bare start in the same round; filter: instructions"]
     lines += [f"not measured: {TITLES[way]}: {why}" for way, why in result.missing.items()]
     lines += [f"warning: {each}" for each in result.warnings]
-    for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
+    printed(console, result.machine, sheets(result), lines)
 
 
 def to_json(result: Result) -> Mapping[str, Any]:

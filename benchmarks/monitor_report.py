@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks import figures
 from benchmarks.figures import Estimate, Verdict
-from benchmarks.percall_report import Sheet
+from benchmarks.percall_report import Sheet, printed
 
 WIDTH = 150
 LEAST, OURS, LOGGED, SANDLOCK = "least", "ours", "logged", "sandlock"
@@ -220,11 +220,7 @@ def notes(result: Result) -> list[str]:
 
 
 def show(result: Result, console: Console) -> None:
-    console.print("; ".join(f"{key} {value}" for key, value in result.machine.items()), soft_wrap=True)
-    for sheet in sheets(result):
-        console.print(sheet.table())
-    for line in notes(result):
-        console.print(line, soft_wrap=True, markup=False)
+    printed(console, result.machine, sheets(result), notes(result))
 
 
 def to_json(result: Result) -> Mapping[str, Any]:

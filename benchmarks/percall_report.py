@@ -210,13 +210,17 @@ def notes(result: Result) -> list[str]:
     return [*lines, *(f"warning: {each}" for each in result.warnings)]
 
 
-def show(result: Result, console: Console) -> None:
-    found = findings(result)
-    console.print("; ".join(f"{key} {value}" for key, value in result.machine.items()), soft_wrap=True)
-    for sheet in sheets(result, found):
+def printed(console: Console, machine: Mapping[str, object], sheets: Iterable[Sheet], notes: Iterable[str]) -> None:
+    """Print a report: on which machine it was measured, its tables, and what is to be said of them."""
+    console.print("; ".join(f"{key} {value}" for key, value in machine.items()), soft_wrap=True)
+    for sheet in sheets:
         console.print(sheet.table())
-    for line in notes(result):
+    for line in notes:
         console.print(line, soft_wrap=True, markup=False)
+
+
+def show(result: Result, console: Console) -> None:
+    printed(console, result.machine, sheets(result, findings(result)), notes(result))
 
 
 def to_markdown(result: Result) -> str:

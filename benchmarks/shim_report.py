@@ -11,7 +11,7 @@ from rich.console import Console
 
 from benchmarks import figures
 from benchmarks.figures import Estimate, Verdict
-from benchmarks.percall_report import Sheet
+from benchmarks.percall_report import Sheet, printed
 
 WIDTH = 140
 PLAIN, UNASKED, ENFORCED, PRECREATE = "plain", "unasked", "enforced", "precreate"
@@ -114,17 +114,13 @@ def sheets(result: Result) -> list[Sheet]:
 
 
 def show(result: Result, console: Console) -> None:
-    console.print("; ".join(f"{key} {value}" for key, value in result.machine.items()), soft_wrap=True)
-    for sheet in sheets(result):
-        console.print(sheet.table())
     lines = [
         "added: median of the differences within a round, beside the same without the shim; the launcher's is in it",
         f"products: {result.checked} runs looked at: what is enforced refuses, what is recorded has a capture",
         *(f"not measured: {host}: {why}" for host, why in result.missing.items()),
         *(f"warning: {each}" for each in result.warnings),
     ]
-    for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
+    printed(console, result.machine, sheets(result), lines)
 
 
 def to_json(result: Result) -> Mapping[str, Any]:
