@@ -293,3 +293,27 @@ def test_nothing_runs_before_there_is_something_to_write(tmp_path: Path) -> None
     log.close()
     assert threading.active_count() == before
     assert call("getpid").name == "getpid"
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_without_a_thread_the_log_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes_back: bool) -> None:
+    """Targets of the same user, or in the same cgroup, may have taken all there can be."""
+    path = tmp_path / "log"
+    log = opened(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        for _ in range(3):
+            log.write(decided("getpid"))
+            log.flush()
+        assert lines(path) == [] and log.lost == 0
+        if not comes_back:
+            log.close()
+    if comes_back:
+        log.flush()
+        wait_until(lambda: len(lines(path)) == 3, deadline_s=30, what="what waited")
+        log.close()
+    assert [line["call"] for line in lines(path)] == ["getpid"] * 3
+
+
+def no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")

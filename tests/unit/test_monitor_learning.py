@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import threading
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -500,6 +501,22 @@ def test_a_file_that_cannot_be_written_is_told_once_and_tried_again(tmp_path: Pa
     path.rmdir()
     asyncio.run(file.tend())
     assert names(path) == ["getpid"] and len(told) == 1
+
+
+def test_without_a_thread_the_file_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    path, clock, told = tmp_path / "delta.scmm.yaml", Clock(), list[str]()
+    file = learnt_file(path, learning(decided("getpid")), clock, told.append)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        for _ in range(2):
+            asyncio.run(file.tend())
+            clock.time += 10
+        assert len(told) == 1 and "can't start new thread; what is learnt is kept" in told[0] and not path.exists()
+    asyncio.run(file.tend())
+    assert names(path) == ["getpid"]
 
 
 def test_adding_what_is_known_is_quick() -> None:

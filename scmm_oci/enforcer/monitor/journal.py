@@ -71,6 +71,7 @@ class Journal:
         """Have written what there is, and tell of trouble: to be called every 0.2 s or so."""
         self._make_lines()
         self._hand_over()
+        self._writer.begin()
         while not self._writer.news.empty():
             self._tell(self._writer.news.get())
 
@@ -137,19 +138,27 @@ class _Writer:
                 self._lose(piece[1], "the disk is too slow")
                 return
         self._queue.put(piece)
-        if self._thread is None:
-            # Not before there is something to write: the monitor forks a helper before it has threads.
-            self._thread = threading.Thread(target=self._work, name="log", daemon=True)
-            self._thread.start()
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the thread where there is something to write: the monitor forks a helper before it has threads."""
+        if self._thread is not None or self._queue.empty():
+            return
+        thread = threading.Thread(target=self._work, name="log", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return  # targets may have taken all threads that there can be: it is tried again
+        self._thread = thread
 
     def close(self) -> None:
         """Write what is queued, as far as that is done in time, and close the file."""
         self._closed = True
-        if self._thread is None:
-            os.close(self._fd)
-            return
         self._queue.put("end")
-        self._thread.join(_CLOSE_S)
+        if self._thread is None:
+            self._work()
+        else:
+            self._thread.join(_CLOSE_S)
 
     def _lose(self, lines: int, why: str) -> None:
         with self._lock:

@@ -6,10 +6,11 @@ import asyncio
 import os
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from scmm_oci.enforcer.monitor.learning import Learning
 from scmm_oci.enforcer.monitor.learnt import MADE_BY, Delta, delta, text
-from scmm_oci.errors import BadInput, Finding, Problem, ScmmError
+from scmm_oci.errors import BadInput, Failure, Finding, Problem, ScmmError
 from scmm_oci.files import atomic_write, check_writable
 from scmm_oci.policy import document
 from scmm_oci.policy.merge import union
@@ -54,6 +55,7 @@ class LearntFile:
         self._version = -1 if self._before is None else learning.version
         self._next = now()
         self._failing = False
+        self._pool = ThreadPoolExecutor(1, "learnt")
         check_writable(self._path)
 
     async def tend(self) -> None:
@@ -68,7 +70,7 @@ class LearntFile:
         try:
             data = self._made()[1]
             took = self._now() - began
-            await asyncio.to_thread(atomic_write, self._path, data)
+            await self._write(data)
         except ScmmError as error:
             self._failed(error)
         else:
@@ -76,6 +78,14 @@ class LearntFile:
             self._version = version
             self._next = self._now() + max(_EACH_S, _SHARE * took)
             self._failing = False
+
+    async def _write(self, data: bytes) -> None:
+        """Off the loop: a disk can be slow."""
+        try:
+            written = self._pool.submit(atomic_write, self._path, data)
+        except RuntimeError as error:  # targets may have taken all threads that there can be
+            raise Failure(f"{self._path} cannot be written: {error}") from error
+        await asyncio.wrap_future(written)
 
     def finish(self) -> tuple[Finding, ...]:
         """Write the file a last time, with all counts; what is to be said of it.
