@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from scmm_oci.kernel import notify
 from scmm_oci.kernel.notify import Notification
@@ -74,10 +75,18 @@ def listened(names: Sequence[str], body: str) -> Iterator[Listened]:
     """Run Python text with these calls of the machine's ABI waiting; `os`, `sys`, `ctypes` and `libc` are there."""
     arch = from_machine(os.uname().machine)
     numbers = ",".join(str(syscalls.numbers(arch)[name]) for name in names)
+    python = [sys.executable, "-I", "-S", "-c", _PRELUDE + textwrap.dedent(body)]
+    with handing_over(lambda fd: [*python, fd, numbers]) as it:
+        yield it
+
+
+@contextmanager
+def handing_over(words: Callable[[str], Sequence[str | Path]]) -> Iterator[Listened]:
+    """Run a program that sends its listener to a descriptor, whose number its words have."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _PRELUDE + textwrap.dedent(body), str(theirs.fileno()), numbers],
+            words(str(theirs.fileno())),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

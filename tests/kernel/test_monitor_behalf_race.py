@@ -7,15 +7,13 @@ SCMM_SOAK=1.
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from behalf_served import REFUSED, Served, serving
-from listened import Listened
+from listened import Listened, handing_over
 from live import compiled
 from support import need
 
@@ -69,24 +67,8 @@ def racing(program: Path, how: str, ground: Path) -> Iterator[Listened]:
         words = [f"{ground}/allowed///file", f"{ground}/forbidden/file"]  # of the same length
         words.append(words[0] if how == "text" else f"{ground}/link")
         (ground / "link").symlink_to(words[0])
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        process = subprocess.Popen(
-            [program, str(theirs.fileno()), how, str(SECONDS), *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            pass_fds=[theirs.fileno()],
-        )
-        theirs.close()
-        ours.settimeout(60)
-        _, (fd,), _, _ = socket.recv_fds(ours, 1, 1)
-    try:
-        yield Listened(process, fd)
-    finally:
-        os.close(fd)
-        process.kill()
-        process.communicate()
+    with handing_over(lambda fd: [program, fd, how, str(SECONDS), *words]) as it:
+        yield it
 
 
 def counts(served: Served, program: Path, how: str, ground: Path) -> tuple[int, int, int]:
