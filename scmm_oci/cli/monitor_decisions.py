@@ -58,7 +58,7 @@ def list_(*, path: str | None, as_json: bool, **which: str | None) -> None:
     if as_json:
         data([_document(entry) for entry in found])
     elif not found:
-        say("nothing is remembered")
+        say(_none(which))
     else:
         _print(found)
 
@@ -76,7 +76,7 @@ def export(*, path: str | None, output: str | None, **which: str | None) -> None
         found = _chosen(remembered, **which)
         text = remembered.export(arch=from_machine(os.uname().machine), only=found) if remembered is not None else b""
     if not found:
-        raise Failure("nothing is remembered, so nothing was written")
+        raise Failure(f"{_none(which)}, so nothing was written")
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -97,8 +97,11 @@ def forget(*, ids: tuple[str, ...], path: str | None, everything: bool, **which:
     with _opened(path) as remembered:
         found = _chosen(remembered, **which)
         if ids:
+            hint = "`scmm-monitor decisions list` tells them"
             known = {entry.key.id: entry for entry in found}
-            unknown = [Problem("", f"{short(one)} is not the id of a decision") for one in ids if one not in known]
+            unknown = [
+                Problem("", f"{short(one)} is not the id of a decision", hint) for one in ids if one not in known
+            ]
             if unknown:
                 raise BadInput(unknown)
             found = [known[one] for one in dict.fromkeys(ids)]
@@ -129,6 +132,14 @@ def _chosen(
         for entry in (remembered.list() if remembered is not None else ())
         if all(one in (None, its) for one, its in zip(wanted, entry.key, strict=False))
     ]
+
+
+def _none(which: dict[str, str | None]) -> str:
+    return (
+        "nothing of that is remembered"
+        if any(value is not None for value in which.values())
+        else "nothing is remembered"
+    )
 
 
 def _document(entry: Entry) -> dict[str, object]:

@@ -463,7 +463,7 @@ def test_list(place: Path, remembered: Remembered) -> None:
             "at": "2027-01-15T08:00:00Z",
         }
     ]
-    assert run("list", "--decisions", str(place), "--call", "read")[1:] == ("", "nothing is remembered\n")
+    assert run("list", "--decisions", str(place), "--call", "read")[1:] == ("", "nothing of that is remembered\n")
 
 
 def test_export_is_what_the_monitor_reads(tmp_path: Path, place: Path, remembered: Remembered) -> None:
@@ -485,7 +485,7 @@ def test_forget(place: Path, remembered: Remembered) -> None:
     keys = [KEY._replace(name=name) for name in ("a", "b", "c")]
     for key in keys:
         remembered.save(key, ALLOW)
-    with pytest.raises(BadInput, match="'0000' is not the id of a decision"):
+    with pytest.raises(BadInput, match="'0000' is not the id of a decision .`scmm-monitor decisions list` tells them"):
         run("forget", "--decisions", str(place), keys[0].id, "0000")
     with pytest.raises(BadInput, match="nothing to forget"):
         run("forget", "--decisions", str(place))
