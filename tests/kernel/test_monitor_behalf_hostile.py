@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -133,6 +134,26 @@ def test_a_deputy_opens_nothing_of_itself(served: Served, tree: Path) -> None:
         assert opened == [True]
         assert printed == ""
         assert "what makes the call" in served.impossible[0]
+
+
+@pytest.mark.parametrize("left", range(1, 6))
+def test_a_deputy_that_can_open_little_still_knows_itself(served: Served, tree: Path, left: int) -> None:
+    """Whoever has its user can lower its limits."""
+
+    def decide(call: Call, found: Resolution) -> bool:
+        pid = deputy_of(found)
+        taken = max(int(name) for name in os.listdir(f"/proc/{pid}/fd")) + 1
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (taken + left, taken + left))
+        served.instead = f"/proc/{pid}/mem"
+        return True
+
+    served.decide = decide
+    try:
+        body = f"os.chdir({str(tree)!r})\nlibc.syscall(numbers['openat'], AT, b'file', 0) < 0 or print('opened')"
+        printed = behalf(served, PRELUDE.replace("import fcntl, stat", "") + body, ["openat"])
+    finally:
+        served.decide, served.instead = lambda call, found: True, None
+    assert printed == ""
 
 
 def test_a_proc_that_is_mounted_in_pieces_is_not_gone_into(served: Served, tree: Path) -> None:

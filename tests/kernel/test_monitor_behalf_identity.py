@@ -7,13 +7,18 @@ Every body runs twice, let go on and on behalf, in two trees that are alike (beh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from behalf_served import Served, serving
 from behalf_trees import PRELUDE, behalf, same, trees_in
+from behalf_trees import native as native_of
 from support import need
+
+from scmm_oci.enforcer.monitor.behalf.identity import Impossible, Own, Reading
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -218,3 +223,75 @@ print("end")
     assert not any("hostname" in path for paths in served.paths[-4:] for path in paths)
     assert printed.count("0o100644") == 2
     assert "0o100755" not in printed
+
+
+#: Debian's, which other users can run wherever the tests' own is.
+PYTHON = "/usr/bin/python3"
+BY_A_USER = """
+call("openat", AT, "file", 0)
+call("openat", AT, "secret", 0)
+call("mkdir", "all/made", 0o755)
+call("openat", AT, "/proc/self/status", 0)
+call("unlink", "file")
+call("chown", "all/made", 0, 0)
+call("chown", "all/made", 1300, 1300)
+call("connect", socket.socket(socket.AF_UNIX).fileno(), b"\\1\\0nothing", 9)
+"""
+
+
+@pytest.mark.parametrize(
+    "before", ["", "userns(1234, 1234)", "userns(1234, 1234, 0x10000000 | 0x20000)"], ids=["alike", "user", "mounts"]
+)
+def test_a_monitor_that_is_not_root_serves_its_own_user(
+    place: Path, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("KERNEL", None if os.access(PYTHON, os.X_OK) else "no Python in /usr that other users can run")
+    monkeypatch.setattr(sys, "executable", PYTHON)
+    body = HELPERS + before + BY_A_USER
+    native, ours = trees_in(place)
+
+    def as_the_user(run: Callable[[], str]) -> str:
+        out, end = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                os.setgroups([1300])
+                os.setresgid(1234, 1234, 1234)
+                os.setresuid(1234, 1234, 1234)
+                os.write(end, run().encode())
+            finally:
+                os._exit(0)
+        os.close(end)
+        with os.fdopen(out) as file:
+            text = file.read()
+        os.waitpid(child, 0)
+        return text
+
+    def on_behalf() -> str:
+        with serving() as served:
+            return behalf(served, f"{PRELUDE}\nos.chdir({str(ours)!r})\n{body}") + repr(served.impossible)
+
+    # Once as root: what Python loads late is where the user may not be.
+    with serving() as served:
+        behalf(served, f"{PRELUDE}\nos.chdir({str(ours)!r})\ncall('openat', AT, 'file', 0)")
+    expected = as_the_user(lambda: native_of(f"{PRELUDE}\nos.chdir({str(native)!r})\n{body}"))
+    assert "'secret'] Permission denied" in expected
+    assert "mkdir ['all/made', 493] 0" in expected
+    assert as_the_user(on_behalf) == expected + "[]"
+    assert (ours / "all" / "made").stat().st_uid == 1234
+
+
+def test_a_monitor_that_is_not_root_serves_nobody_else(
+    place: Path, monkeypatch: pytest.MonkeyPatch, served: Served
+) -> None:
+    """It has root's rights no more, and says so instead of making a call as itself."""
+    ours = trees_in(place)[1]
+    own = Own()
+    reading = Reading(os.getpid(), own, directories=())
+    monkeypatch.setattr(reading, "_strong", False)
+    monkeypatch.setattr(reading, "who", replace(reading.who, uids=(1234,) * 4))
+    with pytest.raises(Impossible, match="other ids"):
+        reading.become(os.getppid())
+    assert os.geteuid() == 0
+    behalf(served, f"{PRELUDE}\nos.chdir({str(ours)!r})\ncall('mkdir', 'all/made', 0o755)", ["mkdir"])
+    assert (ours / "all" / "made").exists()

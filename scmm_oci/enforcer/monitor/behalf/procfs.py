@@ -69,8 +69,11 @@ def is_harmless(status: os.stat_result) -> bool:
 def _process_of(directory: int) -> int:
     try:
         fd = open_at(directory, b"status", os.O_RDONLY)
-    except OSError:
+    except FileNotFoundError:
         return 0
+    except OSError as error:
+        # A limit on descriptors among others, which whoever has the deputy's user can lower.
+        raise Impossible(f"whose part of /proc it is cannot be told: {error.strerror}") from None
     with os.fdopen(fd, "rb") as file:
         for line in file:
             if line.startswith(b"NSpid:"):

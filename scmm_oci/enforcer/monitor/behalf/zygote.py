@@ -18,6 +18,7 @@ from scmm_oci.kernel import calls, identity
 from scmm_oci.kernel.signals import Signals
 
 _READY = 3  # how many stand ready
+_JOIN_SESSION_KEYRING = 1  # linux/keyctl.h
 _AGAIN_MS = 100  # after a fork that failed
 
 
@@ -34,6 +35,10 @@ def _get_ready(parent: int) -> None:
     identity.die_with_parent(parent)
     identity.close_to_others()
     os.setsid()  # no key of the monitor's terminal is for us, and /dev/tty is nothing
+    try:
+        calls.call("keyctl", _JOIN_SESSION_KEYRING, 0)  # no keys of the monitor's are for a file system's asking
+    except OSError:
+        pass  # a kernel without keys, or one on whose keys there is a quota
     null = os.open("/dev/null", os.O_RDWR)
     for fd in range(3):
         os.dup2(null, fd)
