@@ -115,7 +115,7 @@ class Program:
     async def _begin(self) -> None:
         try:
             running = await start(self._argv)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # no process or thread is to be had
             self._later(f"cannot be started: {reason(error)}")
         else:
             self._running = running
