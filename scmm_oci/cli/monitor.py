@@ -109,7 +109,8 @@ def monitor(ctx: click.Context, /, *, path: str | None, **options: Any) -> None:
     """
     if ctx.args:
         raise BadInput([_not_here(word) for word in ctx.args])
-    from scmm_oci.cli.monitoring import Wanted, run
+    from scmm_oci.cli.monitor_wanted import Wanted
+    from scmm_oci.cli.monitoring import run
 
     place = path or default_path(uid=os.geteuid(), runtime_dir=os.environ.get("XDG_RUNTIME_DIR"))
     run(Wanted(socket=place, **options))

@@ -17,7 +17,9 @@ from typing import Any
 from scmm_oci import __version__
 from scmm_oci.enforcer.monitor import exchanges
 from scmm_oci.enforcer.monitor.exchanges import Exchanges
+from scmm_oci.enforcer.monitor.model import Verdict
 from scmm_oci.enforcer.monitor.record import timestamp
+from scmm_oci.enforcer.monitor.served import Served
 from scmm_oci.enforcer.monitor.sockets import CONTROL, Listening, filters_of, peer_of, refusal
 from scmm_oci.errors import Failure
 from scmm_oci.files import reason
@@ -47,6 +49,22 @@ class TargetStatus:
     allowed: int
     denied: int
     waiting: int
+
+
+def status_of(served: Served) -> TargetStatus:
+    """What a listener has come to."""
+    allowed = served.counts[Verdict.ALLOW]
+    answered = sum(served.counts.values())
+    return TargetStatus(
+        id=served.target.id,
+        name=served.target.name,
+        pid=served.pid,
+        since=served.since,
+        calls=answered + served.gone + len(served.tasks),
+        allowed=allowed,
+        denied=answered - allowed,
+        waiting=len(served.tasks),
+    )
 
 
 def document(
