@@ -34,7 +34,7 @@ _WARM = 50_000  # decisions after which a monitor has what it needs
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--rounds", default=15, show_default=True, type=click.IntRange(3), help="Rounds of timed calls.")
+@click.option("--rounds", default=10, show_default=True, type=click.IntRange(3), help="Rounds of timed calls.")
 @click.option(
     "--decisions",
     default=DECISIONS,
