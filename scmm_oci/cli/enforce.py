@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 from collections.abc import Sequence
 
 import click
@@ -208,6 +209,10 @@ def enforce(
     monitor = asked.effective(wanted, listens, mode, asks=asks)
     # Whom a policy asks that cannot be read is not known.
     found += asked.problems(wanted, monitor, mode, asks=asks, may_lack=check or made is None)
+    if monitor.path and not check and not os.path.lexists(monitor.path):
+        place = "--listener" if listener is not None else f"{path}: .settings.listener.path"
+        hint = f"start one: scmm-monitor --socket {shlex.quote(monitor.path)}"
+        found.append(Problem(place, f"no monitor listens at {monitor.path}: it is not there", hint))
     if found or made is None:
         raise BadInput(list(dict.fromkeys(found)))
     words = [f"--mode={mode}", *asked.words(monitor)]
