@@ -73,7 +73,12 @@ class Deputies:
         """Fork the process that deputies come from. Raises OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         parent = os.getpid()
-        self._zygote = os.fork()
+        try:
+            self._zygote = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         if not self._zygote:
             ours.close()
             zygote.run(theirs, parent)
