@@ -289,7 +289,7 @@ class Monitor:
 
 def _absolute(path: str | None) -> str | None:
     """As somebody in another directory would have to name it."""
-    return str(Path.cwd() / path) if path is not None else None
+    return os.path.normpath(Path.cwd() / path) if path is not None else None
 
 
 def _say_or_not(line: str) -> None:
