@@ -23,6 +23,11 @@ _HEAD = struct.Struct("=IIQQIIII")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def unavailable() -> str | None:
+    """Why there can be none here, or None."""
+    return None if os.access("/dev/fuse", os.R_OK | os.W_OK) else "there is no /dev/fuse"
+
+
 @contextmanager
 def mounted(at: Path) -> Iterator[Callable[[], None]]:
     """Mount it; what is yielded ends it, after which whoever waits gets an error.

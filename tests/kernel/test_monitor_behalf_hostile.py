@@ -283,6 +283,7 @@ def test_whoever_is_gone_before_it_is_read_is_not_taken_for_another(served: Serv
 
 def test_what_hangs_is_ended_and_keeps_nobody_else(tree: Path) -> None:
     """A file system that does not answer, a listener that takes no connection, a pipe without a writer."""
+    need("KERNEL", slow_files.unavailable())
     body = f"""
 os.chdir({str(tree)!r})
 import threading
@@ -303,7 +304,7 @@ print("done", flush=True)
 os._exit(0)
 """
     names = ["openat", "connect", "mkdir"]
-    with slow_files.mounted(tree / "dir") as stop, serving(deadline_s=1.5) as served:
+    with slow_files.mounted(tree / "dir") as stop, serving(deadline_s=3) as served:
         served.after = stop
         with listened(names, PRELUDE + body) as it:
             served.all_of(it)
@@ -311,16 +312,18 @@ os._exit(0)
     assert (tree / "through").is_dir()
     assert printed.endswith("done\n")
     # Both names below it, as nobody answers; what blocks in the call itself is not bounded by that.
-    assert [why for why in served.impossible if "1.5 s" in why and "hang" in why]
-    assert sum("1.5 s" in why for why in served.impossible) == 2
+    assert sum("in 3 s" in why and "hang" in why for why in served.impossible) == 2
+    assert not [why for why in served.impossible if "in 3 s" in why and "hang" not in why]
     assert served.deputies.busy == 0
 
 
 def test_no_more_deputies_than_there_may_be(tree: Path) -> None:
     async def run(deputies: Deputies, it: Listened, other: Listened) -> None:
         held = [await resolved(deputies, it) for _ in range(2)]
+        deputies._deadline_s = 0.5
         with pytest.raises(Impossible, match=r"0\.5 s"):
             await resolved(deputies, it)
+        deputies._deadline_s = 60
         # Another listener's have a place of their own.
         call, found = await resolved(deputies, other)
         assert deputies.busy == 3
@@ -343,15 +346,12 @@ for one in threads: one.start()
 for one in threads: one.join()
 """
     single = f"{PRELUDE}\nos.chdir({str(tree)!r})\ncall('mkdir', 'other', 0o755)"
-    with serving(most=3, each=2, deadline_s=0.5) as served:
-        served.deputies._deadline_s = 60
-        with listened(["mkdir"], several) as it, listened(["mkdir"], single) as other:
-
-            async def quick() -> None:
-                await run(served.deputies, it, other)
-
-            served.deputies._deadline_s = 0.5
-            asyncio.run(quick())
+    with (
+        serving(most=3, each=2, deadline_s=60) as served,
+        listened(["mkdir"], several) as it,
+        listened(["mkdir"], single) as other,
+    ):
+        asyncio.run(run(served.deputies, it, other))
     assert (tree / "other").is_dir()
     assert not list(tree.glob("made*"))
 
@@ -378,8 +378,6 @@ def test_deputies_end_with_the_monitor(tree: Path, how: str) -> None:
         with pytest.raises(Impossible, match="ended"):
             await found.perform()
         await deputies.idle()
-        call = it.next() if False else None
-        assert call is None
 
     deputies = Deputies()
     deputies.start()

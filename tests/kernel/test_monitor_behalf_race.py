@@ -1,7 +1,7 @@
 """A target that changes what its path says, or where that leads, while it is looked at, opens nothing forbidden.
 
-The control is a monitor that looks, and then has the kernel go on with the call: it is beaten. 2 s for each of the first, 10 s
-with SCMM_SOAK=1.
+The control is a monitor that looks, and then has the kernel go on with the call: it is beaten. 2 s for each of the
+first, 10 s with SCMM_SOAK=1.
 """
 
 from __future__ import annotations

@@ -143,6 +143,7 @@ def test_pointers_are_as_wide_as_the_abi_has_them() -> None:
 
 
 def test_memory_that_does_not_come_keeps_nobody_else_waiting(place: Path) -> None:
+    need("KERNEL", slow_files.unavailable())
     several = f"""
 import threading
 fd = libc.syscall(numbers["open"], {str(place / "file").encode()!r}, 0)
