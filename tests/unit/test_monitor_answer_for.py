@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from scmm_oci.enforcer.monitor import calls
 from scmm_oci.enforcer.monitor.addresses import address_of
-from scmm_oci.enforcer.monitor.considering import Seen
 from scmm_oci.enforcer.monitor.model import Call, Memory
+from scmm_oci.enforcer.monitor.seen import Seen
 from scmm_oci.kernel.notify import Notification
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.syscalls import numbers

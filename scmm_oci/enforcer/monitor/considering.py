@@ -6,22 +6,22 @@ was looked at; it never goes on by itself, as its memory can be another by then.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from scmm_oci.enforcer.monitor import answering, calls
 from scmm_oci.enforcer.monitor.asking import Asking
 from scmm_oci.enforcer.monitor.behalf import table
 from scmm_oci.enforcer.monitor.behalf.deputies import Deputies, Impossible, Resolution
 from scmm_oci.enforcer.monitor.memory import Reader, Unreadable
-from scmm_oci.enforcer.monitor.model import Address, By, Call, Decision, Memory, Process, Subject, Verdict
+from scmm_oci.enforcer.monitor.model import By, Call, Decision, Memory, Process, Subject, Verdict
 from scmm_oci.enforcer.monitor.program import Program
+from scmm_oci.enforcer.monitor.program_questions import question_of
 from scmm_oci.enforcer.monitor.questions import EVERY, Answer, Question
 from scmm_oci.enforcer.monitor.remembered import Key, Remembered
 from scmm_oci.enforcer.monitor.rules.decide import Outcome, Ruled
 from scmm_oci.enforcer.monitor.rules.model import Remember
+from scmm_oci.enforcer.monitor.seen import Seen
 from scmm_oci.enforcer.monitor.served import Served
 from scmm_oci.errors import Failure
 from scmm_oci.kernel import notify
@@ -41,44 +41,6 @@ _MEANS = {
     Answer.NEVER: Verdict.DENY,
     Answer.KILL: Verdict.KILL,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What was looked at of a call.
-
-    Attributes:
-        memory: what its pointers led to; None where that was not looked at, or could not be.
-        paths: what its names stand for, where that is held.
-        is_held: an allowed call is made by us, with just this.
-    """
-
-    memory: Memory | None = None
-    paths: tuple[str, ...] | None = None
-    is_held: bool = False
-
-    @property
-    def address(self) -> Address | None:
-        """The socket address in it."""
-        return self.memory.address if self.memory is not None else None
-
-    @property
-    def claimed(self) -> tuple[str, ...]:
-        """What the program names and can still change before it counts."""
-        if self.memory is None or self.is_held:
-            return ()
-        named = [os.fsdecode(one) for one in self.memory.paths if one is not None]
-        return (*named, *([calls.address_words(self.address)] if self.address is not None else []))
-
-    def detail(self, what: Call) -> str:
-        """What of a call an answer is kept for. Of what the program can still change, nothing."""
-        parts = [calls.like(what, self.memory if self.is_held else None)]
-        if self.is_held and self.memory is not None:
-            parts += [] if self.memory.text is None else [os.fsdecode(self.memory.text)]
-            parts += self.paths or ()
-            parts += [calls.address_words(self.address)] if self.address is not None else []
-        # Names hold line ends where their owner likes; two names are never taken for two others.
-        return "\n".join(one.replace("\\", "\\\\").replace("\n", "\\n") for one in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +175,9 @@ class Considering:
         if ruled.outcome is Outcome.PROGRAM:
             if self._program is None:
                 return Decision(Verdict.DENY, By.NOBODY, ruled.errno, detail="there is no program to decide")
-            return await self._program.decide(_asked(served, what, process, seen, words), number=ruled.errno)
+            return await self._program.decide(
+                question_of(served.target, what, process, seen, words), number=ruled.errno
+            )
         executable = process.executable if process is not None else None
         key = Key(served.target.name, executable or "", what.name or str(what.nr), seen.detail(what))
         keeps = ruled.remember is not Remember.NEVER
@@ -273,27 +237,3 @@ def result_of(decision: Decision) -> int | None:
         case Verdict.RETURN:
             return 0
     return decision.errno
-
-
-def _asked(served: Served, what: Call, process: Process | None, seen: Seen, words: str) -> dict[str, Any]:
-    """A question for a program, as JSON has it."""
-    target, address = served.target, seen.address
-    said = seen.memory.paths if seen.memory is not None else ()
-    return {
-        "container": target.id,
-        "name": target.name,
-        "annotations": dict(target.annotations),
-        "pid": process.pid if process is not None else 0,
-        "tid": process.tid if process is not None else 0,
-        "executable": process.executable if process is not None else None,
-        "comm": process.comm if process is not None else None,
-        "uid": process.uid if process is not None else None,
-        "arch": what.arch.value if what.arch is not None else None,
-        "syscall": what.name,
-        "nr": what.nr,
-        "args": list(what.args),
-        "words": words,
-        "said": [None if one is None else os.fsdecode(one) for one in said],
-        "paths": list(seen.paths) if seen.paths is not None else None,
-        "address": None if address is None else {"family": address.family, "text": address.text, "port": address.port},
-    }

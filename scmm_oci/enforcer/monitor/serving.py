@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from scmm_oci.enforcer.monitor import answering, calls, who
-from scmm_oci.enforcer.monitor.considering import Considering, Seen, result_of
+from scmm_oci.enforcer.monitor.considering import Considering, result_of
 from scmm_oci.enforcer.monitor.model import By, Call, Decision, Process, Subject, Target, Verdict
 from scmm_oci.enforcer.monitor.record import Decided
 from scmm_oci.enforcer.monitor.rules.decide import Outcome, Ruled, Rules
+from scmm_oci.enforcer.monitor.seen import Seen
 from scmm_oci.enforcer.monitor.served import Over, Served, Shared
 from scmm_oci.enforcer.monitor.sockets import filters_of
 from scmm_oci.enforcer.monitor.stuck import Unstuck
