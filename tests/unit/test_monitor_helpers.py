@@ -14,8 +14,12 @@ import pytest
 from scmm_oci.cli import monitor_parts
 from scmm_oci.cli.monitor_wanted import Wanted, rules_of
 from scmm_oci.cli.monitoring import run
+from scmm_oci.enforcer.monitor import calls, memory
 from scmm_oci.enforcer.monitor.behalf.deputies import Deputies
+from scmm_oci.enforcer.monitor.memory import Reader, Unreadable
+from scmm_oci.enforcer.monitor.model import Memory
 from scmm_oci.errors import Failure
+from scmm_oci.kernel.notify import Notification
 
 
 def wanted(place: Path) -> Wanted:
@@ -35,13 +39,14 @@ def wanted(place: Path) -> Wanted:
     )
 
 
+def no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 @pytest.mark.parametrize("helper", ["process", "thread"])
 def test_without_its_helpers_it_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helper: str) -> None:
     def no_process() -> int:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
-    def no_thread(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
 
     if helper == "process":
         monkeypatch.setattr(os, "fork", no_process)
@@ -50,6 +55,36 @@ def test_without_its_helpers_it_does_not_start(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(Failure, match=r"a helper of the monitor cannot be started: .*(temporarily|new thread)"):
         run(wanted(tmp_path))
     assert not list((tmp_path / "run").glob("*.sock*"))
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_memory_is_read_again_when_there_are_threads_again(monkeypatch: pytest.MonkeyPatch, before: int) -> None:
+    """before: threads that there are already. They read for all; without any, it is said at once."""
+    read, waiting = Memory((b"read",)), threading.Event()
+
+    def look(fd: int, *_: object) -> Memory:
+        assert fd < 100 or waiting.wait(30)
+        return read
+
+    async def reading() -> None:
+        reader = Reader(threads=4, deadline_s=60)
+        call = Notification(1, 1, 0, 0, (0,) * 6)
+        what = calls.decode(call)
+        stuck = [asyncio.ensure_future(reader.read(100 + n, call, what)) for n in range(before)]
+        while reader.stuck < before:
+            await asyncio.sleep(0)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", no_thread)
+            tried = [asyncio.ensure_future(reader.read(n, call, what)) for n in range(8)]
+            await asyncio.sleep(0)
+            assert [one.done() for one in tried] == [not before] * 8
+        waiting.set()
+        found = await asyncio.gather(*stuck, *tried, return_exceptions=True)
+        assert [isinstance(one, Unreadable) for one in found] == [False] * before + [not before] * 8
+        assert await asyncio.gather(*(reader.read(n, call, what) for n in range(8))) == [read] * 8
+
+    monkeypatch.setattr(memory, "look", look)
+    asyncio.run(reading())
 
 
 def test_a_defect_beside_the_calls_is_told_and_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,8 +92,14 @@ class Reader:
         with self._lock:
             self._waiting.append((fd, work))
             if len(self._waiting) > self._idle and self._threads < self._most:
-                self._threads += 1
-                threading.Thread(target=self._run, name="scmm-memory", daemon=True).start()
+                try:
+                    threading.Thread(target=self._run, name="scmm-memory", daemon=True).start()
+                except RuntimeError as error:  # targets may have taken all threads that there can be
+                    if not self._threads:
+                        self._waiting.remove((fd, work))
+                        raise Unreadable(f"its memory cannot be read: {error}") from error
+                else:
+                    self._threads += 1
             self._lock.notify()
 
     def _run(self) -> None:
