@@ -78,10 +78,8 @@ class Served:
             found_call = notify.receive(self.fd)
         finally:
             unstuck.turn += 1
-        if unstuck.was_stuck:
-            unstuck.was_stuck = False
-            if found_call is None:
-                raise Shared
+        if found_call is None and unstuck.ended == unstuck.turn - 1:
+            raise Shared
         return found_call
 
     def remember(self, key: Key, decision: Decision) -> None:

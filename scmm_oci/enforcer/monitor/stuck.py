@@ -19,13 +19,14 @@ class Unstuck:
 
     Attributes:
         turn: to be increased by whoever begins to receive, and again when that is over: odd while it may be stuck.
+        ended: the turn that was ended by a signal, the last of those; odd.
     """
 
-    __slots__ = ("_over", "_reader", "_thread", "turn", "was_stuck")
+    __slots__ = ("_over", "_reader", "_thread", "ended", "turn")
 
     def __init__(self) -> None:
         self.turn = 0
-        self.was_stuck = False
+        self.ended = -1
         self._over = threading.Event()
         self._reader = threading.get_ident()
         signal.signal(_SIGNAL, lambda *_: None)  # with no handler, the call would not be interrupted
@@ -43,6 +44,6 @@ class Unstuck:
         while not self._over.wait(_LOOK_S):
             turn = self.turn
             if turn & 1 and turn == last:
-                self.was_stuck = True
+                self.ended = turn
                 signal.pthread_kill(self._reader, _SIGNAL)
             last = turn
