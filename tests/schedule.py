@@ -15,7 +15,10 @@ MACHINE = "machine"
 OF_THE_MACHINE = ("tests/kernel/", "tests/runtime/", "tests/unit/test_filter_random_live.py")
 #: Of these directories, what needs neither the recorder nor an engine. It makes the kernel log, too, so it comes first:
 #: it is over when the machine's get to the tests of that log.
-LAUNCHER = ("tests/kernel/test_enforce_", "tests/kernel/test_except_live.py", "tests/kernel/test_rulesets_live.py")
+LAUNCHER = (
+    *("tests/kernel/test_enforce_", "tests/kernel/test_except_live.py", "tests/kernel/test_rulesets_live.py"),
+    "tests/kernel/test_monitor_",
+)
 #: What takes long, the longest first: whoever is done last shall not begin with one of them.
 LONG = ("tests/lint/test_style.py", "tests/unit/test_build.py", "tests/unit/test_capture.py")
 
