@@ -132,14 +132,14 @@ class Serving:
         return True
 
     def _asked(self, served: Served, call: Notification) -> None:
-        try:
-            self._decide(served, call)
-        except Exception as error:
-            self._failed(served, call, error)
-
-    def _decide(self, served: Served, call: Notification) -> None:
-        """Answer one call, or have it considered."""
         begun = self.now()
+        try:
+            self._decide(served, call, begun)
+        except Exception as error:
+            self._failed(served, call, None, begun, error)
+
+    def _decide(self, served: Served, call: Notification, begun: float) -> None:
+        """Answer one call, or have it considered."""
         options = self.options
         what = calls.decode(call)
         needs = options.rules.needs(what, served.target)
@@ -183,7 +183,7 @@ class Serving:
                 served, call, what, process, ruled, lambda subject: self._by_memory(subject, served)
             )
         except Exception as error:
-            self._failed(served, call, error)
+            self._failed(served, call, process, begun, error)
             return
         self._note(
             served,
@@ -242,13 +242,19 @@ class Serving:
             except Exception as failure:
                 self._tell_once(f"{type(failure).__name__}: {failure}")
 
-    def _failed(self, served: Served, call: Notification, failure: Exception) -> None:
+    def _failed(
+        self, served: Served, call: Notification, process: Process | None, begun: float, failure: Exception
+    ) -> None:
         """A defect, or a kernel that refuses: the call is denied, and if that cannot be done all of the listener's."""
-        self._tell_once(f"{served.target.name}: a call is denied: {type(failure).__name__}: {failure}")
+        why = f"{type(failure).__name__}: {failure}"
+        self._tell_once(f"{served.target.name}: a call is denied: {why}")
+        denied = Decision(Verdict.DENY, By.FAILURE, detail=why)
         try:
-            notify.refuse(served.fd, call.id, errno.EPERM)
+            answered = notify.refuse(served.fd, call.id, denied.errno)
         except OSError:
             self._drop(served)
+            return
+        self._note(served, calls.decode(call), process, denied, begun, denied.errno, answered=answered)
 
     def _tell_once(self, message: str) -> None:
         now = self.now()
