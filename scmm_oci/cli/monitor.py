@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from scmm_oci.cli.becoming import Once
+from scmm_oci.cli.becoming import Once, given_twice
 from scmm_oci.enforcer.monitor.rules.model import Outcome
 from scmm_oci.enforcer.monitor.sockets import default_path
 from scmm_oci.errors import BadInput, Problem, unknown_value
@@ -69,11 +69,13 @@ class _WithSubcommands(click.Command):
 @click.option("--learn", cls=Once, metavar="FILE", help="Allow what no rule decides, and write it here as a policy.")
 @click.option(
     "--default",
+    cls=Once,
     type=click.Choice(_DEFAULTS),
     help="What becomes of calls that no rule decides.  [default: the rules'; ask without a file]",
 )
 @click.option(
     "--timeout",
+    cls=Once,
     type=click.IntRange(1, 86400),
     metavar="S",
     help="Seconds until a question is denied.  [default: the rules'; 30 without a file]",
@@ -107,8 +109,13 @@ def monitor(ctx: click.Context, /, *, path: str | None, **options: Any) -> None:
     scmm-monitor status      prints what a monitor that runs is doing
     scmm-monitor decisions   lists, exports and forgets the answers that were saved
     """
-    if ctx.args:
-        raise BadInput([_not_here(word) for word in ctx.args])
+    found = [*given_twice(), *(_not_here(word) for word in ctx.args)]
+    for name, value in {"socket": path, **options}.items():
+        if value == "":
+            # Mostly a variable that is not set; the usual place is not what was meant then.
+            found.append(Problem(f"--{name.replace('_', '-')}", "is empty", "leave it out, or give it a value"))
+    if found:
+        raise BadInput(found)
     from scmm_oci.cli.monitor_wanted import Wanted
     from scmm_oci.cli.monitoring import run
 

@@ -1,4 +1,4 @@
-"""``scmm monitor``: words that are none of its own, before anything is served."""
+"""``scmm monitor``: words that make no sense, before anything is served."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from scmm_oci.cli.main import monitor
     [
         (["statsu"], "'statsu' is not a command of scmm-monitor (did you mean 'status'?"),
         (["--no-prompt", "decisions"], "decisions: stands before all options (scmm-monitor decisions …)"),
+        (["--log", "a", "--rules", "", "--log", "b"], "--rules: is empty (leave it out, or give it a value)"),
+        (["--log", "a", "--rules", "", "--log", "b"], "--log: is given more than once (give one of them)"),
+        (["--timeout", "3", "--timeout", "4"], "--timeout: is given more than once (give one of them)"),
         (["one", "two"], "'one' is not a command of scmm-monitor (known: status, decisions)\nerror: 'two'"),
     ],
 )
-def test_a_word_that_is_no_option(
+def test_words_that_nobody_can_mean(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
 ) -> None:
     place = tmp_path / "run" / "notify.sock"

@@ -122,7 +122,8 @@ class Listening:
             except OSError as error:
                 os.close(lock)
                 if error.errno == errno.EWOULDBLOCK:
-                    raise Failure(f"{self.path}: another monitor listens there", "scmm monitor status") from error
+                    hint = f"scmm monitor status --socket {self.path}"
+                    raise Failure(f"{self.path}: another monitor listens there", hint) from error
                 raise _bad(path, f"cannot be locked: {error.strerror}") from error
             os.close(lock)
 
