@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
+from scmm_oci.enforcer.monitor.remembered import default_path
 from scmm_oci.enforcer.monitor.rules.load import load
 from scmm_oci.enforcer.monitor.rules.model import Outcome, RuleSet, Settings
 from scmm_oci.errors import BadInput, Problem
@@ -27,6 +28,28 @@ class Wanted:
     no_prompt: bool
     filtered_peers: bool
     quiet: bool
+
+
+def check_apart(wanted: Wanted) -> None:
+    """Raises BadInput where two options name one file: each is written in a way of its own."""
+    given = (
+        ("--rules", wanted.rules),
+        ("--learn", wanted.learn),
+        ("--decisions", wanted.decisions or default_path()),
+        ("--log", wanted.log),
+        ("--pid-file", wanted.pid_file),
+    )
+    named: dict[str, list[str]] = {}
+    for option, path in given:
+        if path is not None:
+            named.setdefault(os.path.realpath(path), []).append(option)
+    problems = [
+        Problem(", ".join(options), f"name the same file, {path}", "each needs one of its own")
+        for path, options in named.items()
+        if len(options) > 1
+    ]
+    if problems:
+        raise BadInput(problems)
 
 
 def rules_of(wanted: Wanted) -> RuleSet:

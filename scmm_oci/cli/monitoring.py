@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import click
 
 from scmm_oci.cli.monitor_parts import Monitor, startable
-from scmm_oci.cli.monitor_wanted import Wanted, rules_of
+from scmm_oci.cli.monitor_wanted import Wanted, check_apart, rules_of
 from scmm_oci.cli.output import OWN
 from scmm_oci.enforcer.monitor import control, scraping
 from scmm_oci.enforcer.monitor.behalf.deputies import Deputies
@@ -30,6 +30,7 @@ def run(wanted: Wanted) -> None:
         BadInput, Failure: something of what was asked for cannot be had; nothing was served then.
     """
     notify.check_sizes()
+    check_apart(wanted)
     _raise_descriptors()
     rules = rules_of(wanted)
     place = scraping.parse(wanted.metrics) if wanted.metrics is not None else None

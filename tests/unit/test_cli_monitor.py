@@ -37,3 +37,14 @@ def test_both_words_are_other_commands_where_they_stand_first(
     missing = tmp_path / "none.sqlite"
     assert monitor(["decisions", "list", "--decisions", str(missing)]) != 0
     assert str(missing) in capsys.readouterr().err
+
+
+def test_two_options_for_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    place = tmp_path / "run" / "notify.sock"
+    both = ("--decisions", str(tmp_path / "one"), "--log", str(tmp_path / "link"))
+    assert monitor(["--socket", str(place), *both, "--learn", f"{tmp_path}/x", "--pid-file", f"{tmp_path}/./x"]) == 2
+    told = capsys.readouterr().err
+    assert f"--decisions, --log: name the same file, {tmp_path}/one" in told
+    assert f"--learn, --pid-file: name the same file, {tmp_path}/x" in told
+    assert [each.name for each in tmp_path.iterdir()] == ["link"]
