@@ -531,6 +531,35 @@ def test_knowing_less_never_allows_more(document: list[dict[str, Any]], subject:
         assert rules.decide(subject, Spent()).outcome is Outcome.ALLOW
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(rule_of(), max_size=8), st.lists(subject_of(), min_size=1, max_size=8))
+def test_what_decides_without_memory_is_what_decides(document: list[dict[str, Any]], subjects: list[Subject]) -> None:
+    """And counts for `times` once; where memory could matter, nothing is said and nothing counted."""
+    rules = made(*document)
+    plainly, first = Spent(), Spent()
+    for subject in subjects * 2:
+        expected = rules.decide(subject, plainly)
+        said = rules.decide(subject._replace(paths=None, address=None), first, blind=True)
+        if said is None:
+            assert rules.decide(subject, first) == expected
+        else:
+            assert said == expected and not said.looked
+
+
+def test_rules_before_those_for_memory_decide_without_it() -> None:
+    rules = made(
+        {"syscalls": ["openat"], "executable": "/usr/sbin/nginx", "times": 2, "decision": "allow"},
+        {"syscalls": ["openat"], "executable": "/usr/sbin/nginx", "path": "/srv/**", "decision": "deny"},
+        default="ask",
+    )
+    openat, spent = call("openat"), Spent()
+    said = [rules.decide(Subject(WEB, openat, NGINX), spent, blind=True) for _ in range(3)]
+    assert [one and one.index for one in said] == [0, 0, None] and said[2] is None
+    other = replace(NGINX, executable="/bin/sh")
+    by_default = rules.decide(Subject(WEB, openat, other), spent, blind=True)
+    assert by_default is not None and (by_default.outcome, by_default.index) == (Outcome.ASK, None)
+
+
 def test_it_is_quick() -> None:
     """A hundred rules, of which one speaks of the call: less than 50 µs on a busy machine (0.5 µs on a quiet one)."""
     names = sorted(syscalls.numbers(Arch.X86_64))[:100]

@@ -145,14 +145,17 @@ class Serving:
         needs = options.rules.needs(what, served.target)
         process = who.process(served.fd, call) if needs.process or options.watches else None
         served.pid = served.pid or call.tid
-        ruled: Ruled | None = None
-        if not (needs.paths or needs.address):
-            ruled = options.rules.decide(Subject(served.target, what, process), served.spent)
-            decision = self._settled(ruled)
-            if decision is not None:
-                answered = answering.answer(served.fd, call, decision)
-                self._note(served, what, process, decision, begun, result_of(decision), answered=answered)
-                return
+        subject = Subject(served.target, what, process)
+        if needs.paths or needs.address:
+            # A rule before those for memory may decide already, by who asks.
+            ruled = options.rules.decide(subject, served.spent, blind=True)
+        else:
+            ruled = options.rules.decide(subject, served.spent)
+        decision = self._settled(ruled) if ruled is not None else None
+        if decision is not None:
+            answered = answering.answer(served.fd, call, decision)
+            self._note(served, what, process, decision, begun, result_of(decision), answered=answered)
+            return
         if len(served.tasks) >= MOST_OF_ONE or self.waiting >= MOST:
             answered = answering.answer(served.fd, call, _OVERLOAD)
             self._note(served, what, process, _OVERLOAD, begun, _OVERLOAD.errno, answered=answered)

@@ -7,7 +7,7 @@ first rule that fits decides; what is not known fits no rule that allows, and ev
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 from scmm_oci.enforcer.images import matches
 from scmm_oci.enforcer.monitor.model import By, Call, Decision, Subject, Target, Verdict
@@ -155,11 +155,16 @@ class Rules:
                 break
         return Needs(process, paths, address)
 
-    def decide(self, subject: Subject, spent: Spent) -> Ruled:
+    @overload
+    def decide(self, subject: Subject, spent: Spent) -> Ruled: ...
+    @overload
+    def decide(self, subject: Subject, spent: Spent, *, blind: Literal[True]) -> Ruled | None: ...
+    def decide(self, subject: Subject, spent: Spent, *, blind: bool = False) -> Ruled | None:
         """What the first rule that fits says, or the default.
 
         Args:
             spent: of the subject's target; what decides here counts there.
+            blind: memory has not been looked at. None if a rule for paths or addresses comes first.
         """
         call = subject.call
         process = subject.process
@@ -179,6 +184,8 @@ class Rules:
                         continue
                 elif not one.executable.grants(process.executable):
                     continue
+            if blind and (one.paths or one.address is not None):
+                return None
             if one.paths:
                 looked = True
                 if not paths_fit(one.paths, subject.paths, strict=one.strict):
