@@ -31,6 +31,7 @@ KEYS = {
     "n": (Answer.NEVER, "never", "always denied"),
     "k": (Answer.KILL, "kill", "killed"),
 }
+_KEPT = (Answer.RUN, Answer.ALWAYS, Answer.NEVER)
 _ROWS = (("o", "r", "a"), ("d", "n", "k"))
 _PLACES = (1, 15, 27)  # columns of the three keys of a row
 
@@ -134,6 +135,10 @@ def _facts(shown: Shown) -> list[_Fact]:
     found += (_Fact("says", one, 10, Style.BOLD, Style.CLAIM) for one in asked.claimed)
     if asked.claimed:
         found.append(_Fact("", "only its word; it may change", 9, Style.CLAIM))
+        # What is kept is for the call: of what is only said, nothing is part of it.
+        kept = [key for key, (answer, _, _) in KEYS.items() if answer in _KEPT and answer in asked.choices]
+        if kept:
+            found.append(_Fact("", f"{', '.join(kept)}: whatever it says", 9, Style.CLAIM))
     found.append(_Fact("before", _before(shown), 2))
     return found
 

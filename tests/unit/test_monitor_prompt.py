@@ -157,8 +157,13 @@ def test_all_that_matters_is_on_the_screen(s: Scene) -> None:
 
 def test_what_is_only_the_programs_word_is_marked(s: Scene) -> None:
     s.ask(paths=[], claimed=["/bin/sh"])
-    screen = s.shown("says     /bin/sh", "only its word; it may change")
+    screen = s.shown("says     /bin/sh", "only its word; it may change", "r, a, n: whatever it says")
     assert "path " not in screen
+
+
+def test_what_can_be_kept_for_the_run_alone_is_marked_as_that(s: Scene) -> None:
+    s.ask(paths=[], claimed=["/bin/sh"], choices=["once", "run", "deny", "kill"])
+    assert "a, n" not in s.shown("only its word; it may change", "r: whatever it says")
 
 
 def test_time_is_shown_and_ends_in_a_refusal(s: Scene) -> None:
