@@ -297,8 +297,6 @@ def test_what_a_policy_does_not_speak_of_is_open_in_the_union_and_told():
     merged = union([a, policy()])
     assert merged.policy.filesystem is None and merged.policy.scopes is None
     assert [one.code for one in merged.findings] == ["not-spoken-of"] * 2
-    assert all(one.message.startswith("policy 2 of 2 has no ") for one in merged.findings)
-    assert union([policy(), a, policy()]).findings[0].message.startswith("policy 1, 3 of 3 has no filesystem")
     assert intersection([a, policy()]).policy.filesystem == a.filesystem
     assert union([policy(), policy()]).findings == ()
 

@@ -125,11 +125,8 @@ def _merged(policies: Sequence[Policy], side: Side) -> Merged:
         for what in ("filesystem", "network", "capabilities", "scopes", "transitions"):
             given = [getattr(one, what) is not None for one in policies]
             if any(given) and not all(given):
-                which = ", ".join(str(number) for number, there in enumerate(given, 1) if not there)
-                message = (
-                    f"policy {which} of {len(given)} has no {what}: everything is allowed there, also by the union"
-                )
-                findings.append(Finding("not-spoken-of", message, "give it that section, or leave it out"))
+                message = f"a policy has no {what}, so it allows everything there, and so does the union"
+                findings.append(Finding("not-spoken-of", message, "leave that policy out, or give it that section"))
     return Merged(policy, tuple(dict.fromkeys(findings)))
 
 
