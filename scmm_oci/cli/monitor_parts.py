@@ -64,6 +64,7 @@ class Monitor:
         self._asking: Asking | None = None
         self._over = asyncio.Event()
         self._failure = ""
+        self._program: Program | None = None
 
     async def serve(self, listening: Listening, controlling: Listening) -> None:
         """Serve until a signal ends it. Raises BadInput and Failure: a part of it cannot be had."""
@@ -81,7 +82,7 @@ class Monitor:
                 stack.callback(remembered.close)
             self._asking = Asking(settings.limits, settings.timeout, time.monotonic, await self._surfaces())
             stack.callback(self._asking.close)
-            program = await self._program(settings)
+            program = self._program = await self._start_program(settings)
             if program is not None:
                 stack.push_async_callback(program.close)
             with startable():
@@ -181,6 +182,8 @@ class Monitor:
         self._serving.options = self._options(rules)
         self._serving.considering.timeout_s = self._asking.timeout_s = rules.settings.timeout
         self._asking.limits = rules.settings.limits
+        if self._program is not None:
+            self._program.timeout_s = rules.settings.timeout
         self._findings(rules.findings)
         self._say(f"{self._wanted.rules}: read anew")
 
@@ -222,7 +225,7 @@ class Monitor:
         desktop = await open_desktop(tell=self._tell)
         return [each for each in (self._prompt, desktop) if each is not None]
 
-    async def _program(self, settings: Settings) -> Program | None:
+    async def _start_program(self, settings: Settings) -> Program | None:
         if not settings.program:
             return None
         program = Program(settings.program, timeout_s=settings.timeout, now=time.monotonic, tell=self._tell)

@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from monitored import ALLOWED, EPERM, Monitor, monitoring
+from monitored import ALLOWED, DEADLINE_S, EPERM, UNDECIDED, Monitor, monitoring
 
 from scmm_oci.enforcer.monitor import control
 
@@ -45,3 +45,12 @@ def test_the_status_names_files_as_anybody_can(tmp_path: Path) -> None:
     with monitoring(tmp_path, "--log", log) as monitor:
         found = control.ask(control.path_beside(str(monitor.socket)))
     assert not os.path.isabs(log) and found["log"]["file"] == str(tmp_path / "log")
+
+
+def test_a_new_timeout_is_that_of_a_program_that_decides_too(tmp_path: Path) -> None:
+    """It says nothing, so who asks it waits for as long as that."""
+    with monitoring(tmp_path) as monitor, monitor.asks() as asked:
+        before = json.loads((tmp_path / "monitor.yaml").read_text())
+        assert before["timeout"] > DEADLINE_S
+        again(monitor, json.dumps({**before, "timeout": 1}), "read anew")
+        assert asked.ask(f"call {UNDECIDED}") == str(EPERM)

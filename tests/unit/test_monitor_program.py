@@ -208,10 +208,10 @@ for line in sys.stdin:
 """
 
     async def test(one: Program, *_: object) -> None:
-        one._timeout_s = 0.1
+        one.timeout_s = 0.1
         late = await one.decide({}, number=errno.EACCES)
         assert (late.verdict, late.by, late.errno) == (Verdict.DENY, By.TIMEOUT, errno.EACCES)
-        one._timeout_s = 60
+        one.timeout_s = 60
         assert (await one.decide({})).verdict is Verdict.ALLOW
 
     assert running(test, text) == []
@@ -320,7 +320,7 @@ def test_a_program_that_closes_a_pipe_denies(which: str, monkeypatch: pytest.Mon
     text = f"import os, signal, sys\nsys.stdin.readline()\nos.close({0 if which == 'stdin' else 1})\nsignal.pause()"
 
     async def test(one: Program, told: list[str], clock: Clock) -> None:
-        one._timeout_s = 1.0
+        one.timeout_s = 1.0
         first = await one.decide({})
         assert first.verdict is Verdict.DENY and first.by is (By.TIMEOUT if which == "stdin" else By.FAILURE)
         assert (await one.decide({})).by is By.FAILURE

@@ -28,6 +28,7 @@ class Program:
 
     Attributes:
         restarts: how often it had to be started again.
+        timeout_s: how long a question waits for its answer; may be another from now on.
     """
 
     def __init__(
@@ -41,13 +42,13 @@ class Program:
         """
         Args:
             argv: the program, and its arguments; no shell sees them.
-            timeout_s: how long a question waits for its answer.
+            timeout_s: the attribute.
             now: seconds of a clock that only goes on.
             tell: gets why it had to be started again, and what was wrong with an answer.
         """
         self.restarts = 0
         self._argv = tuple(argv)
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._now = now
         self._tell = tell
         self._running: Running | None = None
@@ -78,7 +79,7 @@ class Program:
         answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._waiting[mine] = answer, number
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 if not await self._run():
                     return _denied(By.FAILURE, "the program that decides is not running", number)
                 assert self._running is not None
