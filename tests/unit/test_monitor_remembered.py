@@ -485,7 +485,7 @@ def test_forget(place: Path, remembered: Remembered) -> None:
     keys = [KEY._replace(name=name) for name in ("a", "b", "c")]
     for key in keys:
         remembered.save(key, ALLOW)
-    with pytest.raises(BadInput, match="'0000' is not the id of a decision .`scmm-monitor decisions list` tells them"):
+    with pytest.raises(BadInput, match=r"'0000' is not the id of a decision .`scmm-monitor decisions list` tells them"):
         run("forget", "--decisions", str(place), keys[0].id, "0000")
     with pytest.raises(BadInput, match="nothing to forget"):
         run("forget", "--decisions", str(place))
