@@ -50,6 +50,28 @@ def test_what_is_refused_is_refused_whatever_stands_above(name: str, arg: int, n
     assert decided(other, "allow", name, arg=arg, denied=[str(number)]) is Outcome.ALLOW
 
 
+# chmod(2) takes no notice of the kind of file, mkdir(2) of setuid and setgid, umask(2) of all but permissions.
+@pytest.mark.parametrize(
+    ("name", "arg", "mode", "more"),
+    [
+        ("chmod", 1, 0o4755, 0o100000),
+        ("fchmodat", 2, 0, 0o40000),
+        ("mkdirat", 2, 0o777, 0o6000),
+        ("umask", 0, 0, 0o7000),
+    ],
+)
+def test_bits_of_a_mode_that_count_for_nothing_get_nothing_past_a_rule(
+    name: str, arg: int, mode: int, more: int
+) -> None:
+    for value in (mode, mode | more, mode | 1 << 40):
+        made = call(name, arg, value)
+        assert decided(made, "deny", name, arg=arg, allowed=[str(mode)]) is Outcome.DENY
+        assert decided(made, "allow", name, arg=arg, denied=[str(mode)]) is Outcome.DENY
+    assert decided(call(name, arg, mode ^ 0o1), "deny", name, arg=arg, allowed=[str(mode)]) is Outcome.ALLOW
+    # A rule that names such bits is for just them.
+    assert decided(call(name, arg, mode), "deny", name, arg=arg, allowed=[str(mode | more)]) is Outcome.ALLOW
+
+
 @given(HIGH)
 def test_minus_one_is_the_same_in_32_and_64_bits(high: int) -> None:
     for value in (0xFFFFFFFF, 0xFFFFFFFF | high, (1 << 64) - 1):

@@ -26,7 +26,10 @@ from scmm_oci.tables.multiplexed import SELECTOR, multiplexers
 EVERY: tuple[Alternative, ...] = ((),)
 # Of monitor.signatures: arguments of which the kernel takes 32 bits. A letter that says so of a longer one has more
 # refused, and nothing more allowed.
-_INTS = ("d", "f", "i", "u", "x", "m")
+_INTS = "dfiux"
+# Of modes: chmod(2), open(2); mkdir(2); umask(2). What kind of file it is to be, only mknod(2) looks at.
+_MODE = 0o7777
+_MODES = {"mkdir": 0o1777, "mkdirat": 0o1777, "umask": 0o777}
 
 
 class Way(NamedTuple):
@@ -101,13 +104,20 @@ def _as_taken(test: Test, args: tuple[Constraint, ...], name: str, *, strict: bo
     `op` always does that.
     """
     is_risky = test.mask & ~LOW and test.op is (Operator.EQ if strict else Operator.NE)
-    if is_risky and _is_int(name, test.arg) and all(one.arg != test.arg or one.op is None for one in args):
-        return replace(test, value=test.value & LOW, mask=test.mask & LOW)
+    taken = _taken(name, test.arg)
+    if is_risky and taken and all(one.arg != test.arg or one.op is None for one in args):
+        # A number that has more than is taken was not meant for what is.
+        width = LOW if test.value & LOW & ~taken else taken
+        return replace(test, value=test.value & width, mask=test.mask & width)
     return test
 
 
-def _is_int(name: str, arg: int) -> bool:
-    return SIGNATURES.get(name, "")[arg : arg + 1] in _INTS
+def _taken(name: str, arg: int) -> int:
+    """The bits of the argument that the kernel looks at; 0 where that is all of them."""
+    letter = SIGNATURES.get(name, "-")[arg : arg + 1]
+    if letter == "m" or name == "umask":
+        return _MODES.get(name, _MODE)
+    return LOW if letter and letter in _INTS else 0
 
 
 def _member(member: groups.Member, arch: Arch, unseen: tuple[Alternative, ...]) -> tuple[Alternative, ...]:
