@@ -9,7 +9,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,21 @@ def test_python_linters_can_fail(words: tuple[str, ...], text: str, message: str
     done = tool(*words, *config, bad)
     assert done.returncode == 1, done.stderr
     assert message in done.stdout + done.stderr
+
+
+def repeated(paths: Iterable[Path]) -> list[str]:
+    """Names of modules that stand in several directories: all of tests/ is in one run, and the second is not found."""
+    counted = Counter(path.name for path in paths)
+    return sorted(name for name, count in counted.items() if count > 1 and name not in ("conftest.py", "__init__.py"))
+
+
+def test_modules_of_tests_have_a_name_each() -> None:
+    assert repeated(path for path in project_files(".py") if path.is_relative_to(ROOT / "tests")) == []
+
+
+def test_modules_with_one_name_are_found() -> None:
+    paths = [Path("unit/test_a.py"), Path("kernel/test_a.py"), Path("kernel/test_b.py"), Path("kernel/conftest.py")]
+    assert repeated([*paths, Path("unit/conftest.py")]) == ["test_a.py"]
 
 
 # Shell
