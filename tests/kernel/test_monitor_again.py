@@ -52,5 +52,6 @@ def test_a_new_timeout_is_that_of_a_program_that_decides_too(tmp_path: Path) -> 
     with monitoring(tmp_path) as monitor, monitor.asks() as asked:
         before = json.loads((tmp_path / "monitor.yaml").read_text())
         assert before["timeout"] > DEADLINE_S
+        assert asked.ask(f"call {ALLOWED}") == str(asked.pid)  # from when it serves it heeds signals
         again(monitor, json.dumps({**before, "timeout": 1}), "read anew")
         assert asked.ask(f"call {UNDECIDED}") == str(EPERM)
