@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from scmm_oci.enforcer.admits import ASK, PERMISSIVE
 from scmm_oci.errors import Finding, Problem
 from scmm_oci.policy.model import Listener
 
-ASK, PERMISSIVE = "ask", "permissive"
 _NOT_HELD = "listener-not-held"
 
 

@@ -72,7 +72,7 @@ def delta(learning: Learning, *, arch: Arch, before: Policy | None = None) -> De
             message = f"{one.name} of {key[0]} was let pass ({one.count}×), which a kernel of {arch} does not run"
             findings.append(Finding("foreign-call", message, "it is left out"))
     capture = _capture(learning, known, arch)
-    rules, architectures = _rules(capture, arch, known, learning.refused, findings)
+    rules, architectures = _rules(capture, known, learning.refused, findings)
     policy = Policy(
         metadata=_metadata(learning),
         settings=Settings(default_action=Action.KILL, arch=arch, architectures=architectures),
@@ -146,7 +146,6 @@ def _capture(learning: Learning, known: dict[tuple[Arch, int], Learnt], arch: Ar
 
 def _rules(
     capture: Capture,
-    arch: Arch,
     known: dict[tuple[Arch, int], Learnt],
     refused: dict[tuple[Arch, int], Refused],
     findings: list[Finding],
