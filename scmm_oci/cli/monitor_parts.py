@@ -37,6 +37,7 @@ from scmm_oci.enforcer.monitor.served import Served
 from scmm_oci.enforcer.monitor.serving import Options, Serving
 from scmm_oci.enforcer.monitor.sockets import Listening, filters_of
 from scmm_oci.enforcer.monitor.stuck import Unstuck
+from scmm_oci.enforcer.monitor.unasked import unasked
 from scmm_oci.errors import BadInput, Failure, Finding, Problem, ScmmError, printable
 from scmm_oci.files import atomic_write, reason
 
@@ -69,6 +70,7 @@ class Monitor:
     async def serve(self, listening: Listening, controlling: Listening) -> None:
         """Serve until a signal ends it. Raises BadInput and Failure: a part of it cannot be had."""
         wanted, settings = self._wanted, self._rules.settings
+        self._heed_signals()  # first of all, as the socket is there to be seen already
         async with AsyncExitStack() as stack:
             if wanted.learn is not None:
                 self._learnt = LearntFile(
@@ -119,7 +121,6 @@ class Monitor:
                 where = await scraper.start(self._place)
                 stack.push_async_callback(scraper.close)
                 self._say(f"metrics: {where if isinstance(where, str) else f'http://{where[0]}:{where[1]}/metrics'}")
-            self._heed_signals()
             if wanted.pid_file is not None:
                 atomic_write(wanted.pid_file, f"{os.getpid()}\n".encode())
                 stack.callback(_remove, wanted.pid_file)
@@ -157,6 +158,7 @@ class Monitor:
     def _finish(self) -> None:
         if self._learnt is not None:
             self._findings(self._learnt.finish())
+            self._findings(unasked(self._rules.rules, self._learnt.allowed))
             self._say(f"{self._wanted.learn}: what {len(self._learning.calls)} calls were made with")
 
     def _heed_signals(self) -> None:
@@ -179,6 +181,7 @@ class Monitor:
             self._tell("the rules stay as they were")
             return
         assert self._asking is not None
+        self._rules = rules
         self._serving.options = self._options(rules)
         self._serving.considering.timeout_s = self._asking.timeout_s = rules.settings.timeout
         self._asking.limits = rules.settings.limits

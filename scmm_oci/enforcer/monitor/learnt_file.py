@@ -23,7 +23,11 @@ _AGAIN_S = 10.0  # after it could not be written
 
 
 class LearntFile:
-    """A policy file that has what was learnt. What another monitor wrote there, before or meanwhile, is added to."""
+    """A policy file that has what was learnt. What another monitor wrote there, before or meanwhile, is added to.
+
+    Attributes:
+        allowed: the calls that it allows, once it is finished.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class LearntFile:
             BadInput: there is a file that --learn has not written, or that is of another machine.
             Failure: nothing can be written there.
         """
+        self.allowed: frozenset[str] = frozenset()
         self._path = os.fspath(path)
         self._learning = learning
         self._arch = arch
@@ -96,6 +101,7 @@ class LearntFile:
         """
         made, data = self._made()
         atomic_write(self._path, data)
+        self.allowed = frozenset(rule.name for rule in made.policy.syscalls)
         return made.findings
 
     def _made(self) -> tuple[Delta, bytes]:
