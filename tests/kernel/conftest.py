@@ -1,13 +1,17 @@
-"""What tests of compiled policies and of the launcher share: a place for files, and ports that something listens on."""
+"""What tests of compiled policies, of the launcher and of calls on behalf share."""
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import enforce
 import pytest
+from behalf_served import Served, serving
+from behalf_trees import trees_in
+from support import need
 
 
 @pytest.fixture
@@ -26,3 +30,22 @@ def listeners() -> Iterator[list[socket.socket]]:
     yield found
     for one in found:
         one.close()
+
+
+@pytest.fixture(scope="module")
+def becoming() -> None:
+    """This process can become any other."""
+    need("KERNEL", "becoming other users needs root" if os.geteuid() else None)
+
+
+@pytest.fixture(scope="module")
+def served(becoming: None) -> Iterator[Served]:
+    """What makes calls on behalf, one of it for a module."""
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def trees(place: Path) -> tuple[Path, Path]:
+    """Two directories that are alike."""
+    return trees_in(place)

@@ -1,5 +1,4 @@
-"""Each call made on behalf is the call that the process itself would have made: result, errno,
-        and what is there then.
+"""Each call made on behalf is the call that the process itself would have made: result, errno, what is there then.
 
 Every case runs twice, in two trees that are alike: let go on, and on behalf.
 """
@@ -8,33 +7,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from behalf_served import Served, serving
-from behalf_trees import PRELUDE, behalf, same, trees_in
-from support import need
+from behalf_served import Served
+from behalf_trees import PRELUDE, behalf, same
 
 from scmm_oci.kernel import notify
 
-
-@pytest.fixture(scope="module", autouse=True)
-def root() -> None:
-    need("KERNEL", "becoming other users needs root" if os.geteuid() else None)
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    with serving() as made:
-        yield made
-
-
-@pytest.fixture
-def trees(place: Path) -> tuple[Path, Path]:
-    """Two directories that are alike."""
-    return trees_in(place)
-
+pytestmark = pytest.mark.usefixtures("becoming")
 
 #: Of names and ways to open them, every so many is tried; with SCMM_SOAK=1 all are.
 THIN = 1 if os.environ.get("SCMM_SOAK") else 5

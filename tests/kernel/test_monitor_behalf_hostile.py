@@ -11,14 +11,14 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import slow_files
 from behalf_served import REFUSED, Served, serving
-from behalf_trees import PRELUDE, behalf, trees_in
+from behalf_trees import PRELUDE, behalf
 from listened import Listened, listened
 from support import need
 
@@ -34,20 +34,12 @@ from scmm_oci.kernel.notify import Notification
 USER = "os.setgroups([]); os.setresgid(1234, 1234, 1234); os.setresuid(1234, 1234, 1234)\n"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def root() -> None:
-    need("KERNEL", "becoming other users needs root" if os.geteuid() else None)
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    with serving() as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("becoming")
 
 
 @pytest.fixture
-def tree(place: Path) -> Path:
-    return trees_in(place)[1]
+def tree(trees: tuple[Path, Path]) -> Path:
+    return trees[1]
 
 
 def deputy_of(resolution: Resolution) -> int:

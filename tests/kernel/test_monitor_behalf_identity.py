@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,23 +20,7 @@ from support import need
 
 from scmm_oci.enforcer.monitor.behalf.identity import Impossible, Own, Reading
 
-pytestmark = pytest.mark.usefixtures("root")
-
-
-@pytest.fixture(scope="module")
-def root() -> None:
-    need("KERNEL", "becoming other users needs root" if os.geteuid() else None)
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    with serving() as made:
-        yield made
-
-
-@pytest.fixture
-def trees(place: Path) -> tuple[Path, Path]:
-    return trees_in(place)
+pytestmark = pytest.mark.usefixtures("becoming")
 
 
 #: What is tried by each of them: some of it takes a right that some lack.
