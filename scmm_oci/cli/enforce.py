@@ -18,6 +18,7 @@ from scmm_oci.cli.becoming import Becomes, Once, given_twice
 from scmm_oci.cli.one_run import Made, compiled
 from scmm_oci.cli.output import tell
 from scmm_oci.enforcer import launcher, overrides
+from scmm_oci.enforcer.admits import ASK, PERMISSIVE
 from scmm_oci.enforcer.overrides import Overrides
 from scmm_oci.errors import BadInput, Problem, short, unknown_value
 from scmm_oci.oci.annotations import MODES
@@ -201,7 +202,7 @@ def enforce(
     made: Made | None = None
     own = from_machine(machine)
     try:
-        made = compiled(path, given, own, tolerant=mode in (asked.ASK, asked.PERMISSIVE))
+        made = compiled(path, given, own, tolerant=mode in (ASK, PERMISSIVE))
     except BadInput as error:
         found += error.problems
     wanted = Monitor(listener, listener_fd, listener_metadata)
