@@ -33,6 +33,7 @@ _CHOICES = {
     Remember.ONCE: EVERY - {Answer.ALWAYS, Answer.NEVER},
     Remember.NEVER: EVERY - {Answer.ALWAYS, Answer.NEVER, Answer.RUN},
 }
+_TOLD_S = 60.0
 _MEANS = {
     Answer.ALWAYS: Verdict.ALLOW,
     Answer.RUN: Verdict.ALLOW,
@@ -88,6 +89,7 @@ class Considering:
         self._remembered = remembered
         self._tell = tell
         self._now = now
+        self._quiet_until = now()
 
     async def consider(
         self,
@@ -199,6 +201,8 @@ class Considering:
         )
         reply = await self._asking.ask(question)
         if reply.answer is None:
+            if reply.by is By.NOBODY:
+                self._tell_of_nobody(served, what)
             return Decision(Verdict.DENY, reply.by, ruled.errno, detail=reply.detail)
         decision = Decision(_MEANS[reply.answer], By.PERSON, ruled.errno, detail=reply.answer.value)
         if reply.answer in (Answer.ALWAYS, Answer.NEVER):
@@ -208,6 +212,13 @@ class Considering:
         elif reply.answer is Answer.RUN:
             served.remember(key, decision)
         return decision
+
+    def _tell_of_nobody(self, served: Served, what: Call) -> None:
+        """Now and then: whoever has a monitor in the background sees programs fail, and does not know why."""
+        if self._now() >= self._quiet_until:
+            self._quiet_until = self._now() + _TOLD_S
+            told = f"{served.target.name}: {what.name or what.nr} was denied: there is nobody to ask"
+            self._tell(f"{told} (bring the monitor to the foreground of its terminal, or give it --rules or --default)")
 
     def _known(self, served: Served, key: Key, ruled: Ruled) -> Decision | None:
         """What was answered before: in this run, or, where the rule lets it be saved, in any."""
