@@ -35,7 +35,12 @@ class Reader:
     """Threads that read. Each is made when it is needed, and none keeps the process from ending."""
 
     def __init__(self, *, threads: int = 32, each: int = 2, deadline_s: float = 2.0) -> None:
-        """threads: how many there can be; each: how many read for one listener at a time; deadline_s: of a read."""
+        """
+        Args:
+            threads: how many there can be; beyond that, one more for a listener of which nobody reads.
+            each: how many read for one listener at a time.
+            deadline_s: of a read.
+        """
         self._most, self._each, self._deadline_s = threads, each, deadline_s
         self._lock = threading.Condition()
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
@@ -91,7 +96,7 @@ class Reader:
     def _give(self, fd: int, work: Callable[[], None]) -> None:
         with self._lock:
             self._waiting.append((fd, work))
-            if len(self._waiting) > self._idle and self._threads < self._most:
+            if len(self._waiting) > self._idle and (self._threads < self._most or self._waits_for_first() > self._idle):
                 try:
                     threading.Thread(target=self._run, name="scmm-memory", daemon=True).start()
                 except RuntimeError as error:  # targets may have taken all threads that there can be
@@ -100,12 +105,12 @@ class Reader:
                         raise Unreadable(f"its memory cannot be read: {error}") from error
                 else:
                     self._threads += 1
+                    self._idle += 1  # as long as it has taken nothing
             self._lock.notify()
 
     def _run(self) -> None:
         while True:
             with self._lock:
-                self._idle += 1
                 while (taken := self._take()) is None:
                     self._lock.wait()
                 self._idle -= 1
@@ -114,17 +119,24 @@ class Reader:
                 work()
             finally:
                 with self._lock:
+                    self._idle += 1
                     self._reading[fd] -= 1
                     if not self._reading[fd]:
                         del self._reading[fd]
                     self._lock.notify()
 
+    def _waits_for_first(self) -> int:
+        """Listeners that wait, and for which nobody reads."""
+        return len({fd for fd, _ in self._waiting if not self._reading[fd]})
+
     def _take(self) -> tuple[int, Callable[[], None]] | None:
-        for one in self._waiting:
-            if self._reading[one[0]] < self._each:
-                self._waiting.remove(one)
-                self._reading[one[0]] += 1
-                return one
+        # First for whom nobody reads: what others' programs hold up does not keep it waiting.
+        for most in (1, self._each):
+            for one in self._waiting:
+                if self._reading[one[0]] < most:
+                    self._waiting.remove(one)
+                    self._reading[one[0]] += 1
+                    return one
         return None
 
 

@@ -26,6 +26,7 @@ from scmm_oci.kernel.notify import Notification
 
 # Calls that are considered at a time, of one listener and of all.
 MOST_OF_ONE, MOST = 256, 2048
+ALWAYS_OF_ONE = 8
 # Calls that one listener gets answered before others have their turn.
 _TURN = 64
 # An error that comes with every call is told so often at most, in seconds.
@@ -156,7 +157,8 @@ class Serving:
             answered = answering.answer(served.fd, call, decision)
             self._note(served, what, process, decision, begun, result_of(decision), answered=answered)
             return
-        if len(served.tasks) >= MOST_OF_ONE or self.waiting >= MOST:
+        # Whatever others do, a listener has some.
+        if len(served.tasks) >= (MOST_OF_ONE if self.waiting < MOST else ALWAYS_OF_ONE):
             answered = answering.answer(served.fd, call, _OVERLOAD)
             self._note(served, what, process, _OVERLOAD, begun, _OVERLOAD.errno, answered=answered)
             return
