@@ -14,6 +14,8 @@ import os
 import struct
 from typing import NamedTuple
 
+from scmm_oci.kernel import calls
+
 # linux/seccomp.h: struct seccomp_notif with its seccomp_data, struct seccomp_notif_resp and seccomp_notif_addfd.
 _CALL = struct.Struct("=QIIiIQ6Q")
 _ANSWER = struct.Struct("=QqiI")
@@ -23,12 +25,10 @@ _RECV, _SEND, _ID_VALID, _ADDFD = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103
 _CONTINUE = 1
 _ADDFD_SEND = 2  # answers with the new descriptor, in one (Linux 5.14)
 _GET_NOTIF_SIZES = 3
-_NR_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_SIZES = struct.Struct("=3H")  # struct seccomp_notif_sizes
 
 # What /proc/PID/fd says of a listener: anon_inode_getfile in the kernel's kernel/seccomp.c.
 _LINK = "anon_inode:seccomp notify"
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Notification(NamedTuple):
@@ -59,11 +59,10 @@ def is_listener(fd: int) -> bool:
 
 def check_sizes() -> None:
     """Raise OSError where the kernel's structures are larger than ours: it would write beyond them."""
-    sizes = (ctypes.c_uint16 * 3)()
-    if _libc.syscall(_NR_SECCOMP[os.uname().machine], _GET_NOTIF_SIZES, 0, sizes) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"seccomp listeners: {os.strerror(number)}")
-    if sizes[0] > _CALL.size or sizes[1] > _ANSWER.size:
+    sizes = ctypes.create_string_buffer(_SIZES.size)
+    calls.call("seccomp", _GET_NOTIF_SIZES, 0, sizes)
+    size, answer_size, _ = _SIZES.unpack(sizes.raw)
+    if size > _CALL.size or answer_size > _ANSWER.size:
         raise OSError(errno.EOPNOTSUPP, "this kernel's notifications of seccomp are larger than what is known")
 
 
