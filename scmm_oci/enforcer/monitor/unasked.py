@@ -1,6 +1,6 @@
 """Rules that hold no more once what was learnt is in a policy: nobody is asked then about calls that they speak of.
 
-Pure. Called by cli.monitoring when learning ends.
+Pure. Called by cli.monitor_parts when learning ends.
 """
 
 from __future__ import annotations
