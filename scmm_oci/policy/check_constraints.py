@@ -76,7 +76,8 @@ def _word(
     if fitting == arches:
         if narrow and any(constraints.is_too_wide(call, arg, word, arch) for arch in arches):
             hint = "to compare all 64, write op"
-            yield _bad(path, f"{short(word)} has more than the 32 bits that the kernel takes of it", hint)
+            bits = constraints.width(call, arg, arches[0]).bit_length()
+            yield _bad(path, f"{short(word)} has more than the {bits} bits that the kernel takes of it", hint)
         return
     if fitting:
         rest = ", ".join(arch for arch in arches if arch not in fitting)

@@ -22,7 +22,7 @@ from itertools import product
 
 from scmm_oci.errors import BadInput, Problem, short
 from scmm_oci.policy.model import ArgType, Constraint, MatchType, Operator
-from scmm_oci.tables import arguments, words
+from scmm_oci.tables import arguments, signatures, words
 from scmm_oci.tables.arch import NARROW, Arch
 
 FULL = (1 << 64) - 1
@@ -138,12 +138,15 @@ def is_too_wide(call: str, arg: int, word: int | str, arch: Arch) -> bool:
     """Whether a word of ``allowed``, ``denied`` or ``match`` is a number that the argument never has.
 
     Of an int the kernel takes 32 bits, and a number beyond them would stand for another one: 1 << 32 for 0. What an
-    int becomes where it is extended by its sign is as good as the int.
+    int becomes where it is extended by its sign is as good as the int. Of a file mode it takes fewer.
     """
     value = value_of(call, arg, word, arch)
-    if value is None or _width(call, arg, arch) > LOW:
+    if value is None or width(call, arg, arch) > LOW:
         return False
-    return value > LOW and value >> 31 != FULL >> 31
+    if value > LOW and value >> 31 != FULL >> 31:
+        return True
+    has_names = argument_of(call, arg, arch) is not None or is_pair(call, arg, arch) is not None
+    return not has_names and bool(value & LOW & ~signatures.taken(call, arg))
 
 
 def alternatives(
@@ -183,12 +186,12 @@ def _alternatives(constraint: Constraint, call: str, arch: Arch, unequal: bool) 
         raise BadInput([Problem("", message, "without it every value would be allowed")])
     if constraint.op is not None:
         return [(_compare(constraint, call, arch),)]
-    width = _width(call, arg, arch)
+    bits = width(call, arg, arch)
     argument = argument_of(call, arg, arch)
     # Values of an enumeration are no bits: AF_INET6 is not AF_UNIX and AF_INET together with 8.
     if constraint.type is ArgType.FLAGS and (argument is None or argument.kind == "flags"):
-        return _flags(constraint, call, arch, width)
-    return _numbers(constraint, call, arch, width, unequal)
+        return _flags(constraint, call, arch, bits)
+    return _numbers(constraint, call, arch, bits, unequal)
 
 
 def _compare(constraint: Constraint, call: str, arch: Arch) -> Test:
@@ -295,11 +298,12 @@ def _join(tests: Iterable[Test]) -> Alternative | None:
     return tuple(sorted([*(test for test in equal.values() if test.mask), *rest]))
 
 
-def _width(call: str, arg: int, arch: Arch) -> int:
+def width(call: str, arg: int, arch: Arch) -> int:
+    """The bits of an argument that words are compared with: those that the kernel looks at."""
     argument = argument_of(call, arg, arch)
     if argument is not None:
         return argument.mask
-    return LOW if is_pair(call, arg, arch) is not None else FULL
+    return LOW if is_pair(call, arg, arch) is not None else signatures.taken(call, arg)
 
 
 def _fields(call: str, arg: int, arch: Arch) -> tuple[int, ...]:
@@ -316,7 +320,8 @@ def _number(call: str, arg: int, word: int | str, arch: Arch) -> int:
 
 def _narrow(call: str, arg: int, word: int | str, arch: Arch) -> int:
     if is_too_wide(call, arg, word, arch):
-        raise BadInput([Problem("", f"{short(word)} has more than the 32 bits of argument {arg} of {call}")])
+        bits = width(call, arg, arch).bit_length()
+        raise BadInput([Problem("", f"{short(word)} has more than the {bits} bits of argument {arg} of {call}")])
     return _number(call, arg, word, arch)
 
 

@@ -35,6 +35,10 @@ def bits(value):
     return {number for number in range(64) if value >> number & 1}
 
 
+# Calls of `cases` whose arguments have no names, and are int all the same: read(2)'s descriptor.
+INTS = ("read",)
+
+
 def says(constraint, call, value):
     """Whether an argument of a call passes, by the words of policy.constraints' description."""
     number = lambda word: constraints.value_of(call, constraint.arg, word, X86)  # noqa: E731
@@ -51,7 +55,8 @@ def says(constraint, call, value):
         }[constraint.op.value]
     argument = constraints.argument_of(call, constraint.arg, X86)
     pair = constraints.is_pair(call, constraint.arg, X86) is not None
-    seen = range(32) if pair or (argument is not None and not argument.wide) else range(64)
+    wide = argument.wide if argument is not None else call not in INTS
+    seen = range(32) if pair or not wide else range(64)
     if argument is not None:
         seen = sorted(bits(argument.mask) & set(seen))
     there = bits(value) & set(seen)
@@ -79,7 +84,8 @@ def says(constraint, call, value):
 def cases(draw):
     call, arg = draw(st.sampled_from(PLACES))
     argument = constraints.argument_of(call, arg, X86)
-    narrow = (argument is not None and not argument.wide) or constraints.is_pair(call, arg, X86) is not None
+    wide = argument.wide if argument is not None else call not in INTS
+    narrow = not wide or constraints.is_pair(call, arg, X86) is not None
     known = constraints.known_words(call, arg, X86)
     highest = (1 << 32) - 1 if narrow else (1 << 64) - 1
     numbers = st.integers(0, highest).map(str) | st.sampled_from([one for one in EDGES if one <= highest]).map(hex)
@@ -208,3 +214,27 @@ def test_blocks_are_every_number_but_these_and_each_once(values, width):
     for number in within:
         hit = sum(number & mask == value for value, mask in blocks)
         assert hit == (number not in values)
+
+
+@pytest.mark.parametrize(
+    ("call", "arg", "passes"), [("setuid", 0, False), ("kill", 0, False), ("munmap", 1, True), ("ptrace", 0, True)]
+)
+def test_what_stands_above_an_int_is_nothing_to_a_word(call, arg, passes):
+    """setuid(1 << 32) is setuid(0) to the kernel: whoever denies 0 denies that too. Of a long it is another number."""
+    (way,) = constraints.alternatives([Constraint(arg, ArgType.INTEGER, denied=("0",))], call, X86, unequal=True)
+    assert all(test.holds(1 << 32) for test in way) is passes
+    assert not all(test.holds(0) for test in way) and all(test.holds(1) for test in way)
+    (way,) = constraints.alternatives([Constraint(arg, ArgType.INTEGER, allowed=("0",))], call, X86)
+    assert all(test.holds(1 << 32) for test in way) is not passes
+
+
+def test_a_mode_is_what_the_kernel_takes_of_it():
+    """chmod(2) looks at 12 bits; of mkdir(2) it takes fewer, and a word that has more is none."""
+    (way,) = constraints.alternatives([Constraint(1, ArgType.INTEGER, denied=("0o4755",))], "chmod", X86, unequal=True)
+    assert not all(test.holds(0o14755) for test in way) and not all(test.holds(1 << 16 | 0o4755) for test in way)
+    assert all(test.holds(0o755) for test in way)
+    assert constraints.is_too_wide("mkdir", 1, "0o4755", X86) and not constraints.is_too_wide(
+        "mknod", 1, "0o100644", X86
+    )
+    with pytest.raises(BadInput, match="has more than the 10 bits of argument 1 of mkdir"):
+        constraints.alternatives([Constraint(1, ArgType.INTEGER, allowed=("0o4755",))], "mkdir", X86)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scmm_oci.enforcer.monitor import calls
 from scmm_oci.enforcer.monitor.model import Address, Memory
-from scmm_oci.enforcer.monitor.signatures import SIGNATURES
+from scmm_oci.tables.signatures import SIGNATURES
 from scmm_oci.kernel.notify import Notification
 from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from scmm_oci.enforcer.monitor.model import OPEN_HOW, Address, Call, Memory, signed
-from scmm_oci.enforcer.monitor.signatures import SIGNATURES
 from scmm_oci.errors import printable
 from scmm_oci.kernel.notify import Notification
 from scmm_oci.tables import arguments, syscalls
@@ -19,6 +18,7 @@ from scmm_oci.tables import words as vocabulary
 from scmm_oci.tables.arch import NARROW, Arch
 from scmm_oci.tables.arguments import Argument
 from scmm_oci.tables.operations import NAMED, O_CREAT, O_TMPFILE_BIT, file_call
+from scmm_oci.tables.signatures import SIGNATURES
 from scmm_oci.tables.syscalls import X32_SYSCALL_BIT
 
 # No more characters of one path, and of all: the log has paths whole.
@@ -109,14 +109,14 @@ def like(call: Call, memory: Memory | None = None) -> str:
     parts = _Parts(call, Memory(how=memory.how if memory is not None else b"")).all()
     if letters is not None:
         for index, letter in enumerate(letters[: len(parts)]):
-            # A number that is no set of bits, right behind a pointer, is how much lies there.
-            if letter in "dfp" or (letter == "n" and letters[index - 1 : index] == "p"):
+            # A number of memory's size, behind a pointer, is how much lies there, or where in a file.
+            if letter in "dfp" or (letter == "n" and "p" in letters[:index]):
                 parts[index] = "…" if parts[index] == words_of(letter, call.args[index]) else parts[index]
     return f"{call.arch} {call.name}({', '.join(parts)})"
 
 
 def words_of(letter: str, value: int) -> str:
-    """An argument by its kind (monitor.signatures) alone."""
+    """An argument by its kind (tables.signatures) alone."""
     return _PRINTED[letter](value)
 
 
@@ -262,7 +262,7 @@ def _descriptor(value: int) -> str:
     return "AT_FDCWD" if number == _AT_FDCWD else str(number)
 
 
-# By the letters of monitor.signatures.
+# By the letters of tables.signatures.
 _PRINTED: Mapping[str, Callable[[int], str]] = {
     "d": _descriptor,
     "f": lambda value: str(signed(value, 32)),

@@ -13,7 +13,6 @@ from typing import Any
 
 from scmm_oci.enforcer.monitor.model import Verdict
 from scmm_oci.enforcer.monitor.remembered_values import About, Entry
-from scmm_oci.enforcer.monitor.signatures import SIGNATURES
 from scmm_oci.errors import printable, short
 from scmm_oci.policy import constraints
 from scmm_oci.policy.paths.patterns import escape
@@ -22,6 +21,7 @@ from scmm_oci.tables import arguments, errnos
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.arguments import Argument
 from scmm_oci.tables.operations import O_CREAT, O_TMPFILE_BIT
+from scmm_oci.tables.signatures import SIGNATURES
 
 _HEAD = """\
 Answers that scmm-monitor remembered, as rules. Check them; docs/formats.md explains every key.
@@ -29,7 +29,7 @@ A path whose last character stands in brackets is that path alone, and nothing b
 _CREATING = O_CREAT | O_TMPFILE_BIT  # only then open looks at a mode
 _MORE = ("symlink", "symlinkat")  # the text of the link
 _LOW, _FULL = (1 << 32) - 1, (1 << 64) - 1
-_WIDE = "lnh"  # of monitor.signatures: what has 64 bits
+_WIDE = "lnh"  # of tables.signatures: what has 64 bits
 
 
 class Unsaid(Exception):
@@ -120,7 +120,7 @@ def _args(about: About, arch: Arch) -> list[Flow]:
     )
     found = []
     for index, letter in enumerate(letters):
-        is_size = letter == "n" and "p" in letters[:index]
+        is_size = letter == "n" and "p" in letters[:index]  # as in calls.like
         is_unread = letter == "m" and not creates and any(one.vocabulary == "open_flags" for one in known.values())
         if index not in known and (letter in "dfp" or is_size or is_unread):
             continue

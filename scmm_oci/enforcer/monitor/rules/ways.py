@@ -8,15 +8,13 @@ and of calls that go through socketcall(2) or ipc(2) (tables.multiplexed). Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 from scmm_oci.enforcer.monitor.rules.model import Outcome, Rule
-from scmm_oci.enforcer.monitor.signatures import SIGNATURES
 from scmm_oci.errors import BadInput
 from scmm_oci.policy import constraints
 from scmm_oci.policy.argument_places import is_seen
-from scmm_oci.policy.constraints import LOW, Alternative, Test
+from scmm_oci.policy.constraints import Alternative, Test
 from scmm_oci.policy.model import ArgType, Constraint, Operator
 from scmm_oci.tables import groups, syscalls
 from scmm_oci.tables.arch import Arch
@@ -24,12 +22,6 @@ from scmm_oci.tables.multiplexed import SELECTOR, multiplexers
 
 # A way without tests: every call of that name.
 EVERY: tuple[Alternative, ...] = ((),)
-# Of monitor.signatures: arguments of which the kernel takes 32 bits. A letter that says so of a longer one has more
-# refused, and nothing more allowed.
-_INTS = "dfiux"
-# Of modes: chmod(2), open(2); mkdir(2); umask(2). What kind of file it is to be, only mknod(2) looks at.
-_MODE = 0o7777
-_MODES = {"mkdir": 0o1777, "mkdirat": 0o1777, "umask": 0o777}
 
 
 class Way(NamedTuple):
@@ -91,33 +83,9 @@ def _argued(
     if not all(is_seen(name, one.arg, own, arch) for one in args):
         return unseen
     try:
-        found = constraints.alternatives(args, name, arch, unequal=True)
+        return constraints.alternatives(args, name, arch, unequal=True)
     except BadInput:
         return unseen
-    return tuple(tuple(_as_taken(test, args, name, strict=bool(unseen)) for test in one) for one in found)
-
-
-def _as_taken(test: Test, args: tuple[Constraint, ...], name: str, *, strict: bool) -> Test:
-    """The test on what the kernel takes of the register, where it could pass as another number by what stands above.
-
-    So for what is refused if it is equal, and for what is allowed unless it is. Elsewhere all 64 bits are compared, and
-    `op` always does that.
-    """
-    is_risky = test.mask & ~LOW and test.op is (Operator.EQ if strict else Operator.NE)
-    taken = _taken(name, test.arg)
-    if is_risky and taken and all(one.arg != test.arg or one.op is None for one in args):
-        # A number that has more than is taken was not meant for what is.
-        width = LOW if test.value & LOW & ~taken else taken
-        return replace(test, value=test.value & width, mask=test.mask & width)
-    return test
-
-
-def _taken(name: str, arg: int) -> int:
-    """The bits of the argument that the kernel looks at; 0 where that is all of them."""
-    letter = SIGNATURES.get(name, "-")[arg : arg + 1]
-    if letter == "m" or name == "umask":
-        return _MODES.get(name, _MODE)
-    return LOW if letter and letter in _INTS else 0
 
 
 def _member(member: groups.Member, arch: Arch, unseen: tuple[Alternative, ...]) -> tuple[Alternative, ...]:

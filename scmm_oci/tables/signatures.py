@@ -207,3 +207,31 @@ SIGNATURES: dict[str, str] = {}
 for _line in _TEXT.split("\n"):
     _letters, *_names = _line.split() or ["-"]
     SIGNATURES |= dict.fromkeys(_names, _letters.strip("-"))
+
+# Of these the kernel takes 32 bits, and of no others: `int` and its kin. The letters are about what is printed, which
+# is not the same for some; tests/kernel/test_signatures_live.py compares both with the kernel's own words.
+_INTS = frozenset("dfiuxm")
+_OTHERWISE = {
+    **dict.fromkeys((("ptrace", 0), ("mremap", 3)), False),
+    **dict.fromkeys((("inotify_rm_watch", 1), ("preadv2", 5), ("pwritev2", 5)), True),
+}
+_LOW, _FULL = (1 << 32) - 1, (1 << 64) - 1
+# Of modes: chmod(2), open(2), mq_open(3); mkdir(2); umask(2). What kind of file it is to be, only mknod(2) looks at.
+_MODE = 0o7777
+_MODES = {"mkdir": 0o1777, "mkdirat": 0o1777, "umask": 0o777, "mknod": 0xFFFF, "mknodat": 0xFFFF}
+
+
+def is_int(call: str, arg: int) -> bool:
+    """Whether the kernel takes the low 32 bits of an argument at most.
+
+    False also for what is not known. On ABIs whose registers have 32 bits it makes no difference.
+    """
+    letters = SIGNATURES.get(call, "")
+    return _OTHERWISE.get((call, arg), arg < len(letters) and letters[arg] in _INTS)
+
+
+def taken(call: str, arg: int) -> int:
+    """The bits of an argument that the kernel looks at: whatever stands in the others makes no other call of it."""
+    if SIGNATURES.get(call, "")[arg : arg + 1] == "m" or (call, arg) == ("umask", 0):
+        return _MODES.get(call, _MODE)
+    return _LOW if is_int(call, arg) else _FULL
