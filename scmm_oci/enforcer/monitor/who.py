@@ -1,7 +1,7 @@
 """Who makes a call that waits: /proc of the thread → Process; and SIGKILL for the whole process.
 
 A thread's number may be another's once the call has been given up, so the listener is asked after /proc was read: only
-then it counts. Called by monitor.serving for calls whose rules ask for the program or user.
+then it counts. Called by monitor.serving where rules ask for the program or user, and by monitor.answering.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Check what the words of monitor.yaml mean, and that the keys of a rule go together.
 
-Works on the plain document, less what the schema has found bad in it, so that every problem keeps its place. Called by
-rules.load only.
+Works on the plain document, less what the schema has found bad in it, so that every problem keeps its place. `check`
+is called by rules.load; what words stand for, others ask here as well.
 """
 
 from __future__ import annotations

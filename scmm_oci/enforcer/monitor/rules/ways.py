@@ -2,7 +2,7 @@
 
 Whatever cannot be told by the registers is told against the program: a rule that allows does not fit, any other does.
 That is so of arguments that an ABI beside the machine's own has elsewhere or in memory, of words that it does not have,
-and of calls that go through socketcall(2) or ipc(2) (tables.multiplexed). Pure. Called by rules.decide and rules.load.
+and of calls that go through socketcall(2) or ipc(2) (tables.multiplexed). Pure. Called by rules.decide.
 """
 
 from __future__ import annotations
