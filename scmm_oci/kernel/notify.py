@@ -12,7 +12,7 @@ import errno
 import fcntl
 import os
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scmm_oci.kernel import calls
 
@@ -82,7 +82,7 @@ def receive(fd: int) -> Notification | None:
 def is_waiting(fd: int, call: int) -> bool:
     """Whether the call with this id still waits, and so what was read of its thread was of its thread."""
     try:
-        fcntl.ioctl(fd, _ID_VALID, _ID.pack(call))
+        _ioctl(fd, _ID_VALID, _ID.pack(call))
     except OSError:
         return False
     return True
@@ -111,22 +111,31 @@ def hand_over(fd: int, call: int, source: int, *, close_on_exec: bool) -> bool:
     """
     flags = os.O_CLOEXEC if close_on_exec else 0
     try:
-        fcntl.ioctl(fd, _ADDFD, _ADD.pack(call, _ADDFD_SEND, source, 0, flags))
+        _ioctl(fd, _ADDFD, _ADD.pack(call, _ADDFD_SEND, source, 0, flags))
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.EINPROGRESS):
             return False
         if error.errno != errno.EINVAL:
             raise
         # Before Linux 5.14: in two. Should the caller go in between, its descriptor has gone with it.
-        return give(fd, call, fcntl.ioctl(fd, _ADDFD, bytearray(_ADD.pack(call, 0, source, 0, flags))))
+        return give(fd, call, _ioctl(fd, _ADDFD, bytearray(_ADD.pack(call, 0, source, 0, flags))))
     return True
 
 
 def _send(fd: int, answer: bytes) -> bool:
     try:
-        fcntl.ioctl(fd, _SEND, answer)
+        _ioctl(fd, _SEND, answer)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.EINPROGRESS):
             return False
         raise
     return True
+
+
+def _ioctl(fd: int, request: int, argument: bytes | bytearray) -> Any:
+    """Once more where a signal came in between: nothing has been done then (kernel/seccomp.c), and nobody is gone."""
+    while True:
+        try:
+            return fcntl.ioctl(fd, request, argument)
+        except InterruptedError:
+            continue
