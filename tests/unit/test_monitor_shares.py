@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -49,3 +50,22 @@ def test_memory_that_never_comes_of_many_listeners_leaves_one_thread_to_each_oth
         asyncio.run(run())
     finally:
         comes.set()
+
+
+def test_who_is_cancelled_when_memory_comes_goes_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its listener is closed by then, and the descriptor perhaps another's."""
+    given: list[Callable[[], None]] = []
+
+    async def run(*, cancels: bool) -> Memory:
+        task = asyncio.create_task(Reader().read(HONEST, NOTIFICATION, CALL))
+        await asyncio.sleep(0)
+        given.pop()()  # the result comes with the next turn of the loop
+        if cancels:
+            asyncio.get_running_loop().call_soon(task.cancel)
+        return await task
+
+    monkeypatch.setattr(memory, "look", lambda *_: Memory((b"read",)))
+    monkeypatch.setattr(Reader, "_give", lambda self, fd, work: given.append(work))
+    assert asyncio.run(run(cancels=False)).paths == (b"read",)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(run(cancels=True))

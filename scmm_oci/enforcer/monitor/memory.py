@@ -85,7 +85,9 @@ class Reader:
 
         self._give(fd, work)
         try:
-            return await asyncio.wait_for(result, self._deadline_s)
+            # Not wait_for, which takes no notice of being cancelled where there is a result: the listener is closed then.
+            async with asyncio.timeout(self._deadline_s):
+                return await result
         except TimeoutError:
             raise Unreadable(f"its memory could not be read in {self._deadline_s:g} s") from None
         finally:
