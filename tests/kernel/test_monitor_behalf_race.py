@@ -23,6 +23,7 @@ from scmm_oci.kernel import notify
 from scmm_oci.kernel.notify import Notification
 
 SECONDS = 10 if os.environ.get("SCMM_SOAK") else 2
+MOST_RACES = 60
 WAYS = ("text", "link", "directory")
 
 
@@ -95,7 +96,15 @@ def test_nothing_that_is_forbidden_is_opened(program: Path, how: str, tmp_path: 
 
 @pytest.mark.parametrize("how", WAYS)
 def test_a_monitor_that_looks_and_lets_go_on_is_beaten(program: Path, how: str, tmp_path: Path) -> None:
+    opened = beaten = 0
     with serving() as served:
         naive = Naive(served.deputies, served.reader)
-        opened, beaten, _ = counts(naive, program, how, tmp_path, SECONDS / 4)
+        # On a machine with more to do than that, it may take more than one race.
+        for attempt in range(MOST_RACES):
+            ground = tmp_path / str(attempt)
+            ground.mkdir()
+            more, beaten, _ = counts(naive, program, how, ground, SECONDS / 4)
+            opened += more
+            if beaten:
+                break
     assert opened > beaten > 0

@@ -9,10 +9,14 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NoReturn
 
-from scmm_oci.enforcer.monitor.behalf import table, zygote
+import scmm_oci
+from scmm_oci.enforcer.monitor.behalf import table
 from scmm_oci.enforcer.monitor.behalf.handle import Handle, settle
 from scmm_oci.enforcer.monitor.behalf.identity import Impossible
 from scmm_oci.enforcer.monitor.model import Call, Memory
@@ -21,6 +25,14 @@ from scmm_oci.kernel.notify import Notification
 
 __all__ = ["Deputies", "Impossible", "Performed", "Resolution"]
 
+# An interpreter of its own: forked from ours, each deputy would begin with all that the monitor has loaded.
+_ZYGOTE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import socket
+from scmm_oci.enforcer.monitor.behalf import zygote
+zygote.run(socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]))
+"""
 _GLANCE_S = 0.25  # between looks at whether a call that is being made is still waited for
 
 
@@ -50,8 +62,9 @@ class Deputies:
     def __init__(self, *, most: int = 128, each: int = 16, deadline_s: float = 10.0, longest_s: float = 600.0) -> None:
         """
         Args:
-            most: how many there are at a time, and of them `each` for one listener. Others wait for a place. One that
-                a file system holds up past its end (FUSE's, NFS's) keeps its place until then.
+            most: how many there are at a time, and of them `each` for one listener, which has one in any case. Others
+                wait for a place. One that a file system holds up past its end (FUSE's, NFS's) keeps its place until
+                then.
             deadline_s: of finding what names stand for, the place included: a target's file system can take for ever.
             longest_s: of the call itself.
         """
@@ -77,8 +90,7 @@ class Deputies:
             theirs.close()
             raise
         if not self._zygote:
-            ours.close()
-            zygote.run(theirs, parent)
+            _become_zygote(theirs, parent)
         theirs.close()
         ours.setblocking(False)
         self._requests = ours
@@ -145,7 +157,8 @@ class Deputies:
             raise Impossible(f"there are no deputies: {error.strerror}") from None
 
     async def _place(self, fd: int) -> None:
-        while self._busy.total() >= self._most or self._busy[fd] >= self._each:
+        # Whatever others hold, a listener has one.
+        while self._busy[fd] and (self._busy.total() >= self._most or self._busy[fd] >= self._each):
             await self._a_place_is_left()
         self._busy[fd] += 1
 
@@ -168,6 +181,16 @@ class Deputies:
             del self._busy[fd]
         for one in self._waiting:
             settle(one)
+
+
+def _become_zygote(requests: socket.socket, parent: int) -> NoReturn:
+    try:
+        os.set_inheritable(requests.fileno(), True)
+        root = Path(scmm_oci.__file__).resolve().parent.parent
+        words = [sys.executable, "-I", "-S", "-c", _ZYGOTE, str(root), str(requests.fileno()), str(parent)]
+        os.execv(sys.executable, words)
+    finally:
+        os._exit(1)
 
 
 class Resolution:

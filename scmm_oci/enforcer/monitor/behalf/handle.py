@@ -108,8 +108,9 @@ def settle(ready: asyncio.Future[None]) -> None:
 async def _readable(channel: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(channel, settle, ready)
+    # By number: the loop asks for the socket's name first, which takes two calls.
+    loop.add_reader(channel.fileno(), settle, ready)
     try:
         await ready
     finally:
-        loop.remove_reader(channel)
+        loop.remove_reader(channel.fileno())
