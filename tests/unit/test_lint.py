@@ -93,19 +93,24 @@ CASES = [
         of(rule("socket", "allow", number("ne", 40))),
         of(rule("socket", "allow", values(0, denied=["AF_VSOCK"]))),
     ),
-    # Of an int that the tables do not have, -1 comes with zeros above it as well.
+    # Of what may be an int, as no table has it, -1 comes with zeros above it as well.
     (
         "high-word",
-        "syscalls: kill",
-        of(rule("kill"), rule("kill", "deny", values(0, "-1"))),
-        of(rule("kill"), rule("kill", "deny", values(0, "1"))),
+        "syscalls: epoll_ctl_old",
+        of(rule("epoll_ctl_old"), rule("epoll_ctl_old", "deny", values(0, "-1"))),
+        of(rule("epoll_ctl_old"), rule("epoll_ctl_old", "deny", values(0, "1"))),
     ),
-    ("high-word", "syscalls: kill", of(rule("kill", "allow", values(0, denied=["-1"]))), of(rule("kill"))),
     (
         "high-word",
-        "syscalls: kill",
-        of(rule("kill", "allow", values(0, denied=["0", "-5"]))),
-        of(rule("kill", "allow", values(0, "-1", denied=["5"]))),
+        "syscalls: epoll_ctl_old",
+        of(rule("epoll_ctl_old", "allow", values(0, denied=["-1"]))),
+        of(rule("epoll_ctl_old")),
+    ),
+    (
+        "high-word",
+        "syscalls: epoll_ctl_old",
+        of(rule("epoll_ctl_old", "allow", values(0, denied=["0", "-5"]))),
+        of(rule("epoll_ctl_old", "allow", values(0, "-1", denied=["5"]))),
     ),
     # A number that is allowed alone is refused with more in its high half; one that is denied alone gets by.
     (

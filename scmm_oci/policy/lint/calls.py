@@ -11,7 +11,7 @@ from scmm_oci.policy.lint.rules import LintFinding, finding
 from scmm_oci.policy.merge import calls
 from scmm_oci.policy.merge.entries import Entry, Side
 from scmm_oci.policy.model import Action, Constraint, Operator, Policy, SyscallRule
-from scmm_oci.tables import words
+from scmm_oci.tables import signatures, words
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.operations import FILE_CALLS
 from scmm_oci.tables.probes import probes
@@ -164,7 +164,7 @@ def _is_narrow(name: str, one: Constraint, arches: tuple[Arch, ...]) -> bool:
             return True
         if constraints.is_pair(name, one.arg, arch) is not None:
             return True
-    return False
+    return signatures.taken(name, one.arg) <= constraints.LOW
 
 
 def _has_unknown_width(name: str, one: Constraint, arches: tuple[Arch, ...]) -> bool:
@@ -172,7 +172,7 @@ def _has_unknown_width(name: str, one: Constraint, arches: tuple[Arch, ...]) -> 
 
     Of an int below zero programs leave the upper half as they like, zeros as a rule.
     """
-    return any(
+    return one.arg >= len(signatures.SIGNATURES.get(name, "")) and any(
         constraints.argument_of(name, one.arg, arch) is None
         and constraints.is_pair(name, one.arg, arch) is None
         and constraints.value_of(name, one.arg, "-1", arch) == constraints.FULL
