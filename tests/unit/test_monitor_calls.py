@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from scmm_oci.enforcer.monitor import calls
 from scmm_oci.enforcer.monitor.model import Address, Memory
-from scmm_oci.tables.signatures import SIGNATURES
 from scmm_oci.kernel.notify import Notification
 from scmm_oci.tables import syscalls
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.operations import FILE_CALLS
+from scmm_oci.tables.signatures import SIGNATURES
 
 X32_BIT = 0x4000_0000
 HERE = (1 << 64) - 100  # AT_FDCWD in a register
