@@ -13,6 +13,7 @@ import slow_files
 from listened import Listened, listened
 from support import need
 
+from rig.process import wait_until
 from scmm_oci.enforcer.monitor import calls, memory
 from scmm_oci.enforcer.monitor.memory import Reader, Unreadable
 from scmm_oci.enforcer.monitor.model import Address, Memory
@@ -192,5 +193,4 @@ for one in threads: one.join()
         assert reader._reading[hanging.fd] == 2
         stop()
     # With the file system's end, they end.
-    with reader._lock:
-        assert reader._lock.wait_for(lambda: reader.stuck == 0, 60)
+    wait_until(lambda: reader.stuck == 0, deadline_s=60, what="threads that read no more")

@@ -85,7 +85,7 @@ class Reader:
 
         self._give(fd, work)
         try:
-            # Not wait_for, which takes no notice of being cancelled where there is a result: the listener is closed then.
+            # Not wait_for, which is not cancelled where there is a result: the listener is closed then.
             async with asyncio.timeout(self._deadline_s):
                 return await result
         except TimeoutError:
