@@ -104,6 +104,28 @@ def test_a_monitor_that_cannot_tell_its_own_filters_from_others_says_so(tmp_path
             assert asked.ask(f"call {ALLOWED}") == str(asked.pid)
 
 
+_STATUS = """
+import socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+try:
+    connection.sendall(b"status\\n")
+    print(connection.recv(64).decode())
+except (BrokenPipeError, ConnectionResetError):
+    print()
+"""
+
+
+def test_a_program_in_a_sandbox_is_not_told_what_the_monitor_does(tmp_path: Path) -> None:
+    def told(*before: str | Path) -> str:
+        line = [*before, sys.executable, "-I", "-S", "-c", _STATUS, str(monitor.socket.with_name("control.sock"))]
+        return subprocess.run(line, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout.strip()
+
+    with monitoring(tmp_path) as monitor:
+        assert told(*enforce.refusing("acct", 1)) == ""
+        assert told().startswith("{")
+
+
 def handed_over(monitor: Monitor) -> int:
     """What a call of such a program gives that the rules allow."""
     program = textwrap.dedent(_PRELUDE) + _CALLS
