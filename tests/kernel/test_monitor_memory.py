@@ -173,7 +173,7 @@ for one in threads: one.join()
         reader._deadline_s = 0.2
         failed = await asyncio.gather(*[stuck(hanging.fd, call, reader) for call in waiting])
         # Two threads wait for it, and no more than two: the rest never began.
-        assert reader._reading[hanging.fd] == 2
+        assert reader.threads.busy_for(hanging.fd) == 2
         reader._deadline_s = 60
         found = []
         for _ in range(20):
@@ -190,7 +190,7 @@ for one in threads: one.join()
         failed, found = asyncio.run(both(hanging, other))
         assert all("0.2 s" in why for why in failed)
         assert [one.paths for one in found] == [(b"there",)] * 20
-        assert reader._reading[hanging.fd] == 2
+        assert reader.threads.busy_for(hanging.fd) == 2
         stop()
     # With the file system's end, they end.
-    wait_until(lambda: reader.stuck == 0, deadline_s=60, what="threads that read no more")
+    wait_until(lambda: reader.threads.busy == 0, deadline_s=60, what="threads that read no more")

@@ -71,7 +71,7 @@ def test_memory_is_read_again_when_there_are_threads_again(monkeypatch: pytest.M
         call = Notification(1, 1, 0, 0, (0,) * 6)
         what = calls.decode(call)
         stuck = [asyncio.ensure_future(reader.read(100 + n, call, what)) for n in range(before)]
-        while reader.stuck < before:
+        while reader.threads.busy < before:
             await asyncio.sleep(0)
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", no_thread)

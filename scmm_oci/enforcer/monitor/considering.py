@@ -23,6 +23,7 @@ from scmm_oci.enforcer.monitor.rules.decide import Outcome, Ruled
 from scmm_oci.enforcer.monitor.rules.model import Remember
 from scmm_oci.enforcer.monitor.seen import Seen
 from scmm_oci.enforcer.monitor.served import Served
+from scmm_oci.enforcer.monitor.threads import Threads
 from scmm_oci.errors import Failure
 from scmm_oci.kernel import notify
 from scmm_oci.kernel.notify import Notification
@@ -34,6 +35,8 @@ _CHOICES = {
     Remember.NEVER: EVERY - {Answer.ALWAYS, Answer.NEVER, Answer.RUN},
 }
 _TOLD_S = 60.0
+# Threads that hand descriptors over, of all and of one listener: each waits until its caller runs.
+_MOST_HANDING, _EACH_HANDING = 32, 4
 _MEANS = {
     Answer.ALWAYS: Verdict.ALLOW,
     Answer.RUN: Verdict.ALLOW,
@@ -83,6 +86,7 @@ class Considering:
         """tell: gets what people should know, once it happens; now: the clock of `asking`."""
         self.timeout_s = timeout_s
         self._reader = reader
+        self._handing = Threads(most=_MOST_HANDING, each=_EACH_HANDING)
         self._deputies = deputies
         self._asking = asking
         self._program = program
@@ -129,7 +133,7 @@ class Considering:
             if decision.verdict is not Verdict.ALLOW or not (by_memory or decision.path is not None):
                 return self._simply(served.fd, call, decision, seen)
             if resolution is not None:
-                answered, decision, error = await answering.make(served.fd, call, decision, resolution)
+                answered, decision, error = await answering.make(served.fd, call, decision, resolution, self._handing)
                 return Considered(decision, answered, error, seen, on_behalf=decision.verdict is Verdict.ALLOW)
             why = "allowed by what its memory says, and cannot be made on its behalf"
             decision = Decision(Verdict.DENY, By.FAILURE, detail=why)

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import threading
-from collections import Counter, deque
-from collections.abc import Callable
 
 from scmm_oci.enforcer.monitor.addresses import address_of
 from scmm_oci.enforcer.monitor.model import Call, Memory, signed
+from scmm_oci.enforcer.monitor.threads import Threads
 from scmm_oci.kernel import notify
 from scmm_oci.kernel.notify import Notification
 from scmm_oci.tables.arch import NARROW, Arch
@@ -32,25 +30,12 @@ class Unreadable(Exception):
 
 
 class Reader:
-    """Threads that read. Each is made when it is needed, and none keeps the process from ending."""
+    """Reads memory on threads, for a short time each."""
 
     def __init__(self, *, threads: int = 32, each: int = 2, deadline_s: float = 2.0) -> None:
-        """
-        Args:
-            threads: how many there can be; beyond that, one more for a listener of which nobody reads.
-            each: how many read for one listener at a time.
-            deadline_s: of a read.
-        """
-        self._most, self._each, self._deadline_s = threads, each, deadline_s
-        self._lock = threading.Condition()
-        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
-        self._reading: Counter[int] = Counter()
-        self._threads = self._idle = 0
-
-    @property
-    def stuck(self) -> int:
-        """How many threads read at this moment."""
-        return self._reading.total()
+        """threads, each: see Threads. deadline_s: of a read."""
+        self.threads = Threads(most=threads, each=each)
+        self._deadline_s = deadline_s
 
     async def read(self, fd: int, notification: Notification, call: Call) -> Memory:
         """What the call's pointers lead to: paths, a socket address, struct open_how. Where they lead nowhere, None.
@@ -60,86 +45,16 @@ class Reader:
         Raises:
             Unreadable: it cannot be read, the call is gone, or it takes too long.
         """
-        loop = asyncio.get_running_loop()
-        result: asyncio.Future[Memory] = loop.create_future()
-
-        def settle(found: Memory | Unreadable) -> None:
-            if not result.done():
-                if isinstance(found, Unreadable):
-                    result.set_exception(found)
-                else:
-                    result.set_result(found)
-
-        def work() -> None:
-            found: Memory | Unreadable
-            try:
-                found = look(fd, notification, call)
-            except Unreadable as error:
-                found = error
-            except Exception as error:
-                found = Unreadable(f"its memory cannot be read: {error}")
-            try:
-                loop.call_soon_threadsafe(settle, found)
-            except RuntimeError:
-                pass  # the loop has ended meanwhile
-
-        self._give(fd, work)
         try:
             # Not wait_for, which is not cancelled where there is a result: the listener is closed then.
             async with asyncio.timeout(self._deadline_s):
-                return await result
+                return await self.threads.run(fd, lambda: look(fd, notification, call))
         except TimeoutError:
             raise Unreadable(f"its memory could not be read in {self._deadline_s:g} s") from None
-        finally:
-            with self._lock:
-                if (fd, work) in self._waiting:
-                    self._waiting.remove((fd, work))
-
-    def _give(self, fd: int, work: Callable[[], None]) -> None:
-        with self._lock:
-            self._waiting.append((fd, work))
-            if len(self._waiting) > self._idle and (self._threads < self._most or self._waits_for_first() > self._idle):
-                try:
-                    threading.Thread(target=self._run, name="scmm-memory", daemon=True).start()
-                except RuntimeError as error:  # targets may have taken all threads that there can be
-                    if not self._threads:
-                        self._waiting.remove((fd, work))
-                        raise Unreadable(f"its memory cannot be read: {error}") from error
-                else:
-                    self._threads += 1
-                    self._idle += 1  # as long as it has taken nothing
-            self._lock.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                while (taken := self._take()) is None:
-                    self._lock.wait()
-                self._idle -= 1
-            fd, work = taken
-            try:
-                work()
-            finally:
-                with self._lock:
-                    self._idle += 1
-                    self._reading[fd] -= 1
-                    if not self._reading[fd]:
-                        del self._reading[fd]
-                    self._lock.notify()
-
-    def _waits_for_first(self) -> int:
-        """Listeners that wait, and for which nobody reads."""
-        return len({fd for fd, _ in self._waiting if not self._reading[fd]})
-
-    def _take(self) -> tuple[int, Callable[[], None]] | None:
-        # First for whom nobody reads: what others' programs hold up does not keep it waiting.
-        for most in (1, self._each):
-            for one in self._waiting:
-                if self._reading[one[0]] < most:
-                    self._waiting.remove(one)
-                    self._reading[one[0]] += 1
-                    return one
-        return None
+        except Unreadable:
+            raise
+        except Exception as error:
+            raise Unreadable(f"its memory cannot be read: {error}") from error
 
 
 def look(fd: int, notification: Notification, call: Call) -> Memory:
