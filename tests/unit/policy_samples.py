@@ -48,7 +48,9 @@ def constraint(draw, name):
     args = [arg for arg in range(6) if not constraints.is_structure(name, arg, Arch.X86_64)]
     arg = draw(st.sampled_from(args))
     known = constraints.known_words(name, arg, Arch.X86_64)
-    words = st.integers(0, 2**32 - 1).map(str)
+    # Of what has no names, a number with more than the kernel takes is none.
+    taken = 2**32 - 1 if known else constraints.width(name, arg, Arch.X86_64)
+    words = st.integers(0, 2**32 - 1).map(lambda number: str(number & taken))
     if known:
         words |= st.sampled_from(known)
     kind = draw(st.sampled_from([model.ArgType.INTEGER, model.ArgType.FLAGS]))
