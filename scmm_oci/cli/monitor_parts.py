@@ -108,7 +108,7 @@ class Monitor:
                 now=time.monotonic,
                 unstuck=unstuck,
             )
-            stack.callback(self._serving.close)
+            stack.push_async_callback(self._serving.finish)
             receiver = Receiver(
                 listening, on_listener=self._take, on_refused=self._refused, filtered=wanted.filtered_peers
             )

@@ -89,7 +89,7 @@ class _Opened:
         return Performed(0, 0, self._fd, True)
 
 
-@pytest.mark.parametrize("ends", ["taken", "full", "cancelled"])
+@pytest.mark.parametrize("ends", ["taken", "full", "cancelled", "hangs"])
 def test_a_caller_that_does_not_run_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
     """SECCOMP_IOCTL_NOTIF_ADDFD has whoever hands a descriptor over wait until the caller's thread runs."""
     runs = threading.Event()
@@ -108,9 +108,10 @@ def test_a_caller_that_does_not_run_keeps_nobody_waiting(monkeypatch: pytest.Mon
             await asyncio.sleep(0)
         # The loop goes on meanwhile, and so could answer others.
         assert not making.done()
-        if ends == "cancelled":
+        if ends in ("cancelled", "hangs"):
             making.cancel()
-        runs.set()
+        if ends != "hangs":
+            runs.set()
         return await making
 
     threads = Threads(most=1, each=1)
@@ -118,10 +119,13 @@ def test_a_caller_that_does_not_run_keeps_nobody_waiting(monkeypatch: pytest.Mon
     monkeypatch.setattr(notify, "refuse", lambda fd, call, number: not refused.append(number))
     reads, writes = os.pipe()
     try:
-        if ends == "cancelled":
+        if ends == "hangs":
+            monkeypatch.setattr(answering, "GRACE_S", 0.01)
             with pytest.raises(asyncio.CancelledError):
                 asyncio.run(run(reads, writes))
+            runs.set()
         else:
+            # Who is cancelled and has been answered meanwhile says so.
             number = errno.EMFILE if ends == "full" else 0
             assert asyncio.run(run(reads, writes)) == (True, ALLOWED, number)
         assert refused == ([errno.EMFILE] if ends == "full" else [])

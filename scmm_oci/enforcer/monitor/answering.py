@@ -5,6 +5,7 @@ Whether anybody still waits for the answer is the kernel's to say.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 
@@ -14,6 +15,9 @@ from scmm_oci.enforcer.monitor.model import By, Decision, Verdict
 from scmm_oci.enforcer.monitor.threads import NoThread, Threads
 from scmm_oci.kernel import notify
 from scmm_oci.kernel.notify import Notification
+
+# What is cancelled while the kernel takes an answer waits so long for it.
+GRACE_S = 0.5
 
 
 def answer(fd: int, call: Notification, decision: Decision) -> bool:
@@ -83,4 +87,13 @@ async def _hand_over(fd: int, call: Notification, source: int, threads: Threads,
     except OSError:
         close()
         raise
-    return await threads.run(fd, work, unused=close)
+    handing = asyncio.ensure_future(threads.run(fd, work, unused=close))
+    try:
+        return await asyncio.shield(handing)
+    except asyncio.CancelledError:
+        # The caller may have its descriptor already, and have ended with that: then it was answered.
+        await asyncio.wait((handing,), timeout=GRACE_S)
+        if handing.done() and not handing.cancelled() and handing.exception() is None:
+            return handing.result()
+        handing.cancel()
+        raise

@@ -88,6 +88,13 @@ class Serving:
         for one in list(self.served.values()):
             self._drop(one)
 
+    async def finish(self) -> None:
+        """The same; calls whose answers the kernel takes at this moment are noted."""
+        tasks = [task for one in self.served.values() for task in one.tasks]
+        self.close()
+        if tasks:
+            await asyncio.wait(tasks, timeout=2 * answering.GRACE_S)
+
     def _drop(self, served: Served) -> None:
         if self.served.pop(served.fd, None) is None:
             return
