@@ -90,6 +90,9 @@ def test_podman_takes_it_and_shows_errors_as_runcs(inside: namespace.Entered, in
             options = ("run", "--rm", "--network=none", busybox, *words)
             # The last --runtime counts.
             done = engine(f"--runtime={runtime}", *options, check=False)
+            if words[0] == "echo" and (done.returncode, done.stdout) == (0, ""):
+                # Once in some 700 starts podman 4.3 prints nothing of a container that ends at once (docs/shim.md).
+                done = engine(f"--runtime={runtime}", *options, check=False)
             return done.returncode, done.stdout, done.stderr.replace(f"Error: {runtime}: ", "Error: ")
 
         plain = {words: attempt("runc", *words) for words in (("echo", "here"), ("no-such",), ("/etc",))}
