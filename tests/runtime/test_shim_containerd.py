@@ -110,8 +110,12 @@ def test_same_as_runc(ways: Mapping[str, Way], name: str) -> None:
         return {"life": life, "terminal": terminal}[name](way)
 
     compared = ("plain", "nothing", "open")
-    with ThreadPoolExecutor() as pool:
-        outcomes = dict(zip(compared, pool.map(attempt, (ways[each] for each in compared)), strict=True))
+    # Twice, if need be: over the runtime alone, too, ctr 1.6 was seen to print nothing of a container that ends at once.
+    for _ in range(2):
+        with ThreadPoolExecutor() as pool:
+            outcomes = dict(zip(compared, pool.map(attempt, (ways[each] for each in compared)), strict=True))
+        if all(outcomes[each] == outcomes["plain"] for each in compared):
+            break
     for each in compared[1:]:
         assert_same(outcomes["plain"], outcomes[each], each)
 
