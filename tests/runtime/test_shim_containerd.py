@@ -110,7 +110,7 @@ def test_same_as_runc(ways: Mapping[str, Way], name: str) -> None:
         return {"life": life, "terminal": terminal}[name](way)
 
     compared = ("plain", "nothing", "open")
-    # Twice, if need be: over the runtime alone, too, ctr 1.6 was seen to print nothing of a container that ends at once.
+    # Twice, if need be: ctr 1.6 was seen to print nothing of a container that ends at once, over runc alone, too.
     for _ in range(2):
         with ThreadPoolExecutor() as pool:
             outcomes = dict(zip(compared, pool.map(attempt, (ways[each] for each in compared)), strict=True))
