@@ -166,8 +166,8 @@ else:
     assert libc.mount(None, b'/', None, 0x44000, None) == 0
     assert libc.mount(b'proc', b'/proc', b'proc', 0, None) == 0
     for name in ("/proc/self/status", "/proc/self", "/proc/thread-self/comm", "/proc/mounts", "/proc/1/status",
-            "/proc/2/status",
-                 "/proc/self/fd/0", "/proc/self/" + "root/etc/hostname", "/proc/self/cwd/file", "/dev/stdin", "/dev/fd/0",
+            "/proc/2/status", "/proc/self/" + "root/etc/hostname",
+                 "/proc/self/fd/0", "/proc/self/cwd/file", "/dev/stdin", "/dev/fd/0",
                  "/proc/self/fd/99", "/proc/self/nothing", "/proc/meminfo", "/proc/self/fd", "/proc/self/ns/pid/x"):
         call("openat", AT, name, 0)
     fd = libc.syscall(numbers["openat"], AT, ctypes.c_char_p(b"/proc/self/status"), 0)
