@@ -106,6 +106,16 @@ def test_a_link_put_in_place_of_what_was_found_leads_nowhere(served: Served, tre
         assert swap != "truncate" or not (tree / "name-was").read_text()
 
 
+def printed_with(served: Served, tree: Path, decide: Callable[[Call, Resolution], bool]) -> str:
+    """What a program prints that opens a file, where `decide` may have another opened instead: nothing if it cannot."""
+    served.decide = decide
+    try:
+        body = f"os.chdir({str(tree)!r})\nlibc.syscall(numbers['openat'], AT, b'file', 0) < 0 or print('opened')"
+        return behalf(served, PRELUDE.replace("import fcntl, stat", "") + body, ["openat"])
+    finally:
+        served.decide, served.instead = lambda call, found: True, None
+
+
 def test_a_deputy_opens_nothing_of_itself(served: Served, tree: Path) -> None:
     """As itself, the kernel would let it: memory of the monitor's, and its descriptors."""
     for name in ("mem", "fd/0", "environ", "task/{pid}/mem", "root", "cwd", "fd", "ns/mnt", ""):
@@ -117,14 +127,8 @@ def test_a_deputy_opens_nothing_of_itself(served: Served, tree: Path) -> None:
             opened.append(os.path.exists(served.instead))
             return True
 
-        served.decide = decide
-        try:
-            body = f"os.chdir({str(tree)!r})\nlibc.syscall(numbers['openat'], AT, b'file', 0) < 0 or print('opened')"
-            printed = behalf(served, PRELUDE.replace("import fcntl, stat", "") + body, ["openat"])
-        finally:
-            served.decide, served.instead = lambda call, found: True, None
+        assert printed_with(served, tree, decide) == ""
         assert opened == [True]
-        assert printed == ""
         assert "what makes the call" in served.impossible[0]
 
 
@@ -139,13 +143,7 @@ def test_a_deputy_that_can_open_little_still_knows_itself(served: Served, tree: 
         served.instead = f"/proc/{pid}/mem"
         return True
 
-    served.decide = decide
-    try:
-        body = f"os.chdir({str(tree)!r})\nlibc.syscall(numbers['openat'], AT, b'file', 0) < 0 or print('opened')"
-        printed = behalf(served, PRELUDE.replace("import fcntl, stat", "") + body, ["openat"])
-    finally:
-        served.decide, served.instead = lambda call, found: True, None
-    assert printed == ""
+    assert printed_with(served, tree, decide) == ""
 
 
 def test_a_proc_that_is_mounted_in_pieces_is_not_gone_into(served: Served, tree: Path) -> None:
