@@ -172,14 +172,31 @@ class SocketUse:
     first: int
 
 
+class Stage(StrEnum):
+    """How far a process, or one that it came from, had got: what it had begun to do."""
+
+    STARTING = "starting"
+    LISTENING = "listening"  # it had made listen(2)
+    ACCEPTING = "accepting"  # it had made accept(2) or accept4(2)
+
+
+# A call's number, or a word of scmm_oci.tables.states.
+State = int | str
+
+
 @dataclass(frozen=True)
 class Edges:
     """Which call followed which in one thread, in the phase app.
 
     Attributes:
-        pairs: (from, to), sorted, as numbers of calls. From can be "start" (a thread or program begins), "signal" (a
-            signal handler begins) or "foreign" (the call before was one of another ABI).
+        pairs: (from, to), sorted: numbers of calls, and words of scmm_oci.tables.states. A call that has classes is
+            a number where its class is not known, and "start" stands for a beginning that is not known closer.
+        stage: of the process when it made the second call; None: not known.
+        triples: (before, from, to), sorted, where repeated calls count once: no two neighbours are the same; None
+            where they were not recorded.
     """
 
     arch: Arch
-    pairs: tuple[tuple[int | str, int], ...]
+    pairs: tuple[tuple[State, State], ...]
+    stage: Stage | None = None
+    triples: tuple[tuple[State, State, State], ...] | None = None

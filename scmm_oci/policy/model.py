@@ -299,10 +299,34 @@ class Network:
 
 @dataclass(frozen=True)
 class Transition:
-    """Which calls may follow one in a thread. ``call`` can be ``start`` and ``signal``, as in capture.facts.Edges."""
+    """Which calls may follow one in a thread: words of tables.states, and groups.
+
+    Attributes:
+        call: what they follow; can be a beginning (``start``, ``signal``, …).
+        before: only if ``call`` itself came after this, repetitions left out; then these and no others may follow.
+            Empty: whatever was before.
+    """
 
     call: str
     to: tuple[str, ...]
+    before: str = ""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What holds for a process, and those it starts, from the moment that it makes one of these calls."""
+
+    calls: tuple[str, ...]
+    transitions: tuple[Transition, ...]
+
+
+class WatchAction(StrEnum):
+    """What happens when a call is made that the transitions do not have. In order of severity."""
+
+    COUNT = "count"
+    ALERT = "alert"
+    FREEZE = "freeze"
+    KILL = "kill"
 
 
 @dataclass(frozen=True)
@@ -317,3 +341,5 @@ class Policy:
     network: Network | None = None
     scopes: tuple[LandlockScope, ...] | None = None
     transitions: tuple[Transition, ...] | None = None
+    serving: Serving | None = None
+    watch: WatchAction | None = None

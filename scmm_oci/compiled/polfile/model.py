@@ -134,9 +134,15 @@ class Identity:
     capabilities: int | None = None
 
 
-# States of transitions beside numbers of calls.
+# States of transitions beside numbers of calls: where threads and handlers begin (START is any of the three that
+# follow), and classes of calls (tables.states), from CLASSES on in the order of STATE_WORDS.
 START = 0xFFFFFFFF
 SIGNAL = 0xFFFFFFFE
+EXEC = 0xFFFFFFFD
+FORK = 0xFFFFFFFC
+THREAD = 0xFFFFFFFB
+FOREIGN = 0xFFFFFFFA
+CLASSES = 0x10000
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,36 @@ class Transitions:
 
     arch: Arch
     edges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What an ABI has beyond its plain transitions. States are as in Transitions.
+
+    Attributes:
+        serving_calls: with which of these a process goes over to the serving transitions; None: it never does.
+        serving: the edges that hold from then on, sorted.
+        deep: (before, from, to), sorted: where a pair (before, from) is among them, only its third states may
+            follow; NOTHING for a pair that nothing may follow.
+        serving_deep: the same for a process that serves.
+    """
+
+    arch: Arch
+    serving_calls: tuple[int, ...] | None = None
+    serving: tuple[tuple[int, int], ...] = ()
+    deep: tuple[tuple[int, int, int], ...] = ()
+    serving_deep: tuple[tuple[int, int, int], ...] = ()
+
+
+NOTHING = 0xFFFFFFF0
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a watch is to do (a word of policy.model.WatchAction), and what ABIs have beyond plain transitions."""
+
+    action: str
+    machines: tuple[Machine, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,3 +210,4 @@ class PolicyFile:
     identity: Identity
     transitions: tuple[Transitions, ...]
     metadata: Metadata
+    watch: Watch | None = None
