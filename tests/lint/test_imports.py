@@ -25,7 +25,8 @@ ALLOWED = {
     "compiled": ("tables", "kernel", "oci", "capture", "policy"),
     "recorder": ("tables", "kernel", "oci", "capture", "policy", "compiled"),
     "enforcer": ("tables", "kernel", "oci", "capture", "policy", "compiled"),
-    "cli": ("tables", "kernel", "oci", "capture", "policy", "compiled", "recorder", "enforcer"),
+    "watch": ("tables", "kernel", "oci", "capture", "policy", "compiled", "recorder", "enforcer"),
+    "cli": ("tables", "kernel", "oci", "capture", "policy", "compiled", "recorder", "enforcer", "watch"),
 }
 BOTTOM = ("collection", "errors", "fastschema", "files", "log", "quickjson", "schema", "scratch", "settings_file")
 MODULES = {str(path.relative_to(ROOT)): path for path in project_files(".py")}
