@@ -62,6 +62,7 @@ def install_hooks(directory: Path, **changes: object) -> Hooks:
         "log_file": str(directory / "log" / "hook.log"),
         # Other workers, and others who run tests here, have directories of the same name.
         "pin_dir": f"/sys/fs/bpf/scmm-{os.getpid()}-{directory.name}",
+        "watch_pin_dir": f"/sys/fs/bpf/scmm-watch-{os.getpid()}-{directory.name}",
         **changes,
     }
     config.write_text(json.dumps(values))  # JSON is YAML

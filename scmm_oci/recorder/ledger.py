@@ -43,6 +43,26 @@ def private_directory(path: str, *, above: bool = True) -> None:
         parent = os.path.dirname(parent)
 
 
+def entries_in(directory: str) -> list[dict[str, Any]]:
+    """What a Ledger's entries() gives, without its lock: what is begun or ended meanwhile may be among them or not."""
+    result = []
+    for name in os.listdir(directory):
+        number = name.removesuffix(_SUFFIX)
+        if name == number or not number.isdigit():
+            continue
+        entry: dict[str, Any] = {}
+        try:
+            with open(os.path.join(directory, name), "rb") as file:
+                entry = quickjson.loads(file.read())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            entry = {"broken": True}
+        entry["slot"] = int(number)
+        result.append(entry)
+    return sorted(result, key=lambda each: each["slot"])
+
+
 class Ledger:
     """The recordings of one run directory, locked while open. Use as a context manager.
 
@@ -72,20 +92,7 @@ class Ledger:
 
     def entries(self) -> list[dict[str, Any]]:
         """Every running recording, by slot. A file cut short by a crash still names its slot."""
-        result = []
-        for name in os.listdir(self.directory):
-            number = name.removesuffix(_SUFFIX)
-            if name == number or not number.isdigit():
-                continue
-            entry: dict[str, Any] = {}
-            try:
-                with open(os.path.join(self.directory, name), "rb") as file:
-                    entry = quickjson.loads(file.read())
-            except (OSError, ValueError):
-                entry = {"broken": True}
-            entry["slot"] = int(number)
-            result.append(entry)
-        return sorted(result, key=lambda each: each["slot"])
+        return entries_in(self.directory)
 
     def write(self, entry: dict[str, Any]) -> None:
         path = self._path(entry["slot"])

@@ -19,20 +19,33 @@ DEFAULTS: dict[str, Any] = {
     "deadline": 8,
     "call_tables": 256,
     "facts": 131072,
+    "watch_pin_dir": "/sys/fs/bpf/scmm-watch",
+    "watch_machines": 128,
 }
 
-_RANGES = {"deadline": (1, 60, "seconds"), "call_tables": (16, 65536, "tables"), "facts": (1024, 4194304, "facts")}
+_RANGES = {
+    "deadline": (1, 60, "seconds"),
+    "call_tables": (16, 65536, "tables"),
+    "facts": (1024, 4194304, "facts"),
+    "watch_machines": (4, 4096, "machines"),
+}
 
 
 class Settings:
-    """capture_dir, run_dir, pin_dir (below a bpffs), log_file: absolute paths; deadline: seconds a hook may take.
+    """capture_dir, run_dir, pin_dir and watch_pin_dir (below a bpffs), log_file: absolute paths; deadline: seconds a
+    hook may take.
 
     call_tables: for all recordings at once, of 36 KiB each; a container takes 3, each late entrant 3 more.
     facts: names, addresses and programs for all recordings at once, of which one may have half; 256 bytes and more
     each, taken as they come.
+    watch_machines: for all watches at once, of 41 KiB each; a policy takes one for each ABI, two with a serving phase,
+    and watches of the same policy share them.
     """
 
-    __slots__ = ("call_tables", "capture_dir", "deadline", "facts", "log_file", "pin_dir", "run_dir")
+    __slots__ = (
+        *("call_tables", "capture_dir", "deadline", "facts", "log_file", "pin_dir", "run_dir"),
+        *("watch_machines", "watch_pin_dir"),
+    )
 
     def __init__(
         self,
@@ -44,6 +57,8 @@ class Settings:
         deadline: int,
         call_tables: int,
         facts: int,
+        watch_pin_dir: str,
+        watch_machines: int,
     ) -> None:
         self.capture_dir = capture_dir
         self.run_dir = run_dir
@@ -52,6 +67,8 @@ class Settings:
         self.deadline = deadline
         self.call_tables = call_tables
         self.facts = facts
+        self.watch_pin_dir = watch_pin_dir
+        self.watch_machines = watch_machines
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
