@@ -522,7 +522,7 @@ int BPF_PROG(scmm_exec, struct task_struct *task, int old_pid, struct linux_binp
 		thread->set = 0;
 	}
 	thread->flags &= ~SCMM_NEW;
-	thread->from = SCMM_FROM_START;
+	thread->from = SCMM_FROM_THREAD;
 	thread->restart = 0;
 	thread->depth = 0;
 	s->mntns = slot->mntns;

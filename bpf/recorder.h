@@ -8,8 +8,8 @@
 #ifndef SCMM_RECORDER_H
 #define SCMM_RECORDER_H
 
-/* Largest syscall number kept, plus one: x32 ends at 547, every other ABI below 512 (Linux 6.18). */
-#define SCMM_NR_MAX 576
+#include "states.h"
+
 /* Recordings at once. */
 #define SCMM_SLOTS 256
 /* Cgroups followed at once, over all recordings, and below one container. */
@@ -18,17 +18,12 @@
 /* Session 0 is the container's own process; late entrants follow; the last one takes all further ones. */
 #define SCMM_SESSIONS 8
 #define SCMM_PHASES 3
-#define SCMM_ABIS 3
 /* Call tables for all recordings together unless the user side asks for another number: 9 MiB. */
 #define SCMM_SETS 256
 /* Of which one recording may have: all sessions and phases of the native ABI, and some for the others. */
 #define SCMM_SETS_PER_SLOT 32
 /* Tables of order for all recordings together: 40 KiB each, a recording takes one for each ABI it uses. */
 #define SCMM_EDGES 128
-/* Where an edge comes from that comes from no call: above every number, see SCMM_NR_MAX. */
-#define SCMM_FROM_START 573	/* a thread or a program begins */
-#define SCMM_FROM_SIGNAL 574	/* a signal handler begins */
-#define SCMM_FROM_FOREIGN 575	/* the call before was one of another ABI */
 #define SCMM_EDGE_WORDS (SCMM_NR_MAX * SCMM_NR_MAX / 64)
 /*
  * Facts kept for all recordings together unless the user side asks for another number; one recording may have half.
@@ -65,12 +60,6 @@ enum scmm_phase {
 	SCMM_SETUP = 0,		/* until the thread's seccomp filter is loaded */
 	SCMM_RUNTIME = 1,	/* from there to the execve of the payload */
 	SCMM_APP = 2,		/* the payload and everything it starts */
-};
-
-enum scmm_abi {
-	SCMM_NATIVE = 0,
-	SCMM_COMPAT = 1,	/* 32-bit: i386 on x86_64, arm on aarch64 */
-	SCMM_X32 = 2,
 };
 
 /* What could not be kept, per slot. Any of them but SESSIONS_SHARED and BAD_NUMBER makes a capture incomplete. */

@@ -3,17 +3,15 @@
 #ifndef SCMM_STATE_BPF_H
 #define SCMM_STATE_BPF_H
 
+#include "cgroups.bpf.h"
+#include "states.bpf.h"
+
 #if defined(__TARGET_ARCH_x86)
 #define NR_PRCTL 157
 #define NR_SECCOMP 317
-#define TS_COMPAT 0x0002
-#define X32_BIT 0x40000000
-#elif defined(__TARGET_ARCH_arm64)
+#else
 #define NR_PRCTL 167
 #define NR_SECCOMP 277
-#define TIF_32BIT 22
-#else
-#error "unknown target architecture"
 #endif
 
 /* Processes remembered that entered recorded containers from outside. */
@@ -112,46 +110,6 @@ struct scmm_config config SEC(".data.config") = {};
 struct scmm_state state SEC(".data.state") = {};
 struct scmm_plan plans[SCMM_ABIS * SCMM_NR_MAX] SEC(".data.plans") = {};
 
-/* A controller that this kernel was built without has no number; asked for it, the object would not load. */
-#define SSID(controller)                                                   \
-	(bpf_core_enum_value_exists(enum cgroup_subsys_id, controller) ?   \
-		 (int)bpf_core_enum_value(enum cgroup_subsys_id, controller) : -1)
-
-static __always_inline int controller_ssid(u32 controller)
-{
-	switch (controller) {
-	case 1:
-		return SSID(memory_cgrp_id);
-	case 2:
-		return SSID(pids_cgrp_id);
-	case 3:
-		return SSID(devices_cgrp_id);
-	case 4:
-		return SSID(freezer_cgrp_id);
-	case 5:
-		return SSID(cpu_cgrp_id);
-	case 6:
-		return SSID(perf_event_cgrp_id);
-	case 7:
-		return SSID(net_cls_cgrp_id);
-	}
-	return -1;
-}
-
-/* The id of the task's cgroup in the v1 hierarchy named in `config`, 0 where it cannot be read. */
-static __noinline u64 v1_cgroup_id(struct task_struct *task)
-{
-	struct css_set *set = BPF_CORE_READ(task, cgroups);
-	struct cgroup_subsys_state *css = 0;
-	int ssid = controller_ssid(config.v1_controller);
-
-	if (ssid < 0 || !set)
-		return 0;
-	bpf_probe_read_kernel(&css, sizeof(css),
-			      (void *)set + bpf_core_field_offset(struct css_set, subsys) + ssid * sizeof(css));
-	return css ? BPF_CORE_READ(css, cgroup, kn, id) : 0;
-}
-
 /* Whether a cgroup id may be a target; most that are none are told apart without a look into the hash table. */
 static __always_inline bool is_hot(u64 id)
 {
@@ -175,7 +133,7 @@ static __always_inline struct scmm_target *target_of(struct task_struct *task)
 		target = bpf_map_lookup_elem(&targets, &key);
 	if (target || !config.v1_controller)
 		return target;
-	key.id = v1_cgroup_id(task);
+	key.id = v1_cgroup_id(task, config.v1_controller);
 	if (!is_hot(key.id))
 		return 0;
 	key.hierarchy = config.v1_hierarchy;
@@ -206,9 +164,6 @@ static __always_inline struct scmm_set *set_at(u32 index)
 {
 	return bpf_map_lookup_elem(&sets, &index);
 }
-
-/* Keeps the compiler from using another copy of a number than the one that was checked. */
-#define CHECKED(number) asm volatile("" : "+r"(number))
 
 static __always_inline struct scmm_call *call_at(struct scmm_set *set, u64 nr)
 {
@@ -302,7 +257,7 @@ static __noinline u32 begin(struct scmm_slot *slot, u32 slot_index, u32 epoch, u
 	thread->pending_set = 0;
 	thread->nsproxy = 0;
 	thread->root_mount = 0;
-	thread->from = SCMM_FROM_START;
+	thread->from = SCMM_FROM_THREAD;
 	thread->from_abi = SCMM_NATIVE;
 	thread->restart = 0;
 	thread->depth = 0;
@@ -586,22 +541,6 @@ __noinline u32 assign_edges(struct scmm_thread *thread, u32 abi)
 lost:
 	count(slot, SCMM_LOST_ORDER);
 	return 0;
-}
-
-static __always_inline u32 abi_of(struct task_struct *task, long *nr)
-{
-#if defined(__TARGET_ARCH_x86)
-	if (task->thread_info.status & TS_COMPAT)
-		return SCMM_COMPAT;
-	if (*nr & X32_BIT) {
-		*nr &= ~X32_BIT;
-		return SCMM_X32;
-	}
-#else
-	if (task->thread_info.flags & (1UL << TIF_32BIT))
-		return SCMM_COMPAT;
-#endif
-	return SCMM_NATIVE;
 }
 
 #endif

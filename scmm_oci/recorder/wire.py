@@ -5,6 +5,14 @@ from __future__ import annotations
 import struct
 
 NR_MAX = 576
+# Calls end below; above are further classes of some, and beginnings: scmm_oci.tables.states.
+CALLS = 548
+ANY = 570
+# How a call's class is found: a kind, the argument's index (shifted), whether the arguments lie in memory.
+BY_ACCESS, BY_PROTECTION, BY_FAMILY = 1, 2, 3
+REFINED_KIND, REFINED_INDEX, REFINED_MEMORY = 3, 2, 32
+# How far a process has got, by the number of its tables of order; None: not known.
+STAGES = ("starting", "listening", "accepting", None)
 SLOTS = 256
 CGROUPS_PER_SLOT = 1024
 SESSIONS = 8

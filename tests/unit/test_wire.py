@@ -14,10 +14,11 @@ from scmm_oci.kernel import prepared
 from scmm_oci.kernel.cgroup import V1_CONTROLLERS
 from scmm_oci.recorder import drain, pins, plans, wire
 from scmm_oci.recorder.facts import errno_name
-from scmm_oci.tables import arguments, errnos, operations, syscalls
+from scmm_oci.tables import arguments, errnos, operations, states, syscalls
 
 BPF = Path(__file__).resolve().parents[2] / "bpf"
-HEADER = (BPF / "recorder.h").read_text()
+STATES_HEADER = (BPF / "states.h").read_text()
+HEADER = STATES_HEADER + (BPF / "recorder.h").read_text().replace('#include "states.h"\n', "")
 SOURCE = "".join(path.read_text() for path in sorted(BPF.glob("*.bpf.[ch]")))
 
 # struct in C → struct in Python; scmm_set and scmm_edges are in two parts there, a head and an array.
@@ -51,7 +52,17 @@ NUMBERS = {
     "SCMM_CGROUPS_PER_SLOT": wire.CGROUPS_PER_SLOT,
     "SCMM_EDGES": wire.EDGES,
     "SCMM_EDGE_WORDS": wire.EDGE_WORDS,
-    **{f"SCMM_FROM_{word.upper()}": code for code, word in wire.FROM.items()},
+    "SCMM_CALLS": wire.CALLS,
+    "SCMM_FROM_ANY": wire.ANY,
+    **{f"SCMM_FROM_{word.rpartition(':')[2].upper()}": states.NUMBERS[word] for word in states.BEGINNINGS},
+    "SCMM_BY_ACCESS": wire.BY_ACCESS,
+    "SCMM_BY_PROTECTION": wire.BY_PROTECTION,
+    "SCMM_BY_FAMILY": wire.BY_FAMILY,
+    "SCMM_REFINED_KIND": wire.REFINED_KIND,
+    "SCMM_REFINED_INDEX": wire.REFINED_INDEX,
+    "SCMM_REFINED_MEMORY": wire.REFINED_MEMORY,
+    "SCMM_STAGES": len(wire.STAGES),
+    **{f"SCMM_{(word or 'stage_unknown').upper()}": index for index, word in enumerate(wire.STAGES)},
     "SCMM_FACTS": wire.FACTS,
     "SCMM_FACTS_MEDIUM": wire.FACTS // 2,
     "SCMM_FACTS_LONG": wire.FACTS // 128,
@@ -119,6 +130,7 @@ C_ONLY = {
     "SCMM_NO_CALL",
     "SCMM_UNCOUNTED",
     "SCMM_SPEC_INDEX",
+    "SCMM_FROM_NONE",
 }
 
 
