@@ -1,4 +1,4 @@
-"""A policy → all of a compiled policy file: filters for each architecture, ruleset, identity, transitions. Pure.
+"""A policy → all of a compiled policy file: filters for each architecture, ruleset, identity, transitions, watch. Pure.
 
 Called by the command line; compiled.polfile writes the result.
 """
@@ -6,15 +6,25 @@ Called by the command line; compiled.polfile writes the result.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from scmm_oci import __version__
 from scmm_oci.compiled import needed
 from scmm_oci.compiled.filter import build, of_policy, permissive
 from scmm_oci.compiled.identity import identity
 from scmm_oci.compiled.landlock import ruleset
-from scmm_oci.compiled.polfile.model import Filter, Identity, Metadata, PolicyFile, Ruleset, Transitions
+from scmm_oci.compiled.polfile.model import (
+    Filter,
+    Identity,
+    Machine,
+    Metadata,
+    PolicyFile,
+    Ruleset,
+    Transitions,
+    Watch,
+)
 from scmm_oci.compiled.retarget import retarget
-from scmm_oci.compiled.transitions import transitions
+from scmm_oci.compiled.transitions import never_serving, transitions, watch
 from scmm_oci.errors import BadInput, Finding, Problem
 from scmm_oci.policy.model import Action, FilterFlag, Policy
 from scmm_oci.tables.arch import Arch
@@ -42,6 +52,8 @@ def policy_file(
     problems = _no_kernels(chosen)
     filters: list[Filter] = []
     following: dict[Arch, Transitions] = {}
+    watched: Watch | None = None
+    machines: dict[Arch, Machine] = {}
     flags = _flags(policy, findings)
     added: dict[Finding, list[Arch]] = {}
     try:
@@ -63,6 +75,11 @@ def policy_file(
             for edges in transitions(there):
                 if following.setdefault(edges.arch, edges) != edges:
                     problems.append(_two_orders(edges.arch, arch))
+            watched = watch(there)
+            for machine in watched.machines if watched is not None else ():
+                if machines.setdefault(machine.arch, machine) != machine:
+                    problems.append(_two_orders(machine.arch, arch))
+            findings += never_serving(there)
             filters += _filters(there, flags, findings)
         except BadInput as error:
             problems += error.problems if arch is policy.settings.arch else _named(arch, error)
@@ -85,6 +102,9 @@ def policy_file(
         who,
         tuple(sorted(following.values(), key=lambda one: _order(one.arch))),
         _metadata(policy, policy_digest),
+        None
+        if watched is None
+        else replace(watched, machines=tuple(machines[one] for one in sorted(machines, key=_order))),
     )
     return file, list(dict.fromkeys([*_where(added, chosen), *findings]))
 

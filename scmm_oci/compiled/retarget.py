@@ -14,14 +14,14 @@ from scmm_oci.errors import BadInput, Finding, Problem, short
 from scmm_oci.policy import constraints
 from scmm_oci.policy.argument_places import moved
 from scmm_oci.policy.check_constraints import check_constraint
-from scmm_oci.policy.model import Constraint, MatchType, Policy, SyscallRule, Transition
+from scmm_oci.policy.model import Constraint, MatchType, Policy, Serving, SyscallRule, Transition
 from scmm_oci.schema import Found, Steps, place
-from scmm_oci.tables import groups, syscalls, words
+from scmm_oci.tables import groups, states, syscalls, words
 from scmm_oci.tables.arch import Arch
 
 # The ABI of 32 bits that a kernel runs beside its own.
 _NARROW = {Arch.X86_64: Arch.X86, Arch.AARCH64: Arch.ARM, Arch.S390X: Arch.S390}
-_STATES = ("start", "signal")
+_BEGINNINGS = (states.START, *states.BEGINNINGS)
 _LISTED = 20
 
 
@@ -70,8 +70,7 @@ def retarget(policy: Policy, arch: Arch) -> tuple[Policy, list[Finding]]:
         findings.append(Finding("calls-left-out", message, "programs take other calls there: scmm extract --portable"))
     _tell_new(policy, known, findings)
     settings = replace(policy.settings, arch=arch, architectures=arches)
-    following = _transitions(policy.transitions, known, findings)
-    return replace(policy, settings=settings, syscalls=tuple(rules), transitions=following), findings
+    return _ordered(replace(policy, settings=settings, syscalls=tuple(rules)), known, findings), findings
 
 
 def _beside(before: Sequence[Arch], arch: Arch, findings: list[Finding]) -> tuple[Arch, ...]:
@@ -196,29 +195,37 @@ def _document(given: Constraint) -> dict[str, Any]:
     return document
 
 
-def _transitions(
-    given: Sequence[Transition] | None, known: frozenset[str], findings: list[Finding]
-) -> tuple[Transition, ...] | None:
-    if given is None:
-        return None
+def _ordered(policy: Policy, known: frozenset[str], findings: list[Finding]) -> Policy:
+    """The policy without transitions, and calls that lead over to the serving ones, that are not there."""
     gone: set[str] = set()
-    found = []
-    for one in given:
-        # What begins is a state there, though some ABIs have a call of that name (signal).
-        begins = one.call in _STATES or _is_known(one.call, known)
-        gone.update(name for name in one.to if not _is_known(name, known))
-        if begins:
-            found.append(replace(one, to=tuple(name for name in one.to if _is_known(name, known))))
-        else:
-            gone.add(one.call)
+    following, serving = policy.transitions, policy.serving
+    if following is not None:
+        following = _transitions(following, known, gone)
+    if serving is not None:
+        gone.update(name for name in serving.calls if not _is_known(name, known))
+        calls = tuple(name for name in serving.calls if _is_known(name, known))
+        serving = Serving(calls, _transitions(serving.transitions, known, gone))
     if gone:
         message = f"transitions with calls that are not there are left out: {_listed(sorted(gone))}"
         findings.append(Finding("transitions-left-out", message))
+    return replace(policy, transitions=following, serving=serving)
+
+
+def _transitions(given: Sequence[Transition], known: frozenset[str], gone: set[str]) -> tuple[Transition, ...]:
+    found = []
+    for one in given:
+        # What begins is a state there, though some ABIs have a call of that name (signal).
+        begins = [word for word in (one.call, one.before) if word and word not in _BEGINNINGS]
+        missing = {word for word in begins if not _is_known(word, known)}
+        gone.update(missing, (name for name in one.to if not _is_known(name, known)))
+        if not missing:
+            found.append(replace(one, to=tuple(name for name in one.to if _is_known(name, known))))
     return tuple(found)
 
 
 def _is_known(name: str, known: frozenset[str]) -> bool:
-    return name in known or name.startswith("@")
+    """Whether a call is there, or the call of a class; groups always are."""
+    return name.startswith("@") or (states.call_of(name) or name) in known
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -68,11 +68,33 @@ def read(data):
             count = number(body, 0, 4)
             edges = [(number(body, 8 + 8 * one, 4), number(body, 12 + 8 * one, 4)) for one in range(count)]
             result["transitions"][identifier] = edges
-        else:
-            assert kind == 9
+        elif kind == 9:
             result["metadata"] = json.loads(body.decode())
+        else:
+            assert kind == 10
+            result["watch"] = watch_of(body)
     result["rules"] = [(access, paths[index], missing, abi) for access, index, missing, abi in result["rules"]]
     return result
+
+
+def watch_of(body):
+    """(action, {ABI: (serving calls, serving edges, triples, serving triples)})"""
+    machines, at = {}, 8
+    for _ in range(number(body, 4, 4)):
+        identifier, has_serving, *counts = (number(body, at + 4 * one, 4) for one in range(6))
+        at += 24
+        lists = []
+        for width, count in zip((1, 2, 3, 3), counts, strict=True):
+            rows = [
+                tuple(number(body, at + 4 * (width * row + one), 4) for one in range(width)) for row in range(count)
+            ]
+            lists.append(rows)
+            at += 4 * width * count
+        calls = tuple(call for (call,) in lists[0])
+        assert has_serving or not calls
+        machines[identifier] = (calls if has_serving else None, *lists[1:])
+    assert at == len(body)
+    return ["count", "alert", "freeze", "kill"][number(body, 0, 4)], machines
 
 
 def path_at(body, at):

@@ -3,13 +3,19 @@
 from hypothesis import strategies as st
 
 from scmm_oci.compiled import bpf
+from scmm_oci.compiled.polfile.codes import BEGINNINGS
 from scmm_oci.compiled.polfile.model import (
+    CLASSES,
+    FORK,
+    NOTHING,
     SIGNAL,
     START,
+    STATE_WORDS,
     Component,
     ComponentKind,
     Filter,
     Identity,
+    Machine,
     Metadata,
     Missing,
     PathKind,
@@ -18,6 +24,7 @@ from scmm_oci.compiled.polfile.model import (
     PortRule,
     Ruleset,
     Transitions,
+    Watch,
 )
 from scmm_oci.compiled.polfile.paths import ANY_BYTE
 from scmm_oci.tables import landlock
@@ -114,8 +121,13 @@ def rulesets(draw):
 
 IDS = st.none() | st.integers(0, 0xFFFFFFFE)
 IDENTITIES = st.builds(Identity, uid=IDS, gid=IDS, capabilities=st.none() | st.integers(0, (1 << 41) - 1))
-NUMBERS = st.integers(0, 600) | st.sampled_from([0xF0005, 0xFFFFFFFD])
-EDGES = st.lists(st.tuples(NUMBERS | st.sampled_from([START, SIGNAL]), NUMBERS), max_size=6)
+NUMBERS = st.integers(0, 600) | st.sampled_from([0xF0005, NOTHING - 1, CLASSES, CLASSES + len(STATE_WORDS) - 1])
+STATES = NUMBERS | st.sampled_from([*BEGINNINGS.values()])
+EDGES = st.lists(st.tuples(STATES, NUMBERS), max_size=6)
+PAIRS = st.tuples(st.sampled_from([0, 1, START, SIGNAL, CLASSES]), st.sampled_from([0, 1, CLASSES + 1]))
+DEEP = st.dictionaries(PAIRS, st.just([NOTHING]) | st.lists(NUMBERS, min_size=1, max_size=3), max_size=3).map(
+    lambda found: tuple((*pair, after) for pair, codes in found.items() for after in codes)
+)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 METADATA = st.builds(
     Metadata,
@@ -130,6 +142,22 @@ METADATA = st.builds(
 
 
 @st.composite
+def watches(draw, plain):
+    """A watch of a file that has plain transitions of these ABIs; None where it could watch nothing."""
+    machines = []
+    for arch in draw(st.lists(st.sampled_from(list(Arch)), unique=True, max_size=2)):
+        deep = draw(DEEP) if arch in plain else ()
+        one = Machine(arch, deep=deep)
+        if draw(st.booleans()):
+            calls = st.lists(st.integers(0, 500), max_size=3).map(tuple)
+            one = Machine(arch, draw(calls), tuple(draw(EDGES)), deep, draw(DEEP))
+        machines.append(one)
+    if not plain and all(one.serving_calls is None for one in machines):
+        return None
+    return Watch(draw(st.sampled_from(["count", "alert", "freeze", "kill"])), tuple(machines))
+
+
+@st.composite
 def policy_files(draw):
     """A compiled policy, in no order."""
     chosen = draw(st.lists(st.sampled_from(NATIVE), unique=True, max_size=2))
@@ -140,6 +168,7 @@ def policy_files(draw):
         identity=draw(IDENTITIES),
         transitions=tuple(Transitions(arch, tuple(draw(EDGES))) for arch in ordered),
         metadata=draw(METADATA),
+        watch=draw(st.none() | watches(ordered)),
     )
 
 
@@ -163,4 +192,11 @@ def small():
         identity=Identity(uid=33, gid=None, capabilities=1 << 10),
         transitions=(Transitions(Arch.X32, ((0, 1), (START, 0))),),
         metadata=Metadata(name="web é", compiler="1"),
+        watch=Watch(
+            "kill",
+            (
+                Machine(Arch.X32, deep=((START, 0, CLASSES),)),
+                Machine(Arch.X86_64, (50,), ((CLASSES + 3, 1), (FORK, 0)), (), ((0, 1, NOTHING), (0, 2, 3), (0, 2, 4))),
+            ),
+        ),
     )

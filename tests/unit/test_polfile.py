@@ -17,12 +17,16 @@ from polfile_samples import globs, policy_files, small
 from scmm_oci.compiled import bpf, polfile
 from scmm_oci.compiled.polfile import layout
 from scmm_oci.compiled.polfile.model import (
+    CLASSES,
+    EXEC,
     SIGNAL,
     START,
+    STATE_WORDS,
     Component,
     ComponentKind,
     Filter,
     Identity,
+    Machine,
     Metadata,
     Missing,
     PathKind,
@@ -31,7 +35,9 @@ from scmm_oci.compiled.polfile.model import (
     PortRule,
     Ruleset,
     Transitions,
+    Watch,
 )
+from scmm_oci.compiled.polfile.model import NOTHING as NONE
 from scmm_oci.compiled.polfile.paths import from_pattern, to_text
 from scmm_oci.compiled.polfile.pathtable import encode_path
 from scmm_oci.errors import BadInput
@@ -39,6 +45,7 @@ from scmm_oci.policy.paths.patterns import Pattern
 from scmm_oci.tables.arch import Arch
 
 NOTHING = PolicyFile((), None, Identity(), (), Metadata())
+CLASSES_AFTER = CLASSES + len(STATE_WORDS)
 METADATA = (
     '{"compiler":"1","description":"","generated_at":"","generated_from":"","name":"web é","policy_digest":"",'
     '"target_executable":""}'
@@ -60,6 +67,10 @@ def golden():
     home = bytes([2, 0, 0, 0])
     paths = [b"\0\0\1\0" + srv, b"\1\0\2\0" + srv + glob, b"\2\0\1\0" + home]
     starts = [20, 20 + len(paths[0]), 20 + len(paths[0]) + len(paths[1])]
+    narrow = struct.pack("<IIIIII", 0x4000003E, 0, 0, 0, 1, 0) + struct.pack("<III", 0xFFFFFFFF, 0, 0x10000)
+    wide = struct.pack("<IIIIII", 0xC000003E, 1, 1, 2, 0, 3) + struct.pack("<I", 50)
+    wide += struct.pack("<IIII", 0x10003, 1, 0xFFFFFFFC, 0)
+    wide += struct.pack("<9I", 0, 1, 0xFFFFFFF0, 0, 2, 3, 0, 2, 4)
     bodies = [
         (1, 0xC000003E, refusing),
         (2, 0xC000003E, passing),
@@ -77,6 +88,7 @@ def golden():
         (7, 0, struct.pack("<IIIIQ", 5, 33, 0, 0, 1 << 10)),
         (8, 0x4000003E, struct.pack("<II", 2, 0) + struct.pack("<IIII", 0, 1, 0xFFFFFFFF, 0)),
         (9, 0, METADATA),
+        (10, 0, struct.pack("<II", 3, 2) + narrow + wide),
     ]
     at = 64 + 24 * len(bodies)
     table = rest = b""
@@ -119,7 +131,20 @@ def test_order_means_nothing(file, random):
     if ruleset is not None:
         ruleset = replace(ruleset, paths=shuffled(ruleset.paths), ports=shuffled(ruleset.ports))
     transitions = shuffled([replace(one, edges=shuffled(one.edges)) for one in file.transitions])
-    other = replace(file, filters=shuffled(file.filters), ruleset=ruleset, transitions=transitions)
+    watch = file.watch
+    if watch is not None:
+        machines = [
+            replace(
+                one,
+                serving_calls=None if one.serving_calls is None else shuffled(one.serving_calls),
+                serving=shuffled(one.serving),
+                deep=shuffled(one.deep),
+                serving_deep=shuffled(one.serving_deep),
+            )
+            for one in watch.machines
+        ]
+        watch = replace(watch, machines=shuffled(machines))
+    other = replace(file, filters=shuffled(file.filters), ruleset=ruleset, transitions=transitions, watch=watch)
     assert polfile.write(other) == polfile.write(file)
 
 
@@ -149,6 +174,19 @@ def test_another_reader_reads_the_same(file):
     numbers = {arch: 0x4000003E if arch is Arch.X32 else arch.audit for arch in Arch}
     assert found["transitions"] == {numbers[one.arch]: list(one.edges) for one in file.transitions}
     assert found["metadata"] == vars(file.metadata)
+    if file.watch is None:
+        assert "watch" not in found
+    else:
+        assert found["watch"] == (
+            file.watch.action,
+            {
+                numbers[one.arch]: (
+                    one.serving_calls,
+                    *(list(getattr(one, name)) for name in ("serving", "deep", "serving_deep")),
+                )
+                for one in file.watch.machines
+            },
+        )
     identity = {name: value for name, value in vars(file.identity).items() if value is not None}
     assert found.get("identity", {}) == identity
     if file.ruleset is None:
@@ -266,6 +304,50 @@ def with_rules(*paths, ports=()):
             ],
         ),
         (
+            replace(
+                NOTHING,
+                transitions=(Transitions(Arch.ARM, ((CLASSES_AFTER, 0), (0, CLASSES_AFTER), (0, EXEC), (EXEC, 0))),),
+            ),
+            [
+                ".transitions[0].edges[0]: is from 65560 to 0",
+                ".transitions[0].edges[1]: is from 0 to 65560",
+                ".transitions[0].edges[2]: is from 0 to 4294967293",
+            ],
+        ),
+        (replace(NOTHING, watch=Watch("alert")), [".watch: has no transitions to watch"]),
+        (
+            replace(NOTHING, watch=Watch("harm", (Machine(Arch.ARM, deep=((0, 1, 2),)),) * 2)),
+            [
+                ".watch.machines[1].arch: is arm, which another has already",
+                ".watch.action: 'harm' is not an action",
+                ".watch: has no transitions to watch",
+                ".watch.machines[0].deep: is there, though the ABI has no transitions",
+                ".watch.machines[1].deep: is there, though the ABI has no transitions",
+            ],
+        ),
+        (
+            replace(
+                NOTHING,
+                watch=Watch(
+                    "kill",
+                    (
+                        Machine(Arch.ARM, (5, CLASSES, START), ((START, SIGNAL),), (), ((1, START, 2), (0, 1, EXEC))),
+                        Machine(Arch.X86, serving=((0, 1),), serving_deep=((0, 1, NONE), (0, 1, 2))),
+                    ),
+                ),
+            ),
+            [
+                ".watch.machines[0].serving_calls[1]: is 0x10000, which is no call",
+                ".watch.machines[0].serving_calls[2]: is 0xffffffff, which is no call",
+                ".watch.machines[0].serving[0]: is from 4294967295 to 4294967294",
+                ".watch.machines[0].serving_deep[0]: is 1, 4294967295, 2",
+                ".watch.machines[0].serving_deep[1]: is 0, 1, 4294967293",
+                ".watch.machines[1].serving: is there, though there is no serving phase",
+                ".watch.machines[1].serving_deep: is there, though there is no serving phase",
+                ".watch.machines[1].serving_deep[1]: is of a pair that nothing may follow",
+            ],
+        ),
+        (
             replace(NOTHING, metadata=Metadata(name="\udcff", policy_digest="ab")),
             [".metadata.name: has half of a surrogate pair", ".metadata.policy_digest: is 'ab'"],
         ),
@@ -287,6 +369,36 @@ def test_what_would_be_too_large_is_not_written():
     fits = replace(NOTHING, metadata=Metadata(description=text[len(polfile.write(NOTHING)) :]))
     assert len(polfile.write(fits)) == layout.MAX_BYTES
     assert polfile.read(polfile.write(fits)) == fits
+
+
+@pytest.mark.parametrize(
+    ("name", "items"),
+    [
+        ("serving_calls", tuple(range(1025))),
+        ("serving", tuple((one // 1000, one % 1000) for one in range((1 << 19) + 1))),
+        ("serving_deep", tuple((one // 1000, 1, one % 1000) for one in range((1 << 16) + 1))),
+    ],
+)
+def test_lists_of_machines_have_limits(name, items):
+    def file(kept):
+        machine = replace(Machine(Arch.X86_64, ()), **{name: items[:kept]})
+        return replace(NOTHING, watch=Watch("count", (machine,)))
+
+    fits = file(len(items) - 1)
+    assert polfile.read(polfile.write(fits)) == fits
+    with pytest.raises(BadInput, match=f"{len(items) - 1} are the most"):
+        polfile.write(file(len(items)))
+
+
+def test_machines_that_say_nothing_are_not_written():
+    transitions = (Transitions(Arch.X86_64, ((0, 1),)),)
+    file = replace(NOTHING, transitions=transitions, watch=Watch("freeze", (Machine(Arch.ARM), Machine(Arch.X86))))
+    assert polfile.read(polfile.write(file)).watch == Watch("freeze")
+
+
+def test_a_phase_that_no_call_leads_to_is_kept():
+    file = replace(NOTHING, watch=Watch("alert", (Machine(Arch.S390, ()),)))
+    assert polfile.read(polfile.write(file)) == file
 
 
 def plain_rules(number):

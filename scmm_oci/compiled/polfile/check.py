@@ -12,8 +12,9 @@ from dataclasses import fields
 from functools import lru_cache
 
 from scmm_oci.compiled import bpf
+from scmm_oci.compiled.polfile.codes import is_called, is_state
 from scmm_oci.compiled.polfile.layout import MAX_EDGES
-from scmm_oci.compiled.polfile.model import SIGNAL, START, Identity, Metadata, PortRule, Ruleset
+from scmm_oci.compiled.polfile.model import Identity, Metadata, PortRule, Ruleset
 from scmm_oci.errors import Problem, short
 from scmm_oci.tables import landlock
 
@@ -30,6 +31,8 @@ _RET_A = 0x16
 # LD|MEM, LDX|MEM, ST, STX: our compiler makes none, and the launcher does not follow what is in the words.
 _MEMORY = (0x60, 0x61, 0x02, 0x03)
 _PASSING = (bpf.RET_ALLOW, bpf.RET_LOG, bpf.RET_TRACE, bpf.RET_USER_NOTIF)
+# What is told of a state that is none.
+STATES_HINT = "calls and known classes of calls follow such, or beginnings: docs/formats.md has their numbers"
 _DIGEST = re.compile(r"(?:[0-9a-f]{64})?\Z")
 
 
@@ -113,14 +116,18 @@ def identity_problems(identity: Identity, place: str) -> list[Problem]:
     return found + _mask(identity.capabilities or 0, _CAPABILITIES, f"{place}.capabilities")
 
 
-def edges_problems(edges: tuple[tuple[int, int], ...], place: str) -> list[Problem]:
+def edges_problems(edges: tuple[tuple[int, int], ...], place: str, *, name: str = "edges") -> list[Problem]:
     """Problems of transitions, but for their order."""
     if len(edges) > MAX_EDGES:
         return [Problem(place, f"has {len(edges)} pairs; {MAX_EDGES} are the most")]
+    bad_from = {code for code, _ in edges if not is_state(code)}
+    bad_to = {code for _, code in edges if not is_called(code)}
+    if not bad_from and not bad_to:
+        return []
     return [
-        Problem(f"{place}.edges[{index}]", f"is from {before} to {after}", f"calls are 0 to {SIGNAL - 1:#x}")
+        Problem(f"{place}.{name}[{index}]", f"is from {before} to {after}", STATES_HINT)
         for index, (before, after) in enumerate(edges)
-        if not (0 <= before <= START and 0 <= after < SIGNAL)
+        if before in bad_from or after in bad_to
     ]
 
 

@@ -16,6 +16,10 @@ MAX_PATHS = 1 << 18
 MAX_PORT_RULES = 65535
 # On the ABI with the most calls, every pair of them has room.
 MAX_EDGES = 1 << 19
+# More than the table that the kernel looks them up in has room for.
+MAX_TRIPLES = 1 << 16
+# No ABI has as many calls.
+MAX_CALLS = 1 << 10
 
 # Of offsets of sections and of the whole.
 ALIGNMENT = 8
@@ -33,6 +37,7 @@ class Section(IntEnum):
     IDENTITY = 7
     TRANSITIONS = 8
     METADATA = 9
+    WATCH = 10
 
 
 # magic, version, size of the header, count of sections, size of the file, reserved, SHA-256 of what follows.
@@ -58,6 +63,16 @@ IDENTITY = struct.Struct("<IIIIQ")
 # count, reserved; pairs follow
 TRANSITIONS_HEAD = struct.Struct("<II")
 EDGE = struct.Struct("<II")
+# action, count of machines; these follow
+WATCH_HEAD = struct.Struct("<II")
+# id of the ABI, whether it has a serving phase, and how many serving calls, serving edges, triples and serving triples
+# follow, in this order
+MACHINE_HEAD = struct.Struct("<IIIIII")
+SERVING_CALL = struct.Struct("<I")
+TRIPLE = struct.Struct("<III")
+
+# Words of policy.model.WatchAction; where one is, is its number.
+ACTIONS = ("count", "alert", "freeze", "kill")
 
 # Bits of what an identity gives.
 HAS_UID, HAS_GID, HAS_CAPABILITIES = 1, 2, 4

@@ -144,10 +144,25 @@ THREAD = 0xFFFFFFFB
 FOREIGN = 0xFFFFFFFA
 CLASSES = 0x10000
 
+# Never changed, only added to: files of other versions have them.
+STATE_WORDS = (
+    *("open:read", "open:write", "openat:read", "openat:write"),
+    *("mmap:data", "mmap:exec", "mmap2:data", "mmap2:exec"),
+    *("mprotect:data", "mprotect:exec", "pkey_mprotect:data", "pkey_mprotect:exec"),
+    *("socket:unix", "socket:inet", "socket:inet6", "socket:netlink", "socket:packet", "socket:other"),
+    *("socketpair:unix", "socketpair:inet", "socketpair:inet6", "socketpair:netlink", "socketpair:packet"),
+    "socketpair:other",
+)
+# What the codes of classes have room for.
+CLASSES_END = 0x20000
+
 
 @dataclass(frozen=True)
 class Transitions:
-    """Which call may follow which in a thread, on one ABI: pairs of numbers (x32's without its bit), sorted."""
+    """Which call may follow which in a thread, on one ABI: pairs of states (see `codes`), sorted.
+
+    A call's own number (x32's without its bit) stands for all classes of the call.
+    """
 
     arch: Arch
     edges: tuple[tuple[int, int], ...]
@@ -172,6 +187,7 @@ class Machine:
     serving_deep: tuple[tuple[int, int, int], ...] = ()
 
 
+# The third of a triple whose pair nothing may follow; states that something follows are below it, or beginnings.
 NOTHING = 0xFFFFFFF0
 
 

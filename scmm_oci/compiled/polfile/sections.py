@@ -21,8 +21,10 @@ from scmm_oci.compiled.polfile.model import (
     PortRule,
     Ruleset,
     Transitions,
+    Watch,
 )
 from scmm_oci.compiled.polfile.pathtable import decode_table
+from scmm_oci.compiled.polfile.watchtable import decode_watch, watch_problems
 from scmm_oci.compiled.polfile.writer import metadata_bytes
 from scmm_oci.errors import Problem
 
@@ -57,13 +59,15 @@ class _Reader:
         metadata = self._one(Section.METADATA)
         if metadata is None:
             self._bad("", "has no metadata")
-        identity = self._one(Section.IDENTITY)
+        identity, watch = self._one(Section.IDENTITY), self._one(Section.WATCH)
+        transitions = tuple(self._transitions(part) for part in self._all(Section.TRANSITIONS))
         return PolicyFile(
             filters=self._filters(),
             ruleset=self._ruleset(),
             identity=Identity() if identity is None else self._identity(identity),
-            transitions=tuple(self._transitions(part) for part in self._all(Section.TRANSITIONS)),
+            transitions=transitions,
             metadata=Metadata() if metadata is None else self._metadata(metadata),
+            watch=None if watch is None else self._watch(watch, transitions),
         )
 
     def _all(self, kind: Section) -> list[Part]:
@@ -235,6 +239,12 @@ class _Reader:
         self._found += check.edges_problems(edges, part.place)
         self._ascending(edges, part.place, "the calls", "edges")
         return Transitions(arch, edges)
+
+    def _watch(self, part: Part, transitions: Sequence[Transitions]) -> Watch | None:
+        watch = decode_watch(part.data, part.place, self._found)
+        if watch is not None:
+            self._found += watch_problems(watch, transitions, part.place)
+        return watch
 
     def _metadata(self, part: Part) -> Metadata:
         try:

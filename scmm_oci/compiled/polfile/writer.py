@@ -13,6 +13,7 @@ from scmm_oci.compiled.polfile.layout import Section
 from scmm_oci.compiled.polfile.model import Filter, Identity, Metadata, PathRule, PolicyFile, PortRule, Ruleset
 from scmm_oci.compiled.polfile.paths import path_problems
 from scmm_oci.compiled.polfile.pathtable import encode_path, encode_table
+from scmm_oci.compiled.polfile.watchtable import canonical_watch, encode_watch, watch_problems
 from scmm_oci.errors import BadInput, Problem
 from scmm_oci.tables.arch import Arch
 
@@ -51,6 +52,7 @@ def _canonical(file: PolicyFile) -> tuple[PolicyFile, list[bytes]]:
         filters=tuple(sorted(file.filters, key=lambda one: one.arch.audit)),
         ruleset=ruleset,
         transitions=tuple(sorted(transitions, key=lambda one: layout.transitions_id(one.arch))),
+        watch=None if file.watch is None else canonical_watch(file.watch),
     )
     return sorted_file, paths
 
@@ -96,6 +98,9 @@ def _problems(file: PolicyFile) -> list[Problem]:
     for index, edges in enumerate(file.transitions):
         found += check.edges_problems(edges.edges, f".transitions[{index}]")
     found += _once([one.arch for one in file.transitions], ".transitions")
+    if file.watch is not None:
+        found += _once([one.arch for one in file.watch.machines], ".watch.machines")
+        found += watch_problems(file.watch, file.transitions, ".watch")
     return found + check.metadata_problems(file.metadata, ".metadata")
 
 
@@ -144,6 +149,8 @@ def _sections(file: PolicyFile, paths: list[bytes]) -> Iterable[Part]:
         head = layout.TRANSITIONS_HEAD.pack(len(edges.edges), 0)
         yield Section.TRANSITIONS, layout.transitions_id(edges.arch), head + data
     yield Section.METADATA, 0, metadata_bytes(file.metadata)
+    if file.watch is not None:
+        yield Section.WATCH, 0, encode_watch(file.watch)
 
 
 def _filter(flags: int | None, program: bpf.Program) -> bytes:
