@@ -24,7 +24,17 @@ PACKAGES = "clang, lld, llvm and libbpf-dev"
 _LAUNCHER_OPTIONS = (
     *("-std=c11", "-ffreestanding", "-fno-builtin", "-nostdlib", "-static", "-Oz", "-Wall", "-Wextra", "-Werror"),
     *("-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-pic", "-ffunction-sections"),
-    *("-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,--gc-sections", "-Wl,-s"),
+    # -O2 of the linker: texts that others end with are there once.
+    *(
+        "-fno-ident",
+        "-Wl,-O2",
+        "-Wl,--build-id=none",
+        "-Wl,-z,noexecstack",
+        "-Wl,-z,relro",
+        "-Wl,-z,now",
+        "-Wl,--gc-sections",
+        "-Wl,-s",
+    ),
 )
 
 

@@ -345,6 +345,12 @@ static int check_identity(struct reading *reading, struct bytes section, struct 
 	return 0;
 }
 
+/* Numbers of calls, and of the 24 classes of calls from 0x10000 on. */
+static int is_called(uint32_t code)
+{
+	return code - 0x10018u >= 0x20000u - 0x10018u && code < 0xfffffff0u;
+}
+
 static int check_transitions(struct reading *reading, struct bytes section)
 {
 	const unsigned char *at = section.at;
@@ -356,10 +362,12 @@ static int check_transitions(struct reading *reading, struct bytes section)
 	CHECK(count <= 524288 && !u32(at + 4), at, "the count of transitions is too large");
 	CHECK(section.size == 8 + 8 * (size_t)count, at, "the transitions' count is not their length");
 	for (uint32_t i = 0; i < count; i++) {
-		uint64_t pair = (uint64_t)u32(at + 8 + 8 * (size_t)i) << 32 | u32(at + 12 + 8 * (size_t)i);
+		uint32_t from = u32(at += 8), to = u32(at + 4);
+		uint64_t pair = (uint64_t)from << 32 | to;
 
-		CHECK(!i || pair > before, at + 8 + 8 * (size_t)i, "transitions are not sorted");
-		CHECK((uint32_t)pair <= 0xfffffffdu, at + 12 + 8 * (size_t)i, "a transition leads to no call");
+		CHECK(!i || pair > before, at, "transitions are not sorted");
+		/* What begins, a program, thread or handler, has the last six numbers. */
+		CHECK((is_called(from) || from >= 0xfffffffau) && is_called(to), at, "a transition is of no call");
 		before = pair;
 	}
 	return 0;
@@ -411,8 +419,9 @@ static int check_section(struct reading *reading, uint32_t type, uint32_t id, st
 	case SECTION_TRANSITIONS:
 		return check_transitions(reading, section);
 	}
-	/* For people: the launcher does not look into it. */
-	policy->metadata = section;
+	/* For people, or a watch: the launcher does not look into them. */
+	if (type == SECTION_METADATA)
+		policy->metadata = section;
 	return 0;
 }
 
@@ -454,7 +463,7 @@ int policy_check(struct bytes file, uint32_t audit, struct policy *policy, struc
 		uint32_t this_type = u32(entry), this_id = u32(entry + 4);
 		uint64_t offset = u64(entry + 8), length = u64(entry + 16);
 
-		CHECK(this_type >= SECTION_FILTER && this_type <= SECTION_METADATA, entry, "has a section of unknown type");
+		CHECK(this_type >= SECTION_FILTER && this_type <= SECTION_WATCH, entry, "has a section of unknown type");
 		CHECK(!i || this_type > type || (this_type == type && this_id > id), entry, "sections are not sorted");
 		CHECK(is_id_of(this_type, this_id), entry + 4, "a section has an id that none of its type has");
 		CHECK(offset == end && length && length <= file.size - offset, entry + 8, "a section is not where it must be");
