@@ -3,17 +3,12 @@
 A word is the name of a call (``read``), a class of it (``openat:write``), or where a thread begins (``start:exec``).
 ``openat`` stands for all classes of openat, and ``start`` for every beginning of a thread. Numbers are those of the
 recorder's and the watch's tables: of a call its own, of what is no call one above all calls. Pure.
+Standard library only, and little of it (hook).
 """
 
 from __future__ import annotations
 
-from functools import cache
-
 from scmm_oci.tables import syscalls
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from scmm_oci.tables.arch import Arch
 
 # Classes by kind. The first has the call's own number.
 ACCESS = ("read", "write")
@@ -91,28 +86,42 @@ def class_of(call: str, argument: int | None) -> str:
     return f"{call}:{name}"
 
 
-@cache
-def called(arch: Arch) -> dict[str, int]:
+_called: dict[str, dict[str, int]] = {}
+
+
+def called(arch: str) -> dict[str, int]:
     """Word → number of every call of an ABI that has no classes, and of every class: all that a transition leads to.
 
     Without calls whose numbers the tables have no room for (arm's private ones).
     """
-    found = {}
-    for call, number in syscalls.numbers(arch).items():
-        if number < FIRST:
-            for index, word in enumerate(classes_of(call)):
-                found[word] = number if index == 0 else NUMBERS[word]
+    found = _called.get(arch)
+    if found is None:
+        found = _called[arch] = {}
+        for call, number in syscalls.numbers(arch).items():
+            if number < FIRST:
+                for index, word in enumerate(classes_of(call)):
+                    found[word] = number if index == 0 else NUMBERS[word]
     return found
 
 
-@cache
-def numbers(arch: Arch) -> dict[str, int]:
+_numbers: dict[str, dict[str, int]] = {}
+
+
+def numbers(arch: str) -> dict[str, int]:
     """Word → number of all that a transition leads from. ``signal`` is the handler, though x86 has such a call."""
-    return {**called(arch), **{word: NUMBERS[word] for word in BEGINNINGS}}
+    found = _numbers.get(arch)
+    if found is None:
+        found = _numbers[arch] = {**called(arch), **{word: NUMBERS[word] for word in BEGINNINGS}}
+    return found
 
 
-@cache
-def words(arch: Arch) -> dict[int, str]:
+_words: dict[str, dict[int, str]] = {}
+
+
+def words(arch: str) -> dict[int, str]:
     """Number → word, of beginnings, calls and classes."""
-    found = {number: word for word, number in called(arch).items()}
-    return {**found, **{NUMBERS[word]: word for word in BEGINNINGS}}
+    found = _words.get(arch)
+    if found is None:
+        found = _words[arch] = {number: word for word, number in called(arch).items()}
+        found.update((NUMBERS[word], word) for word in BEGINNINGS)
+    return found
