@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scmm_oci.compiled.polfile.model import PolicyFile
     from scmm_oci.recorder.settings import Settings
     from scmm_oci.watch import pins
+    from scmm_oci.watch.machine import Machines
     from scmm_oci.watch.slots import WatchValue
 
 ENDED = "ended"
@@ -34,6 +35,7 @@ UNLOADED = "what was pinned is gone: the BPF file system was unmounted, or someo
 POSTSTOP = "the container has ended"
 STOPPED = "it was stopped"
 OVER = "the command has ended"
+UNKNOWN = "it is not known why"
 
 
 class Held(OSError):
@@ -73,7 +75,7 @@ def entries(settings: Settings) -> list[dict[str, Any]]:
 def begin(
     settings: Settings,
     *,
-    policy: PolicyFile,
+    policy: PolicyFile | None,
     policy_name: str,
     digest: str,
     action: str,
@@ -85,10 +87,12 @@ def begin(
     bundle: str = "",
     launcher: tuple[int, int] | None = None,
     place: cgroup.Place | None = None,
+    machines: Machines | None = None,
 ) -> dict[str, Any]:
     """Watch the container whose first process is `pid` from here on; its entry in the ledger.
 
     Args:
+        policy: compiled. machines: what machine.machines_of has made of it already; then `policy` is not asked.
         digest: of the policy, hexadecimal digits. action: a word of policy.model.WatchAction.
         container: {"id", "name", "engine"}; engine "command" for a command that runs in a cgroup of our own.
         now: seconds since the epoch; monotonic: CLOCK_MONOTONIC, ns.
@@ -103,9 +107,13 @@ def begin(
         Held: the container is watched already, otherwise.
         OSError: it cannot be watched.
     """
-    from scmm_oci.watch import machine, pins, slots
+    from scmm_oci.watch import pins, slots
 
-    machines = machine.machines_of(policy, machine=os.uname().machine)
+    if machines is None:
+        from scmm_oci.watch import machine
+
+        assert policy is not None
+        machines = machine.machines_of(policy, machine=os.uname().machine)
     made = place is not None
     with open_ledger(settings) as ledger:
         _prune(ledger, settings, now=now)

@@ -59,7 +59,7 @@ def event(alert: Alert, entry: Mapping[str, Any], *, offset: int) -> Event:
         "phase": alert.phase,
         "arch": str(arch),
         "edge": {
-            "before": word_of(arch, alert.before) if alert.before else None,
+            "before": None if alert.before is None else word_of(arch, alert.before),
             "from": word_of(arch, alert.origin),
             "to": to,
         },

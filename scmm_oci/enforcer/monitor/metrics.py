@@ -76,13 +76,7 @@ class Metrics:
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """All of it in a format that a reader's Accept header asks for, and that format's content type."""
-        from prometheus_client import CollectorRegistry
-        from prometheus_client.exposition import choose_encoder
-
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(self._collect))
-        encode, content_type = choose_encoder(accept)
-        return encode(registry), content_type
+        return exposition(self._collect, accept)
 
     def _collect(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -112,6 +106,17 @@ class Metrics:
             level = GaugeMetricFamily(f"{_PREFIX}_{name}", text)
             level.add_metric([], values.get(name, 0))
             yield level
+
+
+def exposition(collect: Callable[[], Iterator[Metric]], accept: str) -> tuple[bytes, str]:
+    """Values in a format that a reader's Accept header asks for, and that format's content type."""
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.exposition import choose_encoder
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(collect))
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
 
 
 class _Collector:

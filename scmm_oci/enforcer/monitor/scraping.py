@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from typing import Protocol
 
 from scmm_oci.enforcer.monitor.exchanges import Exchanges
-from scmm_oci.enforcer.monitor.metrics import Metrics
 from scmm_oci.enforcer.monitor.sockets import Listening
 from scmm_oci.errors import BadInput, Failure, Problem, short
 from scmm_oci.files import reason
 
 _MOST_HEAD = 8 << 10  # bytes
 _UNIX = "unix:"
+
+
+class Readable(Protocol):
+    """What has values."""
+
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """All of them in a format that a reader's Accept header asks for, and that format's content type."""
 
 
 def parse(text: str) -> tuple[str, int] | str:
@@ -49,7 +56,7 @@ def parse(text: str) -> tuple[str, int] | str:
 class Scraping:
     """Answers at one place, on the event loop, until it is closed."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Readable) -> None:
         self._metrics = metrics
         self._listening: Listening | socket.socket | None = None
         self._exchanges: Exchanges | None = None
