@@ -25,11 +25,47 @@
 #define ERESTARTNOINTR 513
 #define SA_RESTART 0x10000000
 
+/*
+ * Keep that three states followed one another, and what the next three begin with. Repetitions are none. from_to: from <<
+ * 16 | to.
+ */
+static __noinline int keep_triple(struct scmm_thread *thread, u32 from_to, u32 abi)
+{
+	u32 from = from_to >> 16, to = from_to & 0xffff, one = 1;
+	struct scmm_triple_key key = {};
+	struct scmm_slot *slot;
+	long failed;
+
+	if (!thread || from == to)
+		return 0;
+	key.before = from < SCMM_NR_MAX && from != SCMM_FROM_FOREIGN ? thread->from2 : SCMM_FROM_NONE;
+	thread->from2 = from < SCMM_NR_MAX ? from : SCMM_FROM_NONE;
+	if (key.before >= SCMM_NR_MAX)
+		return 0;
+	key.epoch = thread->epoch;
+	key.from = from;
+	key.to = to;
+	key.abi = abi;
+	key.stage = thread->stage;
+	if (bpf_map_lookup_elem(&triples, &key))
+		return 0;
+	slot = live_slot(thread->slot, thread->epoch);
+	if (!slot)
+		return 0;
+	failed = slot->triples >= SCMM_TRIPLES_PER_SLOT ? -1 : bpf_map_update_elem(&triples, &key, &one, BPF_NOEXIST);
+	if (!failed)
+		__sync_fetch_and_add(&slot->triples, 1);
+	else if (failed != -EEXIST)
+		count(slot, SCMM_LOST_ORDER);
+	return 0;
+}
+
 /* Keep that this call followed the one before it in this thread. */
-static __always_inline void keep_order(struct scmm_thread *thread, struct scmm_plan *plan, u32 nr, u32 abi)
+static __always_inline void keep_order(struct scmm_thread *thread, struct scmm_plan *plan, struct pt_regs *regs, u32 nr,
+				       u32 abi)
 {
 	struct scmm_edges *table;
-	u32 from = thread->from, index;
+	u32 from = thread->from, to, index;
 	u64 bit, word;
 
 	if (thread->restart) {
@@ -40,12 +76,17 @@ static __always_inline void keep_order(struct scmm_thread *thread, struct scmm_p
 		if (again)
 			return;
 	}
-	if (thread->from_abi != abi && from < SCMM_NR_MAX - 3)
+	to = state_of(regs, nr, abi, plan->refined, plan->extra);
+	if (thread->from_abi != abi && from < SCMM_FROM_ANY)
 		from = SCMM_FROM_FOREIGN;
-	thread->from = nr;
+	if (thread->flags & SCMM_DEEP)
+		keep_triple(thread, from << 16 | to, abi);
+	thread->from = to;
 	thread->from_abi = abi;
 	if (from >= SCMM_NR_MAX) {
-		count_loss(thread, SCMM_LOST_ORDER);
+		/* What ran before it was recorded has no beginning to be told. */
+		if (from != SCMM_FROM_NONE)
+			count_loss(thread, SCMM_LOST_ORDER);
 		return;
 	}
 	index = abi == SCMM_NATIVE && thread->edges ? thread->edges : assign_edges(thread, abi);
@@ -57,13 +98,30 @@ static __always_inline void keep_order(struct scmm_thread *thread, struct scmm_p
 	table = bpf_map_lookup_elem(&edges, &index);
 	if (!table || table->epoch != thread->epoch)
 		return;
-	bit = from * SCMM_NR_MAX + nr;
+	bit = from * SCMM_NR_MAX + to;
 	word = bit / 64;
 	if (word >= SCMM_EDGE_WORDS)
 		return;
 	CHECKED(word);
 	if (!(table->bits[word] >> (bit % 64) & 1))
 		__sync_fetch_and_or(&table->bits[word], 1ULL << (bit % 64));
+}
+
+/* A call that brings its process to another stage has been entered. */
+static __noinline int reach(struct scmm_thread *thread, u32 stage)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (!thread || stage <= thread->stage)
+		return 0;
+	if (note_stage(task->group_leader, thread->epoch, stage))
+		count_loss(thread, SCMM_LOST_ORDER);
+	thread->stage = stage;
+	thread->edges = 0;
+	/* The other threads look for it with their next call. */
+	__sync_fetch_and_add(&state.stages, 1);
+	new_generation();
+	return 0;
 }
 
 SEC("tp_btf/sys_enter")
@@ -81,7 +139,7 @@ int BPF_PROG(scmm_sys_enter, struct pt_regs *regs, long id)
 		return 0;
 	abi = abi_of(bpf_get_current_task_btf(), &nr);
 	thread->pending_nr = SCMM_UNCOUNTED;
-	if (nr < 0 || nr >= SCMM_NR_MAX) {
+	if (nr < 0 || nr >= SCMM_CALLS) {
 		count_loss(thread, SCMM_BAD_NUMBER);
 		return 0;
 	}
@@ -110,9 +168,13 @@ int BPF_PROG(scmm_sys_enter, struct pt_regs *regs, long id)
 	plan = plan_of(abi, nr);
 	if (!plan)
 		return 0;
-	keep_order(thread, plan, nr, abi);
+	keep_order(thread, plan, regs, nr, abi);
 	if (plan->bits & SCMM_PLAN_ARGUMENTS)
 		keep_arguments((u64)regs, thread, nr, abi);
+	if (plan->bits & (SCMM_PLAN_LISTEN | SCMM_PLAN_ACCEPT | SCMM_PLAN_SOCKETCALL))
+		reach(thread, plan->bits & SCMM_PLAN_LISTEN ? SCMM_LISTENING :
+			      plan->bits & SCMM_PLAN_ACCEPT ? SCMM_ACCEPTING :
+							      stage_of_socketcall(early_argument(regs, 0, abi)));
 	return 0;
 }
 
@@ -151,7 +213,7 @@ static __noinline int count_denied(struct scmm_thread *thread, u64 address, long
 	if (nr < 0 || !thread)
 		return 0;
 	abi = abi_of(bpf_get_current_task_btf(), &nr);
-	if (nr < 0 || nr >= SCMM_NR_MAX)
+	if (nr < 0 || nr >= SCMM_CALLS)
 		return 0;
 	index = assign_set(thread, abi);
 	if (!index)
@@ -355,6 +417,7 @@ static __always_inline void leave_handler(struct scmm_thread *thread)
 	if (!thread->depth) {
 		/* More handlers than places: where this one began is forgotten. */
 		thread->from = SCMM_NR_MAX;
+		thread->from2 = SCMM_FROM_NONE;
 		return;
 	}
 	thread->depth--;
@@ -362,6 +425,7 @@ static __always_inline void leave_handler(struct scmm_thread *thread)
 		return;
 	CHECKED(top);
 	thread->from = thread->handlers[top].from;
+	thread->from2 = thread->handlers[top].from2;
 	thread->from_abi = thread->handlers[top].from_abi;
 	thread->restart = thread->handlers[top].restart;
 }
@@ -479,10 +543,12 @@ int BPF_PROG(scmm_signal, int sig, void *info, struct k_sigaction *action)
 	CHECKED(at);
 	thread->handlers[at].stack = stack_of(thread->regs);
 	thread->handlers[at].from = thread->from;
+	thread->handlers[at].from2 = thread->from2;
 	thread->handlers[at].from_abi = thread->from_abi;
 	thread->handlers[at].restart = restart;
 	thread->depth = at + 1;
 	thread->from = SCMM_FROM_SIGNAL;
+	thread->from2 = SCMM_FROM_NONE;
 	thread->restart = 0;
 	return 0;
 }
@@ -522,9 +588,13 @@ int BPF_PROG(scmm_exec, struct task_struct *task, int old_pid, struct linux_binp
 		thread->set = 0;
 	}
 	thread->flags &= ~SCMM_NEW;
-	thread->from = SCMM_FROM_THREAD;
+	thread->from = SCMM_FROM_EXEC;
+	thread->from2 = SCMM_FROM_NONE;
 	thread->restart = 0;
 	thread->depth = 0;
+	/* A thread that was not the first is now, and has what the first one had. */
+	if (thread->stage && note_stage(task, thread->epoch, thread->stage))
+		count(slot, SCMM_LOST_ORDER);
 	s->mntns = slot->mntns;
 	s->steps = MOST_STEPS_OF_CALL;
 	name = (u64)BPF_CORE_READ(bprm, filename);
@@ -543,6 +613,7 @@ int BPF_PROG(scmm_fork, struct task_struct *parent, struct task_struct *child)
 	struct scmm_thread *thread = seat && seat->index ? thread_at(seat->index - 1) : 0;
 	struct scmm_thread *copy;
 	struct scmm_slot *slot;
+	bool threaded;
 	u32 index;
 
 	if (!thread) {
@@ -554,7 +625,8 @@ int BPF_PROG(scmm_fork, struct task_struct *parent, struct task_struct *child)
 	slot = live_slot(thread->slot, thread->epoch);
 	if (!slot)
 		return 0;
-	if (slot->flags & SCMM_NO_FOLLOW && BPF_CORE_READ(child, tgid) != BPF_CORE_READ(parent, tgid)) {
+	threaded = BPF_CORE_READ(child, tgid) == BPF_CORE_READ(parent, tgid);
+	if (slot->flags & SCMM_NO_FOLLOW && !threaded) {
 		count(slot, SCMM_UNFOLLOWED);
 		return 0;
 	}
@@ -570,8 +642,14 @@ int BPF_PROG(scmm_fork, struct task_struct *parent, struct task_struct *child)
 	copy->place = thread->place;
 	copy->session = thread->session;
 	copy->set = thread->set;
-	copy->edges = thread->edges;
 	copy->program = thread->program;
+	copy->from = threaded ? SCMM_FROM_THREAD : SCMM_FROM_FORK;
+	look_for_stage(thread, parent->group_leader);
+	copy->stage = thread->stage;
+	copy->stages = thread->stages;
+	copy->edges = thread->edges;
+	if (copy->stage && !threaded && note_stage(child, thread->epoch, copy->stage))
+		count(slot, SCMM_LOST_ORDER);
 	copy->pending_nr = SCMM_UNCOUNTED; /* it begins with the end of its parent's call */
 	/* A child that is forked in a signal handler returns from it, too. */
 	copy->depth = thread->depth;

@@ -22,8 +22,8 @@
 #define SCMM_SETS 256
 /* Of which one recording may have: all sessions and phases of the native ABI, and some for the others. */
 #define SCMM_SETS_PER_SLOT 32
-/* Tables of order for all recordings together: 40 KiB each, a recording takes one for each ABI it uses. */
-#define SCMM_EDGES 128
+/* Tables of order for all recordings together: 40 KiB each, a recording takes one for each ABI and stage that it reaches. */
+#define SCMM_EDGES 256
 #define SCMM_EDGE_WORDS (SCMM_NR_MAX * SCMM_NR_MAX / 64)
 /*
  * Facts kept for all recordings together unless the user side asks for another number; one recording may have half.
@@ -40,6 +40,9 @@
 #define SCMM_ARGUMENTS 65536
 #define SCMM_ARGUMENTS_PER_SLOT 16384
 #define SCMM_VALUES 128
+/* Three calls that followed one another, for all recordings and for one. */
+#define SCMM_TRIPLES 65536
+#define SCMM_TRIPLES_PER_SLOT 16384
 /* Programs that can be told apart; the last number stands for all further ones. */
 #define SCMM_PROGRAMS 64
 /* Signal handlers inside one another whose place is remembered. */
@@ -83,11 +86,13 @@ enum scmm_counter {
 enum scmm_slot_flag {
 	SCMM_ATTACHED = 1,		/* what runs already is the program, in the phase app */
 	SCMM_NO_FOLLOW = 2,		/* child processes are not recorded */
+	SCMM_DEPTH_3 = 4,		/* three calls that followed one another are kept, too */
 };
 
 enum scmm_thread_flag {
 	SCMM_FOLLOWED = 1,		/* recorded wherever it goes, not for its cgroup */
 	SCMM_NEW = 2,			/* its program is yet to be noted */
+	SCMM_DEEP = 4,			/* its recording has SCMM_DEPTH_3 */
 };
 
 struct scmm_cgroup_key {
@@ -113,7 +118,8 @@ struct scmm_slot {
 	__u32 facts;		/* number kept, of those in the maps facts… */
 	__u32 arguments;	/* number kept */
 	__u32 programs;		/* numbers given out */
-	__u32 edges_of[SCMM_ABIS];	/* index + 1 into the tables of order; 0: none yet */
+	__u32 triples;		/* number kept */
+	__u32 edges_of[SCMM_ABIS * SCMM_STAGES];	/* index + 1 into the tables of order; 0: none yet */
 	__u64 started;		/* CLOCK_MONOTONIC, ns */
 	__u64 counters[SCMM_COUNTERS];
 	__u32 set_of[SCMM_SESSIONS * SCMM_PHASES * SCMM_ABIS];	/* index + 1 into the sets; 0: none yet */
@@ -139,6 +145,8 @@ struct scmm_state {
 	__u32 fresh_edges;	/* the same for tables of order, and of threads */
 	__u32 fresh_threads;
 	__u32 generation;	/* as in the configuration */
+	__u32 stages;		/* counts up when a process comes to another stage */
+	__u32 pad;
 	__u64 hot[SCMM_HOT_WORDS];	/* as in the configuration, of cgroups that were made below targets */
 };
 
@@ -162,7 +170,8 @@ struct scmm_set {
 
 struct scmm_edges {
 	__u32 epoch;		/* of the recording that has it; 0: free */
-	__u32 abi;
+	__u16 abi;
+	__u16 stage;		/* enum scmm_stage */
 	__u64 bits[SCMM_EDGE_WORDS];	/* bit FROM * SCMM_NR_MAX + TO */
 };
 
@@ -172,7 +181,24 @@ struct scmm_handler {
 	__u16 from;
 	__u16 restart;
 	__u8 from_abi;
-	__u8 pad[3];
+	__u8 pad;
+	__u16 from2;
+};
+
+/* In the storage of a process's first thread. */
+struct scmm_reached {
+	__u32 epoch;		/* of the recording that saw it */
+	__u32 stage;		/* enum scmm_stage */
+};
+
+/* That three calls followed one another. The map's value is 1. */
+struct scmm_triple_key {
+	__u32 epoch;
+	__u16 before;
+	__u16 from;
+	__u16 to;
+	__u8 abi;
+	__u8 stage;
 };
 
 /*
@@ -201,18 +227,20 @@ struct scmm_thread {
 	__u32 set;		/* index + 1 of the native call table of this phase; 0: look it up */
 	__s32 pending_nr;	/* the call it is in, or one of enum scmm_pending */
 	__u32 pending_set;	/* and the table that call was entered into */
-	__u32 edges;		/* index + 1 of the native table of order; 0: look it up */
-	__u16 from;		/* the call before */
+	__u32 edges;		/* index + 1 of the native table of order of this stage; 0: look it up */
+	__u16 from;		/* the state before: a call, a class or a beginning */
 	__u8 from_abi;
 	__u8 phase;
 	__u8 program;
 	__u8 flags;		/* enum scmm_thread_flag */
 	__u8 depth;		/* signal handlers it is in */
-	__u8 pad;
+	__u8 stage;		/* of its process, as far as it has seen */
 	__u16 restart;		/* number + 1 of a call that ended to be made again by the kernel, or 0 */
 	__u16 restart_code;	/* ERESTART… */
 	__u32 missed;		/* epoch of a recording that goes without it, and has counted it as lost */
-	__u32 pad2;
+	__u32 stages;		/* scmm_state.stages when it looked for its process's stage last */
+	__u16 from2;		/* with SCMM_DEEP: the last state that was another than from */
+	__u16 pad[3];
 	struct scmm_handler handlers[SCMM_HANDLERS];
 	__u64 nsproxy;		/* address of its struct nsproxy when it was looked at last … */
 	__u64 top;		/* … and then of the mount where its mount namespace begins; 0: not the container's */
@@ -248,6 +276,9 @@ enum scmm_plan_bit {
 	SCMM_PLAN_SIGRETURN = 4,
 	SCMM_PLAN_RESTART = 8,		/* restart_syscall */
 	SCMM_PLAN_FLAGS_MEMORY = 16,	/* the flags are what the flags argument points to */
+	SCMM_PLAN_LISTEN = 32,		/* the process listens from here on */
+	SCMM_PLAN_ACCEPT = 64,
+	SCMM_PLAN_SOCKETCALL = 128,	/* … one of these, by its first argument */
 };
 
 #define SCMM_NO_ARGUMENT 7
@@ -261,7 +292,8 @@ struct scmm_plan {
 	__u8 names[2];		/* argument index; SCMM_NO_ARGUMENT: no such name */
 	__u8 flags;		/* argument index, or SCMM_NO_ARGUMENT */
 	__u8 specs[SCMM_SPECS];
-	__u8 pad[3];
+	__u8 refined;		/* enum scmm_refined; 0: it has no classes */
+	__u16 extra;		/* number of its second class */
 	__u32 mask;		/* which flags matter */
 	__u32 implied;		/* flags that the call has of itself */
 	__u32 masks[SCMM_SPECS];	/* which of the low 32 bits of an argument matter */

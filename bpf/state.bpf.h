@@ -64,6 +64,23 @@ struct {
 	__type(value, u32);
 } free_edges SEC(".maps");
 
+/* Three calls that followed one another, of recordings that ask for them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SCMM_TRIPLES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct scmm_triple_key);
+	__type(value, u32);
+} triples SEC(".maps");
+
+/* Of processes that have come beyond the first stage. Goes with its task. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct scmm_reached);
+} reached SEC(".maps");
+
 /* A process, told from others that had its id before. */
 struct process {
 	u64 started;		/* start time of its first thread, ns */
@@ -257,16 +274,23 @@ static __noinline u32 begin(struct scmm_slot *slot, u32 slot_index, u32 epoch, u
 	thread->pending_set = 0;
 	thread->nsproxy = 0;
 	thread->root_mount = 0;
-	thread->from = SCMM_FROM_THREAD;
+	thread->from = SCMM_FROM_NONE;
+	thread->from2 = SCMM_FROM_NONE;
 	thread->from_abi = SCMM_NATIVE;
+	/* What ran before may have listened before. */
+	thread->stage = thread->flags & SCMM_NEW ? SCMM_STAGE_UNKNOWN : SCMM_STARTING;
+	thread->stages = state.stages - 1;
 	thread->restart = 0;
 	thread->depth = 0;
 	thread->missed = 0;
 	thread->program = 0;
 	thread->slot = slot_index;
 	thread->epoch = epoch;
-	if (slot)
+	if (slot) {
+		if (slot->flags & SCMM_DEPTH_3)
+			thread->flags |= SCMM_DEEP;
 		__sync_fetch_and_add(&slot->threads, 1);
+	}
 	return index + 1;
 lost:
 	if (slot)
@@ -367,6 +391,48 @@ static __noinline u32 find_place(struct task_struct *task, u64 place)
 	return seat->index;
 }
 
+/* Note that a process is at a stage, where its other threads see it. 0, or an error. */
+static __noinline int note_stage(struct task_struct *leader, u32 epoch, u32 stage)
+{
+	struct scmm_reached *known;
+
+	if (!leader)
+		return -1;
+	known = bpf_task_storage_get(&reached, leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!known)
+		return -1;
+	if (known->epoch != epoch) {
+		known->stage = 0;
+		known->epoch = epoch;
+	}
+	/* Stages only grow, so somebody else is quicker as often as there are more of them. */
+#pragma unroll
+	for (int i = 1; i < SCMM_STAGES; i++) {
+		u32 old = known->stage;
+
+		if (old >= stage || __sync_val_compare_and_swap(&known->stage, old, stage) == old)
+			break;
+	}
+	return 0;
+}
+
+/* Have the thread see what stage another thread has brought its process to. */
+static __always_inline void look_for_stage(struct scmm_thread *thread, struct task_struct *leader)
+{
+	struct scmm_reached *known;
+	u32 now = state.stages;
+
+	if (thread->stages == now)
+		return;
+	/* Before looking, as with generations. */
+	thread->stages = now;
+	known = leader ? bpf_task_storage_get(&reached, leader, 0, 0) : 0;
+	if (known && known->epoch == thread->epoch && known->stage > thread->stage) {
+		thread->stage = known->stage;
+		thread->edges = 0;
+	}
+}
+
 /* The index + 1 of the state of the current thread, or 0: without the memory of what this CPU saw last. */
 static __noinline u32 find_thread(u64 regs)
 {
@@ -394,6 +460,7 @@ static __noinline u32 find_thread(u64 regs)
 	if (!thread)
 		return 0;
 	thread->regs = regs;
+	look_for_stage(thread, task->group_leader);
 	return index;
 }
 
@@ -509,20 +576,25 @@ lost:
 	return 0;
 }
 
-/* The same for the slot's table of order of an ABI. */
+/* The same for the slot's table of order of an ABI, and of the stage that the thread's process is at. */
 __noinline u32 assign_edges(struct scmm_thread *thread, u32 abi)
 {
 	struct scmm_edges *table;
 	struct scmm_slot *slot;
+	u64 place;
 	u32 number;
 
-	if (!thread || abi >= SCMM_ABIS)
+	if (!thread)
 		return 0;
 	slot = live_slot(thread->slot, thread->epoch);
 	if (!slot)
 		return 0;
-	if (slot->edges_of[abi])
-		return slot->edges_of[abi];
+	place = abi * SCMM_STAGES + thread->stage;
+	if (place >= SCMM_ABIS * SCMM_STAGES)
+		return 0;
+	CHECKED(place);
+	if (slot->edges_of[place])
+		return slot->edges_of[place];
 	if (bpf_map_pop_elem(&free_edges, &number)) {
 		if (state.fresh_edges >= config.edges)
 			goto lost;
@@ -532,12 +604,13 @@ __noinline u32 assign_edges(struct scmm_thread *thread, u32 abi)
 	if (!table)
 		goto lost;
 	table->abi = abi;
+	table->stage = place % SCMM_STAGES;
 	table->epoch = thread->epoch;
-	if (__sync_val_compare_and_swap(&slot->edges_of[abi], 0, number + 1)) {
+	if (__sync_val_compare_and_swap(&slot->edges_of[place], 0, number + 1)) {
 		table->epoch = 0;
 		bpf_map_push_elem(&free_edges, &number, 0);
 	}
-	return slot->edges_of[abi];
+	return slot->edges_of[place];
 lost:
 	count(slot, SCMM_LOST_ORDER);
 	return 0;

@@ -55,7 +55,7 @@ static __always_inline u32 state_of(struct pt_regs *regs, u32 nr, u32 abi, u32 r
 	return which ? extra + which - 1 : nr;
 }
 
-/* What a call begins, by the bits of its plan or the like: listen → 1, accept → 2, socketcall → by its first argument. */
+/* The stage that a process is at once it has entered socketcall(2) with this first argument. */
 static __always_inline u32 stage_of_socketcall(u32 call)
 {
 	/* linux/net.h: SYS_LISTEN, SYS_ACCEPT, SYS_ACCEPT4 */

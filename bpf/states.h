@@ -41,12 +41,12 @@ enum scmm_refined {
 	SCMM_REFINED_MEMORY = 32,
 };
 
-/* How far a process has got; the numbers of tables of order. */
+/* How far a process has got. Of two that are known of one, the greater holds. */
 enum scmm_stage {
 	SCMM_STARTING = 0,
 	SCMM_LISTENING = 1,	/* it has entered listen */
-	SCMM_ACCEPTING = 2,	/* it has entered accept or accept4 */
-	SCMM_STAGE_UNKNOWN = 3,	/* it ran before it was recorded */
+	SCMM_STAGE_UNKNOWN = 2,	/* it ran before it was recorded, and has not entered accept since */
+	SCMM_ACCEPTING = 3,	/* it has entered accept or accept4 */
 	SCMM_STAGES = 4,
 };
 

@@ -55,11 +55,11 @@ _IO_URING = ("io_uring_setup", "io_uring_enter")
 class Slot:
     """What was read of a slot.
 
-    sets: of (session, phase, abi, {number: call}). edges: values of tables of order. arguments: of the map's
-    (key, value). threads: that live. started: CLOCK_MONOTONIC, ns.
+    sets: of (session, phase, abi, {number: call}). edges: values of tables of order. triples: keys of that map, None
+    where they were not asked for. arguments: of the map's (key, value). threads: that live. started: CLOCK_MONOTONIC, ns.
     """
 
-    __slots__ = ("arguments", "counters", "edges", "facts", "sets", "started", "threads")
+    __slots__ = ("arguments", "counters", "edges", "facts", "sets", "started", "threads", "triples")
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class Slot:
         arguments: list[tuple[bytes, bytes]],
         threads: int,
         started: int,
+        triples: list[bytes] | None = None,
     ) -> None:
         self.counters = counters
         self.sets = sets
@@ -79,6 +80,7 @@ class Slot:
         self.arguments = arguments
         self.threads = threads
         self.started = started
+        self.triples = triples
 
     def milliseconds(self, time: int) -> int:
         """From the beginning of the recording to a time of CLOCK_MONOTONIC in ns."""
@@ -93,6 +95,9 @@ def read_slot(maps: Maps, number: int) -> Slot:
     arguments: list[tuple[bytes, bytes]] = []
     if slot.facts:
         arguments = [item for item in maps.arguments.items() if wire.ARGUMENT_KEY.unpack(item[0])[1] == slot.epoch]
+    triples = None
+    if slot.deep:
+        triples = [key for key, _ in maps.triples.items() if wire.TRIPLE_KEY.unpack(key)[0] == slot.epoch]
     return Slot(
         counters=slot.counters,
         sets=[parse_set(value) for value in sets if value is not None],
@@ -101,6 +106,7 @@ def read_slot(maps: Maps, number: int) -> Slot:
         arguments=arguments,
         threads=slot.threads,
         started=slot.started,
+        triples=triples,
     )
 
 
@@ -200,7 +206,7 @@ def document(
     entry: its file in scmm_oci.recorder.ledger. losses: kind → detail (None: the usual one) of what the caller knows
     to be missing. ended_at: UTC, as RFC 3339 with seconds.
     """
-    from scmm_oci.recorder import addresses
+    from scmm_oci.recorder import addresses, order
 
     sessions = sessions_of(slot, machine=machine)
     rows, programs = files.rows(resolver)
@@ -243,7 +249,7 @@ def document(
         "arguments": facts_module.arguments_of(slot.arguments, machine=machine),
         "files": rows,
         "sockets": addresses.sockets_of(slot.facts, milliseconds=slot.milliseconds),
-        "order": facts_module.order_of(slot.edges, machine=machine),
+        "order": order.order_of(slot.edges, slot.triples, machine=machine),
     }
 
 

@@ -1,4 +1,4 @@
-"""Turn the facts that a slot holds into the lists of a capture document: programs, files, sockets, arguments, order.
+"""Turn the facts that a slot holds into the lists of a capture document: programs, files, arguments.
 
 Standard library only (hook). What the maps hold is in bpf/recorder.h, what the lists mean in docs/formats.md.
 """
@@ -294,29 +294,3 @@ def arguments_of(values: Iterable[tuple[bytes, bytes]], *, machine: str) -> list
             }
         )
     return rows
-
-
-def order_of(tables: Iterable[bytes], *, machine: str) -> list[dict[str, Any]]:
-    """`order` of the document. tables: the values of a recording's tables of order."""
-    merged: dict[str, set[tuple[int, int]]] = {}
-    for value in tables:
-        _, abi = wire.EDGES_HEAD.unpack_from(value)
-        pairs = merged.setdefault(wire.ARCHES[machine][abi] or "", set())
-        view = memoryview(value)[wire.EDGES_HEAD.size :].cast("Q")
-        # Nearly all words are empty: look at rows first.
-        words = wire.NR_MAX // 64
-        for source in range(wire.NR_MAX):
-            row = view[source * words : (source + 1) * words]
-            if any(row):
-                pairs.update((source, to) for to in wire.errnos_of(tuple(row)))
-    return [
-        {
-            "arch": arch,
-            "edges": [
-                [wire.FROM.get(source, source), to]
-                for source, to in sorted(merged[arch], key=lambda pair: (pair[0] not in wire.FROM, pair))
-            ],
-        }
-        for arch in sorted(merged)
-        if merged[arch]
-    ]

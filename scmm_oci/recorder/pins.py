@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAPS = {
     name: name.rpartition(".")[2]
     for name in (
-        *("targets", "slots", "sets", "free_sets", "edges", "free_edges", "seats"),
+        *("targets", "slots", "sets", "free_sets", "edges", "free_edges", "triples", "seats"),
         *("facts", "facts_medium", "facts_long", "arguments", ".data.config"),
     )
 }
@@ -56,6 +56,7 @@ def read_or_make(run_dir: str) -> dict[str, Any]:
         os.path.join(tables, name)
         for name in (
             "operations.py",
+            "states.py",
             *(["arguments.py"] if os.path.exists(os.path.join(tables, "arguments.py")) else []),
         )
     ]
@@ -78,7 +79,7 @@ def load(directory: str, *, run_dir: str, call_tables: int, facts: int, seed: in
     os.mkdir(directory, 0o700)
     try:
         form = read_or_make(run_dir)
-        edges = max(8, call_tables // 2)
+        edges = max(8, call_tables)
         config = wire.CONFIG.pack(
             *(0, 0, call_tables, edges, facts // 2, wire.THREADS, 0, 0, seed), *[0] * wire.HOT_WORDS
         )
@@ -143,6 +144,7 @@ class Maps:
             self.free_sets = self._map("free_sets", 0, wire.KEY.size)
             self.edges = self._map("edges", wire.KEY.size, wire.EDGES_SIZE)
             self.free_edges = self._map("free_edges", 0, wire.KEY.size)
+            self.triples = self._map("triples", wire.TRIPLE_KEY.size, wire.KEY.size)
             self.seats = self._map("seats", wire.KEY.size, wire.SEAT.size)
             self.facts = self._map("facts", wire.FACT_KEY.size, wire.FACT.size + wire.SHORT)
             self.facts_medium = self._map("facts_medium", wire.FACT_KEY.size, wire.FACT.size + wire.MEDIUM)

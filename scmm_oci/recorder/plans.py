@@ -6,7 +6,7 @@ Used when the recorder is prepared, once per boot (scmm_oci.kernel.prepared keep
 from __future__ import annotations
 
 from scmm_oci.recorder import wire
-from scmm_oci.tables import arguments, operations, syscalls
+from scmm_oci.tables import arguments, operations, states, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 # Offsets in words of 8 bytes: struct clone_args and struct open_how, clone(2) and openat2(2).
 _OF_SOCKETS = ("address", "message", "messages")
 FIELDS = {("clone3", "flags"): 0, ("openat2", "flags"): 0, ("openat2", "resolve"): 2}
+
+_CLASSES = {states.ACCESS: wire.BY_ACCESS, states.PROTECTION: wire.BY_PROTECTION, states.FAMILY: wire.BY_FAMILY}
+# What a call that begins means for its process, see capture.facts.Stage.
+_STAGES = {
+    "listen": wire.PLAN_LISTEN,
+    "accept": wire.PLAN_ACCEPT,
+    "accept4": wire.PLAN_ACCEPT,
+    "socketcall": wire.PLAN_SOCKETCALL,
+}
+# i386's first mmap(2) takes a pointer to its arguments: mm/mmap.c, old_mmap.
+_IN_MEMORY = {("x86", "mmap")}
 
 
 def plans(machine: str) -> bytes:
@@ -34,7 +45,7 @@ def plans(machine: str) -> bytes:
 
 def plan_of(name: str, kept: Sequence[Argument] = (), *, arch: str = "") -> bytes:
     """struct scmm_plan of a call, with these of its arguments; nothing of a name that the tables have nothing on."""
-    bits = {"rt_sigreturn": wire.PLAN_SIGRETURN, "sigreturn": wire.PLAN_SIGRETURN}.get(name, 0)
+    bits = {"rt_sigreturn": wire.PLAN_SIGRETURN, "sigreturn": wire.PLAN_SIGRETURN}.get(name, 0) | _STAGES.get(name, 0)
     if name == "restart_syscall":
         bits |= wire.PLAN_RESTART
     specs, masks = [], []
@@ -56,8 +67,20 @@ def plan_of(name: str, kept: Sequence[Argument] = (), *, arch: str = "") -> byte
     missing = wire.SPECS - len(specs)
     return wire.PLAN.pack(
         *(bits, operations.KIND[call.kind], *ops, *dirfds, *places, flags),
-        *(*specs, *[0] * missing, call.mask, call.implied, *masks, *[0] * missing),
+        *(*specs, *[0] * missing, *refinement(name, arch=arch)),
+        *(call.mask, call.implied, *masks, *[0] * missing),
     )
+
+
+def refinement(name: str, *, arch: str = "") -> tuple[int, int]:
+    """(how a call's class is found, as enum scmm_refined has it, the number of its second class); zeros without classes."""
+    if name not in states.REFINED:
+        return 0, 0
+    names, index = states.REFINED[name]
+    refined = _CLASSES[names] | index << wire.REFINED_INDEX
+    if (arch, name) in _IN_MEMORY:
+        refined |= wire.REFINED_MEMORY
+    return refined, states.NUMBERS[f"{name}:{names[1]}"]
 
 
 def spec_of(name: str, argument: Argument) -> int:

@@ -196,6 +196,10 @@ def free(maps: Maps, number: int, *, busy: bool = False) -> None:
         maps.free_edges.push(wire.KEY.pack(index))
     if slot.epoch and (slot.facts or busy):
         _forget_facts(maps, slot.epoch)
+    if slot.epoch and slot.deep:
+        maps.triples.delete_all(
+            [key for key, _ in maps.triples.items() if wire.TRIPLE_KEY.unpack(key)[0] == slot.epoch]
+        )
 
 
 def _forget_facts(maps: Maps, epoch: int) -> None:

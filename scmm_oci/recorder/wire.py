@@ -12,7 +12,7 @@ ANY = 570
 BY_ACCESS, BY_PROTECTION, BY_FAMILY = 1, 2, 3
 REFINED_KIND, REFINED_INDEX, REFINED_MEMORY = 3, 2, 32
 # How far a process has got, by the number of its tables of order; None: not known.
-STAGES = ("starting", "listening", "accepting", None)
+STAGES = ("starting", "listening", None, "accepting")
 SLOTS = 256
 CGROUPS_PER_SLOT = 1024
 SESSIONS = 8
@@ -25,10 +25,10 @@ ARCHES = {
 }
 SETS = 256
 SETS_PER_SLOT = 32
-EDGES = 128
+EDGES = 256
 EDGE_WORDS = NR_MAX * NR_MAX // 64
-# Where an edge comes from that comes from no call.
-FROM = {573: "start", 574: "signal", 575: "foreign"}
+TRIPLES = 65536
+TRIPLES_PER_SLOT = 16384
 FACTS = 131072
 SHORT, MEDIUM, LONG = 96, 864, 8192
 VALUES = 128
@@ -55,10 +55,11 @@ COUNTERS = (
     "unfollowed",
 )
 # Flags of a slot and of a thread.
-ATTACHED, NO_FOLLOW = 1, 2
-FOLLOWED, NEW = 1, 2
+ATTACHED, NO_FOLLOW, DEPTH_3 = 1, 2, 4
+FOLLOWED, NEW, DEEP = 1, 2, 4
 # Bits of a plan, and of its specs.
 PLAN_ARGUMENTS, PLAN_MEMORY, PLAN_SIGRETURN, PLAN_RESTART, PLAN_FLAGS_MEMORY = 1, 2, 4, 8, 16
+PLAN_LISTEN, PLAN_ACCEPT, PLAN_SOCKETCALL = 32, 64, 128
 SPEC_WIDE, SPEC_PAIR, SPEC_MEMORY, SPEC_OFFSET = 8, 16, 32, 6
 NO_ARGUMENT = 7
 # Kinds and states of facts.
@@ -69,27 +70,28 @@ VALUE_COUNT = 0x80
 KEY = struct.Struct("=I")
 CGROUP_KEY = struct.Struct("=QII")  # id, hierarchy, pad
 TARGET = struct.Struct("=II")  # slot, epoch
-# epoch, mntns, sessions, sets, init, cgroups, flags, threads, facts, arguments, programs; edges_of; started;
+# epoch, mntns, sessions, sets, init, cgroups, flags, threads, facts, arguments, programs, triples; edges_of; started;
 # counters; set_of
-SLOT = struct.Struct(f"=IIIIIIIIIII{len(ABIS)}IQ{len(COUNTERS)}Q{SESSIONS * len(PHASES) * len(ABIS)}I")
-_EDGES_OF = 11
-_STARTED = _EDGES_OF + len(ABIS)
+SLOT = struct.Struct(f"=IIIIIIIIIIII{len(ABIS) * len(STAGES)}IQ{len(COUNTERS)}Q{SESSIONS * len(PHASES) * len(ABIS)}I")
+_EDGES_OF = 12
+_STARTED = _EDGES_OF + len(ABIS) * len(STAGES)
 _COUNTERS = _STARTED + 1
 _SET_OF = _COUNTERS + len(COUNTERS)
 # entered, succeeded, errnos, denied, denied_errno, programs, first
 CALL = struct.Struct(f"=QQ{ERRNO_WORDS}QIIQQ")
 SET_HEAD = struct.Struct("=IHBB")  # epoch, session, phase, abi
 SET_SIZE = SET_HEAD.size + NR_MAX * CALL.size
-EDGES_HEAD = struct.Struct("=II")  # epoch, abi
+EDGES_HEAD = struct.Struct("=IHH")  # epoch, abi, stage
+TRIPLE_KEY = struct.Struct("=IHHHBB")  # epoch, before, from, to, abi, stage
 EDGES_SIZE = EDGES_HEAD.size + EDGE_WORDS * 8
 # v1_controller (1 + index into kernel.cgroup.V1_CONTROLLERS), v1_hierarchy, sets, edges, facts_per_slot, threads,
 # generation, pad, seed, hot
 CONFIG = struct.Struct(f"=IIIIIIIIQ{HOT_WORDS}Q")
 GENERATION = 6  # its place there
-STATE = struct.Struct(f"=IIII{HOT_WORDS}Q")
+STATE = struct.Struct(f"=IIIIII{HOT_WORDS}Q")
 SEAT = struct.Struct("=IIIBBH")  # index, slot, epoch, phase, flags, pad
-# bits, kind, ops, dirfds, names, flags, specs, pad, mask, implied, masks
-PLAN = struct.Struct(f"=BB2B2B2BB{SPECS}B3xII{SPECS}I")
+# bits, kind, ops, dirfds, names, flags, specs, refined, extra, mask, implied, masks
+PLAN = struct.Struct(f"=BB2B2B2BB{SPECS}BBHII{SPECS}I")
 FACT_KEY = struct.Struct("=QQIBBBx")  # a, b, epoch, kind, op, size
 # programs, first, errnos, other, succeeded, failed, detail, info, name_length, base_length, sessions, state, size
 FACT = struct.Struct(f"=QQ{ERRNO_WORDS}QQIIIIHHIBB2x4x")
@@ -109,13 +111,15 @@ def new_slot(*, epoch: int, mntns: int, flags: int, started: int, init: int = 0)
 class SlotValue:
     """An unpacked slot: what is kept of a recording but for its tables and facts."""
 
-    __slots__ = ("counters", "edges", "epoch", "facts", "sets", "started", "threads")
+    __slots__ = ("counters", "deep", "edges", "epoch", "facts", "sets", "started", "threads", "triples")
 
     def __init__(self, value: bytes) -> None:
         fields = SLOT.unpack(value)
         self.epoch: int = fields[0]
+        self.deep = bool(fields[6] & DEPTH_3)
         self.threads: int = fields[7]
         self.facts: int = fields[8] + fields[9]
+        self.triples: int = fields[11]
         self.started: int = fields[_STARTED]
         self.counters: dict[str, int] = dict(zip(COUNTERS, fields[_COUNTERS:_SET_OF], strict=True))
         # Indices of its call tables and tables of order.

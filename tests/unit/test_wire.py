@@ -19,7 +19,8 @@ from scmm_oci.tables import arguments, errnos, operations, states, syscalls
 BPF = Path(__file__).resolve().parents[2] / "bpf"
 STATES_HEADER = (BPF / "states.h").read_text()
 HEADER = STATES_HEADER + (BPF / "recorder.h").read_text().replace('#include "states.h"\n', "")
-SOURCE = "".join(path.read_text() for path in sorted(BPF.glob("*.bpf.[ch]")))
+# The watch's own files have a test of their own.
+SOURCE = "".join(path.read_text() for path in sorted(BPF.glob("*.bpf.[ch]")) if not path.name.startswith("watch"))
 
 # struct in C → struct in Python; scmm_set and scmm_edges are in two parts there, a head and an array.
 STRUCTS = {
@@ -34,9 +35,10 @@ STRUCTS = {
     "scmm_fact_key": wire.FACT_KEY,
     "scmm_fact": wire.FACT,
     "scmm_argument_key": wire.ARGUMENT_KEY,
+    "scmm_triple_key": wire.TRIPLE_KEY,
 }
 # Of no use to Python.
-KERNEL_ONLY = {"scmm_handler", "scmm_thread", "scmm_last"}
+KERNEL_ONLY = {"scmm_handler", "scmm_thread", "scmm_last", "scmm_reached"}
 IN_PARTS = {
     "scmm_set": (wire.SET_HEAD, wire.NR_MAX * wire.CALL.size, wire.SET_SIZE),
     "scmm_edges": (wire.EDGES_HEAD, wire.EDGE_WORDS * 8, wire.EDGES_SIZE),
@@ -52,6 +54,8 @@ NUMBERS = {
     "SCMM_CGROUPS_PER_SLOT": wire.CGROUPS_PER_SLOT,
     "SCMM_EDGES": wire.EDGES,
     "SCMM_EDGE_WORDS": wire.EDGE_WORDS,
+    "SCMM_TRIPLES": wire.TRIPLES,
+    "SCMM_TRIPLES_PER_SLOT": wire.TRIPLES_PER_SLOT,
     "SCMM_CALLS": wire.CALLS,
     "SCMM_FROM_ANY": wire.ANY,
     **{f"SCMM_FROM_{word.rpartition(':')[2].upper()}": states.NUMBERS[word] for word in states.BEGINNINGS},
@@ -81,13 +85,18 @@ NUMBERS = {
     "SCMM_ATTACHED": wire.ATTACHED,
     "SCMM_NO_FOLLOW": wire.NO_FOLLOW,
     "SCMM_FOLLOWED": wire.FOLLOWED,
+    "SCMM_DEPTH_3": wire.DEPTH_3,
     "SCMM_NEW": wire.NEW,
+    "SCMM_DEEP": wire.DEEP,
     "SCMM_THREADS": wire.THREADS,
     "SCMM_PLAN_ARGUMENTS": wire.PLAN_ARGUMENTS,
     "SCMM_PLAN_MEMORY": wire.PLAN_MEMORY,
     "SCMM_PLAN_SIGRETURN": wire.PLAN_SIGRETURN,
     "SCMM_PLAN_RESTART": wire.PLAN_RESTART,
     "SCMM_PLAN_FLAGS_MEMORY": wire.PLAN_FLAGS_MEMORY,
+    "SCMM_PLAN_LISTEN": wire.PLAN_LISTEN,
+    "SCMM_PLAN_ACCEPT": wire.PLAN_ACCEPT,
+    "SCMM_PLAN_SOCKETCALL": wire.PLAN_SOCKETCALL,
     "SCMM_SPEC_WIDE": wire.SPEC_WIDE,
     "SCMM_SPEC_PAIR": wire.SPEC_PAIR,
     "SCMM_SPEC_MEMORY": wire.SPEC_MEMORY,
@@ -246,17 +255,19 @@ def test_fields_stand_in_the_order_that_python_unpacks(tmp_path: Path) -> None:
         "scmm_target": ["slot", "epoch"],
         "scmm_slot": [
             *("epoch", "mntns", "sessions", "sets", "init", "cgroups", "flags", "threads", "facts", "arguments"),
-            *("programs", "edges_of", "started", "counters", "set_of"),
+            *("programs", "triples", "edges_of", "started", "counters", "set_of"),
         ],
         "scmm_config": [
             *("v1_controller", "v1_hierarchy", "sets", "edges", "facts_per_slot", "threads", "generation", "pad"),
             *("seed", "hot"),
         ],
-        "scmm_state": ["fresh", "fresh_edges", "fresh_threads", "generation", "hot"],
+        "scmm_state": ["fresh", "fresh_edges", "fresh_threads", "generation", "stages", "pad", "hot"],
         "scmm_call": ["entered", "succeeded", "errnos", "denied", "denied_errno", "programs", "first"],
         "scmm_set": ["epoch", "session", "phase", "abi", "calls"],
-        "scmm_edges": ["epoch", "abi", "bits"],
-        "scmm_handler": ["stack", "from", "restart", "from_abi", "pad"],
+        "scmm_edges": ["epoch", "abi", "stage", "bits"],
+        "scmm_handler": ["stack", "from", "restart", "from_abi", "pad", "from2"],
+        "scmm_reached": ["epoch", "stage"],
+        "scmm_triple_key": ["epoch", "before", "from", "to", "abi", "stage"],
         "scmm_thread": [
             *(
                 "regs",
@@ -271,14 +282,27 @@ def test_fields_stand_in_the_order_that_python_unpacks(tmp_path: Path) -> None:
                 "from",
                 "from_abi",
             ),
-            *("phase", "program", "flags", "depth", "pad", "restart", "restart_code", "missed"),
-            *("pad2", "handlers"),
+            *("phase", "program", "flags", "depth", "stage", "restart", "restart_code", "missed"),
+            *("stages", "from2", "pad", "handlers"),
             *("nsproxy", "top", "root_mount", "root_dentry", "recent"),
         ],
         "scmm_seat": ["index", "slot", "epoch", "phase", "flags", "pad"],
         "scmm_last": ["regs", "index", "generation"],
         "scmm_plan": [
-            *("bits", "kind", "ops", "dirfds", "names", "flags", "specs", "pad", "mask", "implied", "masks"),
+            *(
+                "bits",
+                "kind",
+                "ops",
+                "dirfds",
+                "names",
+                "flags",
+                "specs",
+                "refined",
+                "extra",
+                "mask",
+                "implied",
+                "masks",
+            ),
         ],
         "scmm_fact_key": ["a", "b", "epoch", "kind", "op", "size", "pad"],
         "scmm_fact": [
@@ -316,6 +340,7 @@ def test_every_map_that_is_pinned_is_in_the_object() -> None:
         "threads",
         "free_threads",
         "lasts",
+        "reached",
         ".data.plans",
         ".data.state",
     }
@@ -361,7 +386,17 @@ def test_plans_say_what_the_tables_say() -> None:
     bits, kind, op, _, dirfd, _, name, second, flags, spec, *rest = plan(0, 257)
     assert (bits, kind, op) == (wire.PLAN_ARGUMENTS, operations.KIND["open"], operations.CODE["open"])
     assert (dirfd, name, second, flags, spec) == (0, 1, wire.NO_ARGUMENT, 2, 3)
-    assert rest[3] == operations.OPEN_MASK
+    assert rest[5] == operations.OPEN_MASK
+    # Which class it is of, its third argument says; i386's mmap has that in memory; calls without classes have none.
+    assert rest[3:5] == [wire.BY_ACCESS | 2 << wire.REFINED_INDEX, states.NUMBERS["openat:write"]]
+    assert plan(0, 9)[13:15] == (wire.BY_PROTECTION | 2 << wire.REFINED_INDEX, states.NUMBERS["mmap:exec"])
+    assert plan(1, 90)[13:15] == (plan(0, 9)[13] | wire.REFINED_MEMORY, states.NUMBERS["mmap:exec"])
+    assert plan(1, 192)[13:15] == (plan(0, 9)[13], states.NUMBERS["mmap2:exec"])
+    assert plan(0, 41)[13:15] == (wire.BY_FAMILY, states.NUMBERS["socket:inet"]) and plan(0, 42)[13:15] == (0, 0)
+    # What brings a process to another stage: listen, accept, accept4, i386's socketcall.
+    bits = [plan(0, nr)[0] & ~7 for nr in (50, 43, 288, 42)]
+    assert bits == [wire.PLAN_LISTEN, wire.PLAN_ACCEPT, wire.PLAN_ACCEPT, 0]
+    assert plan(1, 102)[0] & ~7 == wire.PLAN_SOCKETCALL
     # renameat2: two names; i386's open; setsockopt: a pair; clone3: in memory; restart_syscall and rt_sigreturn.
     assert plan(0, 316)[2:9] == (operations.CODE["rename-from"], operations.CODE["rename-to"], 0, 2, 1, 3, 4)
     assert plan(1, 5)[:3] == (wire.PLAN_ARGUMENTS, operations.KIND["open"], operations.CODE["open"])
