@@ -152,6 +152,7 @@ def _settings(place: Enforcing) -> bytes:
     values = {
         "launcher": str(layout.libexec_dir / parts.LAUNCHER),
         "hook": str(layout.libexec_dir / installation.STARTER),
+        "watch_hook": str(layout.libexec_dir / installation.WATCH_STARTER),
         **document,
         "runtimes": _NO_RUNTIME,
     }

@@ -98,7 +98,7 @@ def removable(layout: Layout) -> list[Path]:
     if not Enforcing(layout).is_there:
         paths.append(layout.libexec_dir / parts.LAUNCHER)  # else the precreate hook's
     if not any(os.path.lexists(layout.hooks_dir / name) for name in DESCRIPTORS):
-        paths += [layout.libexec_dir / name for name in (installation.STARTER, installation.SETTINGS)]
+        paths += [layout.libexec_dir / name for name in (*installation.STARTERS, installation.SETTINGS)]
     return [path for path in paths if os.path.lexists(path)]
 
 
@@ -134,6 +134,7 @@ def _settings(
     values = {
         "launcher": str(layout.libexec_dir / parts.LAUNCHER),
         "hook": str(layout.libexec_dir / installation.STARTER),
+        "watch_hook": str(layout.libexec_dir / installation.WATCH_STARTER),
         "monitor": shim_settings.MONITOR if before is None else before.monitor,
         **document,
         **({} if monitor is None else {"monitor": monitor}),

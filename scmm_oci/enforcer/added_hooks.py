@@ -1,4 +1,5 @@
-"""Hooks added to an OCI configuration, as parsed JSON and in place: the recorder's pair, and those that tidy up. Pure.
+"""Hooks added to an OCI configuration, as parsed JSON and in place: the recorder's pair, the watch's, and those that
+tidy up. Pure.
 
 Standard library only, and little of it: stands on every container start (scmm_oci.enforcer.shim).
 """
@@ -29,27 +30,59 @@ def record(config: dict[str, Any], starter: str, wish: Wish) -> None:
     Raises:
         ValueError: hooks or annotations are malformed.
     """
-    annotations = config.get("annotations")
-    if annotations is None:
-        annotations = config["annotations"] = {}
-    if not isinstance(annotations, dict):
-        raise ValueError("config.json: .annotations: not an object")
+    annotations = _annotations(config)
     annotations[names.RECORD] = "required" if wish.required else "true"
     if wish.name is not None:
         annotations[names.NAME] = wish.name
     else:
         # What is there cannot be used, and the hook has a default.
         annotations.pop(names.NAME, None)
-    hooks = config.get("hooks") or {}
-    there = [
-        one.get("path")
-        for stage in ("prestart", "createRuntime")
-        for one in (hooks.get(stage) or [] if isinstance(hooks, dict) else [])
-        if isinstance(one, dict)
-    ]
-    if starter not in there:
+    if not _called(config, starter):
         add(config, "prestart", starter, ["scmm-hook", "prestart"], timeout=_RECORDERS_TIMEOUT)
     add(config, "poststop", starter, ["scmm-hook", "poststop"], timeout=_RECORDERS_TIMEOUT)
+
+
+def watch(config: dict[str, Any], starter: str, *, action: str, policy: str, launcher: str | None) -> None:
+    """Have the watch's hooks called, by the path of their starter, and say in annotations what they look for.
+
+    Those that are there already are told what we know: an engine's hooks directory does not know of a launcher.
+
+    Args:
+        action: of oci.annotations.ACTIONS; policy: NAME@sha256:HEX, so that what is watched by is what was looked at.
+        launcher: the file, on the host, that a container's first program is; None where it is no launcher.
+
+    Raises:
+        ValueError: hooks or annotations are malformed.
+    """
+    _annotations(config).update({names.WATCH: action, names.POLICY: policy})
+    more = [] if launcher is None else ["--launcher", launcher]
+    there = _called(config, starter)
+    for each in there:
+        words = each.get("args")
+        each["args"] = [*(words[:2] if isinstance(words, list) else ["scmm-watch-hook", "prestart"]), *more]
+    if not there:
+        add(config, "prestart", starter, ["scmm-watch-hook", "prestart", *more], timeout=_RECORDERS_TIMEOUT)
+    add(config, "poststop", starter, ["scmm-watch-hook", "poststop"], timeout=_RECORDERS_TIMEOUT)
+
+
+def _annotations(config: dict[str, Any]) -> dict[str, str]:
+    found = config.get("annotations")
+    if found is None:
+        found = config["annotations"] = {}
+    if not isinstance(found, dict):
+        raise ValueError("config.json: .annotations: not an object")
+    return found
+
+
+def _called(config: dict[str, Any], starter: str) -> list[dict[str, Any]]:
+    """The hooks of that path that come before a container starts."""
+    hooks = config.get("hooks")
+    return [
+        one
+        for stage in ("prestart", "createRuntime")
+        for one in (hooks.get(stage) or [] if isinstance(hooks, dict) else [])
+        if isinstance(one, dict) and one.get("path") == starter
+    ]
 
 
 def add(config: dict[str, Any], stage: str, path: str, args: Sequence[str], *, timeout: int = _TIMEOUT) -> None:

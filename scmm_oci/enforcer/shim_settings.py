@@ -29,6 +29,7 @@ BEGINNING = 8 << 10  # bytes, of a program that is asked about
 _PLACES = {
     "launcher": "/usr/local/libexec/scmm/scmm-enforce",
     "hook": "/usr/local/libexec/scmm/scmm-hook",
+    "watch_hook": "/usr/local/libexec/scmm/scmm-watch-hook",
     "policy_dir": store.DIRECTORY,
     "run_dir": places.DIRECTORY,
     "log_file": "/var/log/scmm/shim.log",
@@ -56,11 +57,12 @@ class Image:
 class Settings:
     """runtimes: names → absolute paths; DEFAULT is scmm-runc's, and "crun" would be that of scmm-crun.
 
-    launcher (the static scmm-enforce), hook (the starter of the recording hooks), policy_dir, run_dir, log_file,
-    monitor (the socket of scmm-monitor): absolute paths. images: in order; the first that fits decides.
+    launcher (the static scmm-enforce), hook and watch_hook (starters of the hooks that record and that watch),
+    policy_dir, run_dir, log_file, monitor (the socket of scmm-monitor): absolute paths. images: in order; the first
+    that fits decides.
     """
 
-    __slots__ = ("hook", "images", "launcher", "log_file", "monitor", "policy_dir", "run_dir", "runtimes")
+    __slots__ = ("hook", "images", "launcher", "log_file", "monitor", "policy_dir", "run_dir", "runtimes", "watch_hook")
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class Settings:
         images: list[Image],
         launcher: str,
         hook: str,
+        watch_hook: str,
         policy_dir: str,
         run_dir: str,
         log_file: str,
@@ -78,6 +81,7 @@ class Settings:
         self.images = images
         self.launcher = launcher
         self.hook = hook
+        self.watch_hook = watch_hook
         self.policy_dir = policy_dir
         self.run_dir = run_dir
         self.log_file = log_file

@@ -48,7 +48,7 @@ def words(settings: Settings, called: str, line: CommandLine, inherited: dict[in
         enforcing.note(settings, line, each)
     if wish.problems:
         raise ValueError("; ".join(wish.problems))
-    if line.verb == "restore" and (wish.policy or wish.required):
+    if line.verb == "restore" and (wish.policy or wish.required):  # a watch is by a policy
         what = f"policy {wish.policy} cannot be enforced" if wish.policy else "it cannot be recorded"
         raise ValueError(f"a restored process has no Landlock domain and no beginning: {what}")
     if line.verb == "restore":

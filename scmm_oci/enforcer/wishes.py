@@ -1,4 +1,5 @@
-"""What a container's config.json asks of the shim: a policy and its mode, a recording. Pure; changes the environment.
+"""What a container's config.json asks of the shim: a policy and its mode, a recording, a watch. Pure; changes the
+environment.
 
 Annotations come from whoever starts the container, the configuration from who owns the host. The process's
 environment may be the image's: it decides only where neither of those says anything. podman (measured: 4.3) makes
@@ -25,9 +26,11 @@ VARIABLES = {
     "SCMM_NAME": names.NAME,
     "SCMM_POLICY": names.POLICY,
     "SCMM_MODE": names.MODE,
+    "SCMM_WATCH": names.WATCH,
 }
 _PREFIX = "SCMM_"
-_STRICT = ("SCMM_POLICY", "SCMM_MODE")
+# Variables that decide what the program may do, and annotations: one that is not understood starts no container.
+_STRICT = ("SCMM_POLICY", "SCMM_MODE", "SCMM_WATCH")
 _RECORD_WORDS = {"1": "true", "0": "false", "true": "true", "false": "false", "required": "required"}
 
 # How CRI's engines tell a pod's sandbox (its pause container), and its id: where that is another's, these annotations
@@ -58,13 +61,27 @@ class Wish:
         mode: of oci.annotations.MODES.
         source: ANNOTATION, CONFIGURATION or ENVIRONMENT, by whichever the policy came; "" without one.
         record, required, name: the recording; name is None where none is given.
+        watch: what is done about calls in an order that the policy has not, of oci.annotations.ACTIONS; None where
+            nothing is watched, as without a policy.
         problems: what keeps the container from starting: enforcing (or a recording that is required) was asked for in
             a way that is not understood.
         notes: what was left out, or taken otherwise than it says; for the log.
         stripped: the variables that were taken out of the process's environment.
     """
 
-    __slots__ = ("digest", "mode", "name", "notes", "policy", "problems", "record", "required", "source", "stripped")
+    __slots__ = (
+        "digest",
+        "mode",
+        "name",
+        "notes",
+        "policy",
+        "problems",
+        "record",
+        "required",
+        "source",
+        "stripped",
+        "watch",
+    )
 
     def __init__(self) -> None:
         self.policy: str | None = None
@@ -74,6 +91,7 @@ class Wish:
         self.record = False
         self.required = False
         self.name: str | None = None
+        self.watch: str | None = None
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.stripped: list[str] = []
@@ -109,6 +127,7 @@ def read(
     _unknown(environment, "variable", _PREFIX, VARIABLES, wish)
     _choose(annotations, environment, settings.images, named, wish)
     _recording(annotations, environment, wish)
+    _watching(annotations, environment, wish)
     return wish
 
 
@@ -167,7 +186,7 @@ def _environment(process: Mapping[str, Any], wish: Wish) -> dict[str, str]:
 
 
 def _unknown(given: Iterable[str], what: str, prefix: str, known: Iterable[str], wish: Wish) -> None:
-    """A misspelt policy or mode is not to start a container without; all else is only told, and not at any length."""
+    """A misspelt policy, mode or watch is no reason to start without one; all else is told, and not at any length."""
     left_out = 0
     told = len(wish.notes) + _MOST_NOTES
     for key in sorted(given):
@@ -179,7 +198,7 @@ def _unknown(given: Iterable[str], what: str, prefix: str, known: Iterable[str],
         hint = f"; did you mean {nearest}?" if nearest else ""
         message = f"unknown {what} {shown(key)} (known: {', '.join(known)}{hint})"
         meant = VARIABLES.get(nearest, nearest) if nearest else None
-        if meant in (names.POLICY, names.MODE):
+        if meant in (names.POLICY, names.MODE, names.WATCH):
             wish.problems.append(message)
         elif len(wish.notes) < told:
             wish.notes.append(message)
@@ -286,3 +305,23 @@ def _recording(annotations: Mapping[str, str], environment: Mapping[str, str], w
     elif wish.record:
         message = f"{key}={shown(name)} (a capture name is {names.NAME_RULE})"
         (wish.problems if wish.required else wish.notes).append(message)
+
+
+def _watching(annotations: Mapping[str, str], environment: Mapping[str, str], wish: Wish) -> None:
+    """A watch is by the policy that is named. One that is to freeze or kill is not to start a container without."""
+    asked, key = annotations.get(names.WATCH), names.WATCH
+    by_variable = environment.get("SCMM_WATCH")
+    if asked is None:
+        asked, key = by_variable, "SCMM_WATCH"
+    elif by_variable not in (None, asked):
+        wish.notes.append(f"SCMM_WATCH={shown(by_variable)} is ignored: the annotation {key} decides")
+    if asked is None:
+        return
+    is_named = bool(wish.source)
+    if asked not in names.ACTIONS:
+        (wish.problems if is_named else wish.notes).append(names.unknown_action(key, asked))
+    if not is_named:
+        message = f"{key}={shown(asked)}, but no policy is named to watch by: give {names.POLICY} or SCMM_POLICY"
+        (wish.problems if asked in names.CLOSED else wish.notes).append(f"not watched: {message}")
+    elif asked in names.ACTIONS:
+        wish.watch = asked

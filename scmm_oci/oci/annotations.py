@@ -12,9 +12,13 @@ RECORD = "scmm.record"
 NAME = "scmm.name"
 POLICY = "scmm.policy"
 MODE = "scmm.mode"
-KNOWN = (RECORD, NAME, POLICY, MODE)
+WATCH = "scmm.watch"
+KNOWN = (RECORD, NAME, POLICY, MODE, WATCH)
 
 MODES = ("standard", "strict", "seccomp", "permissive", "ask")
+# policy.model.WatchAction; where no watch can begin, the container does not start under those of CLOSED.
+ACTIONS = ("count", "alert", "freeze", "kill")
+CLOSED = ("freeze", "kill")
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 MAX_NAME = 128
@@ -37,6 +41,28 @@ class Wish:
         self.required = required
         self.name = name
         self.problems = problems
+
+
+class Watching:
+    """What the annotations ask of a watch.
+
+    Attributes:
+        is_asked: whether they ask for one at all.
+        action: of ACTIONS; policy: its name in the store; digest: its SHA-256 in hexadecimal digits, or None for any.
+            Only where there are no problems.
+        is_closed: the container is not to start without it.
+        problems: all that is wrong with them.
+    """
+
+    __slots__ = ("action", "digest", "is_asked", "is_closed", "policy", "problems")
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self.action = ""
+        self.policy = ""
+        self.digest: str | None = None
+        self.is_closed = False
+        self.problems: list[str] = []
 
 
 def is_capture_name(value: str) -> bool:
@@ -69,6 +95,34 @@ def parse_policy(value: str) -> tuple[str, str | None]:
 def is_digest(text: str) -> bool:
     """Whether it is a SHA-256 as we write it: hexadecimal digits in small letters."""
     return len(text) == _DIGITS and _HEXADECIMAL.issuperset(text)
+
+
+def watching(annotations: Mapping[str, str]) -> Watching:
+    """What `annotations` ask of a watch. One with an action that is not known may have been to kill: with a policy
+    named, nothing starts then.
+    """
+    result = Watching()
+    action, policy = annotations.get(WATCH), annotations.get(POLICY)
+    if action is None:
+        return result
+    result.is_asked = True
+    result.action = action
+    result.is_closed = action in CLOSED
+    if action not in ACTIONS:
+        result.problems.append(unknown_action(WATCH, action))
+        result.is_closed = policy is not None
+    if policy is None:
+        result.problems.append(f"no policy is named to watch by: give {POLICY}=NAME")
+        return result
+    try:
+        result.policy, result.digest = parse_policy(policy)
+    except ValueError as error:
+        result.problems.append(f"{POLICY}={error}")
+    return result
+
+
+def unknown_action(key: str, value: str) -> str:
+    return f"{key}={shown(value)} (known values: {', '.join(ACTIONS)})"
 
 
 def read(annotations: Mapping[str, str], *, default_name: str) -> Wish:

@@ -18,12 +18,12 @@ from scmm_oci.recorder import settings as settings_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 START = ("prestart", "createRuntime")
 STOP = ("poststop",)
-USAGE = f"usage: scmm-hook [--settings FILE] {'|'.join(START + STOP)} < container-state.json"
+PROGRAM = "scmm-hook"
 MAX_LOG = 1 << 20  # bytes; then the log is begun anew, with the old one kept beside it
 
 
@@ -35,7 +35,7 @@ def _alarm(signum: int, frame: object) -> None:
     raise DeadlineExceeded("the hook took too long")
 
 
-def log(path: str, message: str, *, now: float, loud: bool = True) -> None:
+def log(path: str, message: str, *, now: float, loud: bool = True, program: str = PROGRAM) -> None:
     """One line to the log file, and to stderr (which runtimes show when a hook fails) if `loud`.
 
     Never fails: what cannot be logged must not stop a container.
@@ -43,7 +43,7 @@ def log(path: str, message: str, *, now: float, loud: bool = True) -> None:
     line = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in message)
     if loud:
         try:
-            sys.stderr.write(f"scmm-hook: {line}\n")
+            sys.stderr.write(f"{program}: {line}\n")
             sys.stderr.flush()
         except (OSError, ValueError):
             pass
@@ -64,8 +64,61 @@ def log(path: str, message: str, *, now: float, loud: bool = True) -> None:
         pass
 
 
+class Pair:
+    """What a pair of hooks does, and what it says where that fails.
+
+    Attributes:
+        begin, end: called with the container's state, the settings and what `run` knows besides.
+        is_needed: whether the container is not to start where `begin` fails; of None where its state cannot be read.
+        program: the starter's name; option: a word that may stand behind the stage, with a value for it.
+        lost: what is said where a container starts all the same; kept: what has not been done at its end.
+    """
+
+    __slots__ = ("begin", "end", "is_needed", "kept", "lost", "option", "program")
+
+    def __init__(
+        self,
+        *,
+        program: str,
+        begin: Callable[[state.State, settings_module.Settings, Given], None],
+        end: Callable[[state.State, settings_module.Settings, Given], None],
+        is_needed: Callable[[state.State | None], bool],
+        lost: str,
+        kept: str,
+        option: str = "",
+    ) -> None:
+        self.program = program
+        self.begin = begin
+        self.end = end
+        self.is_needed = is_needed
+        self.lost = lost
+        self.kept = kept
+        self.option = option
+
+
+class Given:
+    """What a hook is given beside the container's state.
+
+    now: seconds since the epoch; caller: the process that called the hook; own: this process is the hook's own, and
+    may be confined for good; option: the value of the pair's, "" without.
+    """
+
+    __slots__ = ("caller", "now", "option", "own")
+
+    def __init__(self, *, now: float, caller: int, own: bool, option: str = "") -> None:
+        self.now = now
+        self.caller = caller
+        self.own = own
+        self.option = option
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one hook. 0, or 1 for a failed poststop or a failed start of a recording that is required, 2 for usage.
+    """Run one hook of the recorder; see `run`."""
+    return run(_RECORDER, argv)
+
+
+def run(pair: Pair, argv: Sequence[str] | None) -> int:
+    """Run one hook. 0, or 1 for a failed poststop or a failed start of what is needed, 2 for usage.
 
     argv: None takes the process's, which is the hook's own then: poststop confines it for good.
     """
@@ -74,14 +127,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(words) >= 2 and words[0] == "--settings":
         settings_path = words[1]
         del words[:2]
-    caller = os.getppid()
-    if len(words) == 3 and words[1] == "--called-by" and words[2].isascii() and words[2].isdigit():
-        caller = int(words.pop())  # the starter's parent, where the starter waits for us
+    given = Given(now=time.time(), caller=os.getppid(), own=argv is None)
+    if len(words) >= 3 and words[-2] == "--called-by" and words[-1].isascii() and words[-1].isdigit():
+        given.caller = int(words.pop())  # the starter's parent, where the starter waits for us
+        words.pop()
+    if pair.option and len(words) == 3 and words[1] == pair.option:
+        given.option = words.pop()
         words.pop()
     if len(words) != 1 or words[0] not in START + STOP:
-        sys.stderr.write(USAGE + "\n")
+        option = f" [{pair.option} VALUE]" if pair.option else ""
+        stages = "|".join(START + STOP)
+        sys.stderr.write(f"usage: {pair.program} [--settings FILE] {stages}{option} < container-state.json\n")
         return 2
-    stage, now, required = words[0], time.time(), False
+    stage, now, needed = words[0], given.now, False
     os.umask(0o077)  # runtimes may call with 0, and directories above ours get no mode of their own
     settings, unusable = settings_module.check({}), None
     try:
@@ -92,34 +150,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         signal.signal(signal.SIGALRM, _alarm)
         signal.setitimer(signal.ITIMER_REAL, settings.deadline)
+        needed = stage in START and pair.is_needed(None)
         wanted = state.parse_state(sys.stdin.buffer.read(state.MAX_STATE + 1))
-        required = stage in START and wishes.is_required(wanted.annotations)
+        needed = stage in START and pair.is_needed(wanted)
         if unusable is not None:
             raise unusable
         if stage in START:
-            _start(wanted, settings, now=now, caller=caller)
+            pair.begin(wanted, settings, given)
         else:
-            _stop(wanted, settings, now=now, own=argv is None)
+            pair.end(wanted, settings, given)
     except (OSError, ValueError, DeadlineExceeded) as error:
         signal.setitimer(signal.ITIMER_REAL, 0)
         text = (error.strerror if isinstance(error, OSError) else None) or str(error)
         subject = f"container {wanted.id[:64]}: " if wanted else ""
-        outcome = "not saved" if stage in STOP else "not started" if required else "not recorded"
-        log(settings.log_file, f"{stage}: {subject}{outcome}: {text}", now=now)
-        return int(required or stage in STOP)
+        outcome = pair.kept if stage in STOP else "not started" if needed else pair.lost
+        log(settings.log_file, f"{stage}: {subject}{outcome}: {text}", now=now, program=pair.program)
+        return int(needed or stage in STOP)
     except Exception as error:
         # A defect of ours: the container goes on all the same, and the log has what is needed to mend it.
         signal.setitimer(signal.ITIMER_REAL, 0)
         import traceback
 
-        log(settings.log_file, f"{stage}: unexpected: {''.join(traceback.format_exception(error))}", now=now)
-        return int(required or stage in STOP)
+        text = "".join(traceback.format_exception(error))
+        log(settings.log_file, f"{stage}: unexpected: {text}", now=now, program=pair.program)
+        return int(needed or stage in STOP)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
 
 
-def _start(wanted: state.State, settings: settings_module.Settings, *, now: float, caller: int) -> None:
+def _start(wanted: state.State, settings: settings_module.Settings, given: Given) -> None:
+    now = given.now
     wish = wishes.read(wanted.annotations, default_name=default_name(wanted.id))
     if wish.problems:
         message = f"annotation {'; '.join(wish.problems)}"
@@ -134,7 +195,7 @@ def _start(wanted: state.State, settings: settings_module.Settings, *, now: floa
     from scmm_oci.recorder.ledger import Ledger, private_directory
 
     private_directory(settings.run_dir)
-    question = runtimes.Question(runtimes.executable_of(caller), directory=settings.run_dir)
+    question = runtimes.Question(runtimes.executable_of(given.caller), directory=settings.run_dir)
     process = _process(wanted, settings, now=now)
     with Ledger(settings.run_dir) as ledger:
         session.begin(
@@ -173,7 +234,8 @@ def _process(wanted: state.State, settings: settings_module.Settings, *, now: fl
         return state.Process()
 
 
-def _stop(wanted: state.State, settings: settings_module.Settings, *, now: float, own: bool) -> None:
+def _stop(wanted: state.State, settings: settings_module.Settings, given: Given) -> None:
+    now = given.now
     if not os.path.isdir(settings.run_dir):
         return
     from scmm_oci.recorder import confined, pins, session
@@ -181,7 +243,7 @@ def _stop(wanted: state.State, settings: settings_module.Settings, *, now: float
 
     with Ledger(settings.run_dir) as ledger:
         entries = [entry for entry in ledger.entries() if session.is_of(entry, wanted.id, wanted.bundle)]
-        if own and entries:
+        if given.own and entries:
             try:
                 confined.confine(settings, entries)
             except OSError as error:
@@ -202,6 +264,16 @@ def summary(document: dict[str, Any]) -> str:
     return f"{len({(call['arch'], call['nr']) for call in calls})} system calls, " + (
         f"incomplete ({missing})" if missing else "complete"
     )
+
+
+_RECORDER = Pair(
+    program=PROGRAM,
+    begin=_start,
+    end=_stop,
+    is_needed=lambda wanted: wanted is not None and wishes.is_required(wanted.annotations),
+    lost="not recorded",
+    kept="not saved",
+)
 
 
 if __name__ == "__main__":

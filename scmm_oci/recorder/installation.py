@@ -21,6 +21,7 @@ from ruamel.yaml.error import YAMLError
 
 from scmm_oci.errors import BadInput, Failure, Finding, Problem
 from scmm_oci.files import atomic_write, read_bounded
+from scmm_oci.oci.annotations import CLOSED, WATCH
 from scmm_oci.recorder import settings as settings_module
 from scmm_oci.recorder.settings import Settings
 from scmm_oci.settings_file import BadSettings
@@ -29,18 +30,27 @@ from scmm_oci.settings_file import BadSettings
 HOOKS_DIR = Path("/usr/share/containers/oci/hooks.d")
 LIBEXEC_DIR = Path("/usr/local/libexec/scmm")
 CONFIG = Path("/etc/scmm/config.yaml")
-DESCRIPTORS = ("scmm-prestart.json", "scmm-poststop.json")
+# The recorder's come first.
+DESCRIPTORS = ("scmm-prestart.json", "scmm-poststop.json", "scmm-watch-prestart.json", "scmm-watch-poststop.json")
 STARTER = "scmm-hook"
+WATCH_STARTER = "scmm-watch-hook"
+STARTERS = (STARTER, WATCH_STARTER)
 SETTINGS = "hook.json"
 # In the configuration, what is not the hooks'; and by what it is seen that the shim is installed.
 SHIM = "shim"
 SHIM_SETTINGS = "shim.json"
+_STORE = "policy_dir"
 NOT_INSTALLED = "hooks-not-installed"  # a finding's code
-# What the starter of the hook pair says and does where the package is gone: containers start, unless that is required.
+# What the starters of the hooks say and do where the package is gone: containers start, unless that is required.
 _RECORDS = {
     "hook": "scmm_oci/recorder/hook.py",
     "says": "scmm-hook: not recorded",
     "needed": '"scmm.record":"required"',
+}
+_WATCHES = {
+    "hook": "scmm_oci/watch/hook.py",
+    "says": "scmm-watch-hook: not watched",
+    "needed": " ".join(f'"{WATCH}":"{action}"' for action in CLOSED),
 }
 # Of Python 3: where the search for the system's interpreter begins.
 _NEWEST_MINOR = 19
@@ -72,12 +82,21 @@ def origin() -> Origin:
 def configured(config: Path) -> Settings:
     """The hooks' settings in a YAML file, or the defaults where there is none. Raises BadInput with every problem."""
     document = _document(config)
+    found: list[str] = []
     if isinstance(document, dict):
-        document = {name: value for name, value in document.items() if name != SHIM}
+        shim = document.get(SHIM)
+        if _STORE in document:
+            found = [f".{_STORE}: the policy store is scmm-runc's too: set .{SHIM}.{_STORE}"]
+        document = {name: value for name, value in document.items() if name not in (SHIM, _STORE)}
+        if isinstance(shim, dict) and _STORE in shim:
+            document[_STORE] = shim[_STORE]
     try:
-        return settings_module.check(document)
+        checked = settings_module.check(document)
     except BadSettings as error:
-        raise BadInput([Problem("", each) for each in error.problems], source=str(config)) from None
+        found += error.problems
+    if found:
+        raise BadInput([Problem("", each) for each in found], source=str(config))
+    return checked
 
 
 def configured_shim(config: Path) -> object:
@@ -105,7 +124,8 @@ def starter(settings: Path, *, hook: str, says: str, needed: str) -> bytes:
         settings: the file that the hook is given, which has to be beside the starter.
         hook: the hook's module, as a file of the package.
         says: what the starter's errors begin with.
-        needed: where the package is gone, the container does not start if this is in what the hook was given.
+        needed: where the package is gone, the container does not start if one of these words is in what the hook was
+            given; without any it never does.
     """
     text = (_templates() / "scmm-hook.in").read_text()
     values = {"PYTHON": python(), "PACKAGE": _package(), "SETTINGS": settings}
@@ -115,7 +135,7 @@ def starter(settings: Path, *, hook: str, says: str, needed: str) -> bytes:
 
 
 def starter_files(layout: Layout) -> dict[Path, tuple[bytes, int]]:
-    """The hooks' starter and its settings, which scmm-runc calls without descriptors: path → (content, mode).
+    """The hooks' starters and their settings, which scmm-runc calls without descriptors: path → (content, mode).
 
     Raises BadInput for a bad configuration.
     """
@@ -123,6 +143,7 @@ def starter_files(layout: Layout) -> dict[Path, tuple[bytes, int]]:
     return {
         layout.libexec_dir / SETTINGS: (_json(settings.as_dict()), 0o644),
         layout.libexec_dir / STARTER: (starter(layout.libexec_dir / SETTINGS, **_RECORDS), 0o755),
+        layout.libexec_dir / WATCH_STARTER: (starter(layout.libexec_dir / SETTINGS, **_WATCHES), 0o755),
     }
 
 
@@ -132,7 +153,8 @@ def files(layout: Layout) -> dict[Path, tuple[bytes, int]]:
     result = starter_files(layout)
     for name in DESCRIPTORS:
         # The hook gives up by itself first.
-        content = descriptor(name, layout.libexec_dir / STARTER, timeout=settings.deadline + 2)
+        program = json.loads((_templates() / name).read_text())["hook"]["args"][0]
+        content = descriptor(name, layout.libexec_dir / program, timeout=settings.deadline + 2)
         result[layout.hooks_dir / name] = (content, 0o644)
     return result
 
@@ -174,11 +196,11 @@ def write(wanted: Mapping[Path, tuple[bytes, int]]) -> list[Path]:
 def uninstall(layout: Layout) -> list[Path]:
     """Remove the files, descriptors first, so that no engine calls a hook that is going away; what was there.
 
-    The starter stays for scmm-runc, where that is installed, which calls it.
+    The starters stay for scmm-runc, where that is installed, which calls them.
     """
     paths = [*(layout.hooks_dir / name for name in DESCRIPTORS)]
     if not (layout.libexec_dir / SHIM_SETTINGS).exists():
-        paths += [layout.libexec_dir / STARTER, layout.libexec_dir / SETTINGS]
+        paths += [layout.libexec_dir / name for name in (*STARTERS, SETTINGS)]
     removed = remove(paths)
     remove_empty(layout.libexec_dir)
     return removed
@@ -222,9 +244,9 @@ def findings(layout: Layout) -> list[Finding]:
             result.append(Finding("hook-file-missing", f"{path} is missing", again))
         elif path.read_bytes() != content:
             result.append(Finding("hook-file-stale", f"{path} is not what this version and {layout.config} say", again))
-    program = layout.libexec_dir / STARTER
-    if program.exists() and not os.access(program, os.X_OK):
-        result.append(Finding("hook-not-executable", f"{program} cannot be executed", again))
+    for program in (layout.libexec_dir / name for name in STARTERS):
+        if program.exists() and not os.access(program, os.X_OK):
+            result.append(Finding("hook-not-executable", f"{program} cannot be executed", again))
     result += [Finding("hook-unsafe", each, "install where only root can write") for each in unsafe_places(layout)]
     return result
 

@@ -20,6 +20,7 @@ DEFAULTS: dict[str, Any] = {
     "call_tables": 256,
     "facts": 131072,
     "watch_pin_dir": "/sys/fs/bpf/scmm-watch",
+    "policy_dir": "/var/lib/scmm/policies",
     "watch_machines": 128,
 }
 
@@ -38,13 +39,14 @@ class Settings:
     call_tables: for all recordings at once, of 36 KiB each; a container takes 3, each late entrant 3 more.
     facts: names, addresses and programs for all recordings at once, of which one may have half; 256 bytes and more
     each, taken as they come.
+    policy_dir: the policy store, by which the hooks watch (enforcer.store).
     watch_machines: for all watches at once, of 41 KiB each; a policy takes one for each ABI, two with a serving phase,
     and watches of the same policy share them.
     """
 
     __slots__ = (
         *("call_tables", "capture_dir", "deadline", "facts", "log_file", "pin_dir", "run_dir"),
-        *("watch_machines", "watch_pin_dir"),
+        *("policy_dir", "watch_machines", "watch_pin_dir"),
     )
 
     def __init__(
@@ -58,6 +60,7 @@ class Settings:
         call_tables: int,
         facts: int,
         watch_pin_dir: str,
+        policy_dir: str,
         watch_machines: int,
     ) -> None:
         self.capture_dir = capture_dir
@@ -68,6 +71,7 @@ class Settings:
         self.call_tables = call_tables
         self.facts = facts
         self.watch_pin_dir = watch_pin_dir
+        self.policy_dir = policy_dir
         self.watch_machines = watch_machines
 
     def as_dict(self) -> dict[str, Any]:

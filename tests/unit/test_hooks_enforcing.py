@@ -50,7 +50,10 @@ def codes(place: Enforcing) -> list[str]:
     return [each.code for each in hooks_enforcing.findings(place)]
 
 
-PAIR = {"libexec/scmm-hook", "libexec/hook.json", "usual/scmm-prestart.json", "usual/scmm-poststop.json"}
+PAIR = {
+    *(f"libexec/{name}" for name in ("scmm-hook", "scmm-watch-hook", "hook.json")),
+    *(f"usual/scmm-{name}.json" for name in ("prestart", "poststop", "watch-prestart", "watch-poststop")),
+}
 OURS = {
     "libexec/scmm-enforce",
     "libexec/precreate.json",
@@ -70,6 +73,7 @@ def test_installed_and_removed_again(place: Enforcing, tmp_path: Path, capsys: p
     modes = {each.name: each.stat().st_mode & 0o777 for each in place.layout.libexec_dir.iterdir() if each.is_file()}
     assert modes == {
         "scmm-hook": 0o755,
+        "scmm-watch-hook": 0o755,
         "scmm-precreate": 0o755,
         "scmm-enforce": 0o755,
         "hook.json": 0o644,
@@ -93,7 +97,7 @@ def test_the_descriptor_is_not_where_builds_find_it(place: Enforcing) -> None:
             "args": ["scmm-precreate", "precreate"],
             "timeout": 30,
         },
-        "when": {"annotations": {r"^scmm\.([^nr]|n[^a]|r[^e])": ".*"}},
+        "when": {"annotations": {r"^scmm\.([^dnr]|d[^e]|n[^a]|r[^e])": ".*"}},
         "stages": ["precreate"],
     }
 

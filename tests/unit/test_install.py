@@ -100,6 +100,7 @@ def err(capsys: pytest.CaptureFixture[str]) -> str:
 PARTS = {
     "libexec/hook.json": 0o644,
     "libexec/scmm-hook": 0o755,
+    "libexec/scmm-watch-hook": 0o755,
     "libexec/shim.json": 0o644,
     "libexec/scmm-enforce": 0o755,
     "libexec/scmm-runc": 0o755,
@@ -277,11 +278,11 @@ def test_the_hooks_starter_stays_for_whom_it_serves(host: Host) -> None:
     layout = host.layout
     installation.install(layout)
     assert host.run() == host.run("--undo") == 0
-    assert sorted(path.name for path in host.libexec.iterdir()) == ["hook.json", "scmm-hook"]
+    assert sorted(path.name for path in host.libexec.iterdir()) == ["hook.json", *installation.STARTERS]
     assert installation.findings(layout) == []
     assert host.run() == 0
     assert [path.name for path in installation.uninstall(layout)] == [*installation.DESCRIPTORS]
-    assert (host.libexec / "scmm-hook").exists(), "scmm-runc calls it"
+    assert all((host.libexec / name).exists() for name in installation.STARTERS), "scmm-runc calls them"
     assert [finding.code for finding in installation.findings(layout)] == ["hooks-not-installed"]
 
 

@@ -57,17 +57,21 @@ def test_installed_and_removed_again(layout: Layout, tmp_path: Path) -> None:
     assert set(written) == {
         layout.libexec_dir / "hook.json",
         layout.libexec_dir / "scmm-hook",
+        layout.libexec_dir / "scmm-watch-hook",
         layout.hooks_dir / "scmm-prestart.json",
         layout.hooks_dir / "scmm-poststop.json",
+        layout.hooks_dir / "scmm-watch-prestart.json",
+        layout.hooks_dir / "scmm-watch-poststop.json",
     }
     assert all(path.is_file() for path in written)
-    assert {path.stat().st_mode & 0o777 for path in written if path.name != "scmm-hook"} == {0o644}
-    assert (layout.libexec_dir / "scmm-hook").stat().st_mode & 0o777 == 0o755
+    starters = {layout.libexec_dir / name for name in installation.STARTERS}
+    assert {path.stat().st_mode & 0o777 for path in {*written} - starters} == {0o644}
+    assert {path.stat().st_mode & 0o777 for path in starters} == {0o755}
     assert codes(layout) == []
     # Descriptors come last and go first: an engine never sees one whose program is not there.
-    assert [path.parent for path in written[-2:]] == [layout.hooks_dir] * 2
+    assert [path.parent for path in written[-4:]] == [layout.hooks_dir] * 4
     removed = installation.uninstall(layout)
-    assert [path.parent for path in removed[:2]] == [layout.hooks_dir] * 2
+    assert [path.parent for path in removed[:4]] == [layout.hooks_dir] * 4
     assert set(removed) == set(written)
     assert tree(tmp_path) == {"hooks.d"}
     assert installation.uninstall(layout) == []
@@ -77,14 +81,15 @@ def test_installed_and_removed_again(layout: Layout, tmp_path: Path) -> None:
 def test_descriptors_say_what_podman_needs(layout: Layout) -> None:
     layout.config.write_text("deadline: 20\n")
     installation.install(layout)
-    for stage in ("prestart", "poststop"):
-        descriptor = json.loads((layout.hooks_dir / f"scmm-{stage}.json").read_text())
-        assert descriptor == {
-            "version": "1.0.0",
-            "hook": {"path": str(layout.libexec_dir / "scmm-hook"), "args": ["scmm-hook", stage], "timeout": 22},
-            "when": {"annotations": {r"^scmm\.record$": ".*"}},
-            "stages": [stage],
-        }
+    for name, starter, annotation in (("", "scmm-hook", "record"), ("watch-", "scmm-watch-hook", "watch")):
+        for stage in ("prestart", "poststop"):
+            descriptor = json.loads((layout.hooks_dir / f"scmm-{name}{stage}.json").read_text())
+            assert descriptor == {
+                "version": "1.0.0",
+                "hook": {"path": str(layout.libexec_dir / starter), "args": [starter, stage], "timeout": 22},
+                "when": {"annotations": {rf"^scmm\.{annotation}$": ".*"}},
+                "stages": [stage],
+            }
 
 
 @pytest.mark.usefixtures("safe")
@@ -99,7 +104,7 @@ def test_the_settings_of_the_hook_are_those_of_the_configuration(layout: Layout)
 def test_installing_again_takes_new_settings_and_the_umask_does_not_matter(layout: Layout) -> None:
     installation.install(layout)
     layout.config.write_text("deadline: 3\n")
-    assert codes(layout) == ["hook-file-stale"] * 3, "hook.json and both timeouts"
+    assert codes(layout) == ["hook-file-stale"] * 5, "hook.json and the timeouts"
     before = os.umask(0o077)
     try:
         installation.install(layout)
@@ -110,7 +115,7 @@ def test_installing_again_takes_new_settings_and_the_umask_does_not_matter(layou
 
 
 @pytest.mark.usefixtures("safe")
-@pytest.mark.parametrize("name", ["hook.json", "scmm-hook", "scmm-prestart.json", "scmm-poststop.json"])
+@pytest.mark.parametrize("name", ["hook.json", *installation.STARTERS, *installation.DESCRIPTORS])
 def test_a_missing_and_a_changed_file_are_found(layout: Layout, name: str) -> None:
     (path,) = (path for path in installation.install(layout) if path.name == name)
     content = path.read_bytes()
@@ -124,9 +129,10 @@ def test_a_missing_and_a_changed_file_are_found(layout: Layout, name: str) -> No
 
 
 @pytest.mark.usefixtures("safe")
-def test_a_starter_that_cannot_run_is_found(layout: Layout) -> None:
+@pytest.mark.parametrize("name", installation.STARTERS)
+def test_a_starter_that_cannot_run_is_found(layout: Layout, name: str) -> None:
     installation.install(layout)
-    (layout.libexec_dir / "scmm-hook").chmod(0o644)
+    (layout.libexec_dir / name).chmod(0o644)
     assert codes(layout) == ["hook-not-executable"]
 
 
@@ -217,7 +223,7 @@ def test_the_verbs_tell_how_it_stands(layout: Layout, capsys: pytest.CaptureFixt
     assert main(["hooks", "status", "--json", *options(layout)]) == 0
     assert json.loads(capsys.readouterr().out)["installed"] is True
     assert main(["hooks", "uninstall", *options(layout)]) == 0
-    assert capsys.readouterr().err.count("removed ") == 4
+    assert capsys.readouterr().err.count("removed ") == 7
     assert main(["hooks", "uninstall", *options(layout)]) == 0
     assert capsys.readouterr().err == "nothing was installed\n"
 
@@ -270,7 +276,7 @@ def test_an_unsafe_place_is_refused(what: str, layout: Layout, tmp_path: Path, m
     monkeypatch.setattr(installation, "python", lambda: Path("/usr/bin/env"))
     monkeypatch.setattr(installation, "_package", lambda: Path("/usr"))
     monkeypatch.setattr(installation, what, lambda: place)
-    assert len(installation.install(layout)) == 4
+    assert len(installation.install(layout)) == 7
     assert codes(layout) == []
     installation.uninstall(layout)
     layout.hooks_dir.rmdir()
