@@ -11,6 +11,7 @@ import pytest
 import test_polfile_hostile as hostile
 from hypothesis import given, settings
 from launcher_questions import AARCH64, X86_64, ask, build, build_broken, policy
+from polfile_reader import sections_of
 from polfile_samples import policy_files, small
 from test_polfile_hostile import GOOD, SECTIONS, digested, forged
 
@@ -44,14 +45,18 @@ def resized(data):
     return digested(data[:16] + struct.pack("<QQ", len(data), 0) + data[32:])
 
 
-def with_good_metadata(data):
-    """The file with metadata that nobody objects to; for those that are good as far as the launcher looks."""
-    entry = 64 + 24 * (struct.unpack_from("<I", data, 12)[0] - 1)
-    kind, number, offset, length = struct.unpack_from("<IIQQ", data, entry)
-    assert (kind, number) == (9, 0)
-    row = struct.pack("<IIQQ", kind, number, offset, len(hostile.TEXT))
-    rest = hostile.TEXT + bytes(-len(hostile.TEXT) % 8)
-    return resized(data[:entry] + row + data[entry + 24 : offset] + rest + data[(offset + length + 7) // 8 * 8 :])
+# Good in every file: one machine, whose serving phase no call leads to.
+WATCH = struct.pack("<II", 1, 1) + struct.pack("<IIIIII", 0xC000003E, 1, 0, 0, 0, 0)
+
+
+def with_what_is_not_looked_into(data):
+    """The file with metadata and a watch that nobody objects to; for those that the launcher finds good."""
+    good = {9: hostile.TEXT, 10: WATCH}
+    found = [
+        (kind, number, good.get(kind, data[at : at + length]))
+        for (kind, number), (at, length) in sections_of(data).items()
+    ]
+    return forged(found)
 
 
 def compare(binary, files, audit=X86_64):
@@ -61,8 +66,8 @@ def compare(binary, files, audit=X86_64):
         if taken(data):
             assert answer == "ok", (answer, data[:4000].hex())
         elif answer == "ok":
-            # Metadata are for people, and the launcher does not look into them (docs/formats.md).
-            assert taken(with_good_metadata(data)), data[:4000].hex()
+            # Metadata are for people, a watch for others: the launcher does not look into them (docs/formats.md).
+            assert taken(with_what_is_not_looked_into(data)), data[:4000].hex()
     return sum(map(taken, files))
 
 
@@ -164,7 +169,9 @@ def test_files_that_our_own_tests_have(reader):
 
 def test_sections_for_other_machines_and_of_other_types(reader):
     def with_id(kind, number):
-        return forged(sorted((one, number if one in kind else own, body) for one, own, body in hostile.parts()))
+        # Without the watch, which is for transitions of the ABI that they had.
+        kept = hostile.parts()[:-1]
+        return forged(sorted((one, number if one in kind else own, body) for one, own, body in kept))
 
     audits = [0xC000003E, 0x40000003, 0xC00000B7, 0x40000028, 0xC00000F3, 0x80000016, 0x16, 0xC0000015]
     assert compare(reader, [with_id((1, 2), audit) for audit in audits]) == 8
@@ -356,6 +363,34 @@ def leading_beyond():
     yield cut_after(8, struct.pack("<II", 1, 0))
 
 
+def states_in_transitions():
+    """Good files, and bad ones, with codes of states at the limits of what there is."""
+    limits = (0x10000, 0x10018, 0x20000, 0xF0005, 0xFFFFFFF0, 0xFFFFFFFA, 0xFFFFFFFF)
+    for code in sorted({limit + more for limit in limits for more in (-1, 0, 1)} - {1 << 32}):
+        for pair in ((code, 0), (0, code)):
+            body = struct.pack("<IIII", 1, 0, *pair)
+            yield forged([(kind, number, body if kind == 8 else old) for kind, number, old in hostile.parts()])
+
+
+def test_states_at_their_limits(reader):
+    # From: the last call, and the first ones behind classes; the last class; what begins. To: no beginnings.
+    assert compare(reader, states_in_transitions()) == 24
+
+
+def test_watches_are_not_looked_into(reader):
+    """Only where it lies and its id count: what is in it is for those who watch."""
+
+    def with_watch(*watches):
+        return forged([*hostile.parts()[:-1], *watches])
+
+    files = [with_watch((10, 0, body)) for body in (WATCH, WATCH[:-1], b"x", b"\xff" * 4096)]
+    assert ask(reader, map(policy, files)) == ["ok"] * 4
+    assert compare(reader, files) == 1
+    assert compare(reader, [with_watch((10, 1, WATCH)), with_watch((10, 0, b"")), with_watch((11, 0, WATCH))]) == 0
+    twice = with_watch((10, 0, WATCH), (10, 0, WATCH))
+    assert compare(reader, [twice]) == 0
+
+
 def test_numbers_that_lead_beyond_an_end(reader):
     files = list(leading_beyond())
     assert len(files) == 7
@@ -374,6 +409,10 @@ def test_numbers_that_lead_beyond_an_end(reader):
         ("end > begin && end <= section.size", "end > begin"),
         ("section.size == 8 + 8 * (size_t)count", "section.size"),
         ("CHECK(end == file.size", "CHECK(end <= file.size"),
+        ("code - 0x10018u", "code - 0x10019u"),
+        ("code < 0xfffffff0u", "code <= 0xfffffff0u"),
+        ("from >= 0xfffffffau", "from >= 0xfffffff9u"),
+        ("this_type <= SECTION_WATCH", "this_type <= SECTION_METADATA"),
     ],
 )
 def test_a_reader_with_a_hole_is_found(reader, tmp_path, before, after):
@@ -381,4 +420,4 @@ def test_a_reader_with_a_hole_is_found(reader, tmp_path, before, after):
     broken = build_broken(reader, tmp_path, before, after)
     limits = [file for files in paths_at_their_limits() for file in files]
     with pytest.raises((AssertionError, subprocess.CalledProcessError)):
-        compare(broken, [*leading_beyond(), *refused_by_our_own_tests(), *limits])
+        compare(broken, [GOOD, *leading_beyond(), *states_in_transitions(), *refused_by_our_own_tests(), *limits])

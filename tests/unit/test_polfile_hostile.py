@@ -57,6 +57,9 @@ def parts():
     return [(kind, number, GOOD[at : at + length]) for (kind, number), (at, length) in SECTIONS.items()]
 
 
+TEXT = parts()[-2][2]
+
+
 def numbered(kind):
     return f"sections[{[one for one, _ in SECTIONS].index(kind)}]"
 
@@ -132,7 +135,8 @@ FIRST = 64 + 24 * len(SECTIONS)
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (entry(8, kind=10), "sections[8].type: is 10 (version 2 has 1 (filter), "),
+        (entry(8, kind=11), "sections[8].type: is 11 (version 2 has 1 (filter), "),
+        (entry(9, number=0xC000003E), "sections[9].id: is 0xc000003e, which sections of its type do not have"),
         (entry(0, kind=0), "sections[0].type: is 0 "),
         (entry(0, number=1), "sections[0].id: is 0x1, which sections of its type do not have"),
         (entry(2, number=0xC000003E), "sections[2].id: is 0xc000003e"),
@@ -145,24 +149,37 @@ FIRST = 64 + 24 * len(SECTIONS)
         (entry(0, length=2**64 - 1), "sections[0].length: is 18446744073709551615, which goes beyond the end"),
         (entry(0, offset=2**64 - 8, length=16), "sections[0].length: is 16, which goes beyond the end"),
         (entry(8, length=len(GOOD)), f"sections[8].length: is {len(GOOD)}, which goes beyond the end"),
-        (GOOD[:12] + struct.pack("<I", 8) + GOOD[16:], f"sections[0].offset: is {FIRST}, and must be {FIRST - 24}"),
+        (GOOD[:12] + struct.pack("<I", 9) + GOOD[16:], f"sections[0].offset: is {FIRST}, and must be {FIRST - 24}"),
         (entry(0, length=8), f"sections[1].offset: is {FIRST + 48}, and must be {FIRST + 8}"),
         (forged(parts(), gap=bytes(8)), f"sections[0].offset: is {FIRST + 8}, and must be {FIRST}"),
         (forged(parts(), tail=bytes(8)), f"has {len(GOOD) + 8} bytes, and the last section ends at {len(GOOD)}"),
         (forged(parts()[::-1]), "sections[1]: is not after the one before it"),
-        (forged([*parts(), parts()[-1]]), "sections[9]: is there twice"),
+        (forged([*parts(), parts()[-1]]), "sections[10]: is there twice"),
         (forged([(9, 0, parts()[-1][2])] * 65), "header.sections: is 65"),
-        (patched(len(GOOD) - 1, b"x"), "sections[8]: is followed by "),
+        (patched(SECTIONS[10, 0][0] - 1, b"x"), "sections[8]: is followed by "),
     ],
 )
 def test_section_tables(data, problem):
     assert any(one.startswith(problem) for one in problems(data))
 
 
+def watched(offset, data):
+    """The file with other bytes in what a watch is to do."""
+    return within(10, offset, data)
+
+
 def without(*kinds):
     return forged([part for part in parts() if part[0] not in kinds])
 
 
+def unordered():
+    """The file without transitions, and with a watch that has none either."""
+    kept = [part for part in parts() if part[0] < 8 or part[0] == 9]
+    return forged([*kept[:7], (9, 0, TEXT), (10, 0, struct.pack("<II", 1, 0))])
+
+
+# Where the machines are in the section of the watch.
+NARROW, WIDE = 8, 8 + 24 + 12
 # Where something is in the section of paths: the table, then "srv" in 12 bytes, then "srv" and a glob.
 GLOB = 20 + 12 + 4 + 8 + 4
 
@@ -247,9 +264,43 @@ GLOB = 20 + 12 + 4 + 8 + 4
         (within(8, 4, b"\1"), 8, ".reserved: is 0x1"),
         (within(8, 12, b"\xfe\xff\xff\xff"), 8, ".edges[0]: is from 0 to 4294967294"),
         (within(8, 8, b"\xff\xff\xff\xff\1\0\0\0"), 8, ".edges[1]: is not after the one before it, by the calls"),
+        (within(8, 8, b"\x18\0\1\0"), 8, ".edges[0]: is from 65560 to 1"),
+        (within(8, 12, b"\xff\xff\1\0"), 8, ".edges[0]: is from 0 to 131071"),
+        (within(8, 16, b"\xf0"), 8, ".edges[1]: is from 4294967280 to 0"),
         (within(9, 0, b"["), 9, ": is no JSON in UTF-8"),
         (within(9, 2, b"\xff"), 9, ": is no JSON in UTF-8"),
         (within(9, 2, b"C"), 9, ": is no object with exactly compiler, description"),
+        (within(10, 0, b"\4"), 10, ".action: is 4 (known: 0 (count), 1 (alert), 2 (freeze), 3 (kill))"),
+        (within(10, 4, b"\1"), 10, ": has 124 bytes, and its machines end at 44"),
+        (within(10, 4, b"\3"), 10, ".machines[2]: is beyond the section's end"),
+        (within(10, 4, b"\xff\xff\xff\xff"), 10, ".count: is 4294967295; 9 are the most"),
+        (watched(NARROW + 0, b"\0"), 10, ".machines[0].id: is 0x40000000, which no ABI has"),
+        (watched(NARROW + 3, b"\xc0"), 10, ".machines[1]: is not after the one before it"),
+        (watched(NARROW + 4, b"\2"), 10, ".machines[0].has_serving: is 2, and must be 0 or 1"),
+        (watched(NARROW + 8, struct.pack("<5I", 1, 0, 0, 0, 0)), 10, ".machines[0].serving_calls: are there, though"),
+        (
+            watched(NARROW + 12, struct.pack("<I", 1 << 30)),
+            10,
+            ".machines[0].serving: has 1073741824 records, 524288 are",
+        ),
+        (watched(NARROW + 16, struct.pack("<I", 0)), 10, ".machines[0]: says nothing"),
+        (watched(NARROW + 16, struct.pack("<I", 60000)), 10, ".machines[0].deep: goes beyond the section's end"),
+        (watched(NARROW + 24, b"\xf9"), 10, ".machines[0].deep[0]: is 4294967289, 0, 65536"),
+        (watched(NARROW + 28, struct.pack("<I", 0xFFFFFFFF)), 10, ".machines[0].deep[0]: is 4294967295, 4294967295,"),
+        (watched(NARROW + 32, struct.pack("<I", 0xFFFFFFFC)), 10, ".machines[0].deep[0]: is 4294967295, 0, 4294967292"),
+        (watched(WIDE + 4, b"\0"), 10, ".machines[1].serving_calls: are there, though there is no serving phase"),
+        (watched(WIDE + 4, b"\0"), 10, ".machines[1].serving_deep: is there, though there is no serving phase"),
+        (
+            watched(WIDE + 24, struct.pack("<I", 0x10000)),
+            10,
+            ".machines[1].serving_calls[0]: is 0x10000, which is no call",
+        ),
+        (watched(WIDE + 28, b"\xff" * 4), 10, ".machines[1].serving[1]: is not after the one before it"),
+        (watched(WIDE + 32, b"\xf0\xff\xff\xff"), 10, ".machines[1].serving[0]: is from 65539 to 4294967280"),
+        (watched(WIDE + 60, b"\1"), 10, ".machines[1].serving_deep[1]: is of a pair that nothing may follow"),
+        (watched(WIDE + 60, b"\2\0\0\0\4"), 10, ".machines[1].serving_deep[2]: is not after the one before it"),
+        (unordered(), 9, ": has no transitions to watch"),
+        (without(8), 9, ".machines[0].deep: is there, though the ABI has no transitions"),
     ],
 )
 def test_contents(data, kind, problem):
@@ -259,10 +310,7 @@ def test_contents(data, kind, problem):
 
 
 def with_metadata(data):
-    return forged([*parts()[:-1], (9, 0, data)])
-
-
-TEXT = parts()[-1][2]
+    return forged([*parts()[:-2], (9, 0, data), parts()[-1]])
 
 
 @pytest.mark.parametrize(
@@ -297,7 +345,7 @@ def test_metadata(data):
 
 
 def test_sections_of_wrong_sizes():
-    for index, (kind, number, body) in enumerate(parts()[:-1]):
+    for index, (kind, number, body) in enumerate(parts()[:-2]):
         for changed in (b"", body[:1], body[:-1], body + b"\0", body + bytes(4)):
             replaced = parts()
             replaced[index] = (kind, number, changed)
