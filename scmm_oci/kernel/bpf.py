@@ -227,18 +227,22 @@ class Map:
         attr = struct.pack("=QII", ctypes.addressof(name), 0, 0)
         opened = cls(_bpf(_OBJ_GET, attr, f"open {path}"), name=path, key_size=key_size, value_size=value_size)
         # The kernel writes as many bytes as the map's values have, whatever the buffer's size.
-        if opened._sizes() != (key_size, value_size):
+        if opened._info()[:2] != (key_size, value_size):
             opened.close()
             raise BpfError(errno.EINVAL, f"{path} is not a map of this version of scmm-oci (sizes differ)")
         return opened
 
-    def _sizes(self) -> tuple[int, int]:
-        # struct bpf_map_info: type, id, key_size, value_size, …
+    def max_entries(self) -> int:
+        """How many entries it was made with room for."""
+        return self._info()[2]
+
+    def _info(self) -> tuple[int, int, int]:
+        # struct bpf_map_info: type, id, key_size, value_size, max_entries, …
         info = ctypes.create_string_buffer(64)
         attr = struct.pack("=IIQ", self.fd, len(info), ctypes.addressof(info))
         _bpf(_OBJ_GET_INFO_BY_FD, attr, f"ask for {self.name}")
-        _, _, key_size, value_size = struct.unpack_from("=IIII", info)
-        return key_size, value_size
+        _, _, key_size, value_size, max_entries = struct.unpack_from("=IIIII", info)
+        return key_size, value_size, max_entries
 
     def close(self) -> None:
         os.close(self.fd)
