@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from scmm_oci.cli.main import main
+from scmm_oci.enforcer import store
 from scmm_oci.errors import BadInput, Failure
 from scmm_oci.recorder import installation, settings
 from scmm_oci.recorder.installation import Layout
@@ -324,11 +325,16 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
 
 
 def start(
-    layout: Layout, stage: str, state: object = None, *, shell: str | None = None
+    layout: Layout,
+    stage: str,
+    state: object = None,
+    *,
+    shell: str | None = None,
+    starter: str = installation.STARTER,
 ) -> subprocess.CompletedProcess[str]:
     """Run the installed starter as a runtime does: no environment, the state on stdin, compact as runc and crun do."""
     text = state if isinstance(state, str) else json.dumps(state or {}, separators=(",", ":"))
-    command = [*filter(None, [shell]), str(layout.libexec_dir / installation.STARTER), stage]
+    command = [*filter(None, [shell]), str(layout.libexec_dir / starter), stage]
     return subprocess.run(command, input=text, env={}, cwd="/", capture_output=True, text=True, timeout=30, check=False)
 
 
@@ -388,11 +394,58 @@ def test_where_the_recorder_is_gone_containers_start_unless_it_is_required(
     assert done.stderr.endswith("; run scmm hooks install or scmm hooks uninstall\n")
 
 
-def test_the_starter_of_this_checkout_runs_the_hook(layout: Layout, safe: None) -> None:
+@pytest.mark.parametrize(
+    ("stage", "action", "expected"),
+    [
+        ("prestart", "kill", 1),
+        ("createRuntime", "freeze", 1),
+        ("poststop", "kill", 0),
+        ("prestart", "alert", 0),
+        ("prestart", "count", 0),
+        ("prestart", "killer", 0),
+    ],
+)
+@pytest.mark.parametrize("gone", ["package", "python", "module"])
+def test_where_the_watch_is_gone_containers_start_unless_it_was_to_act(
+    gone: str, stage: str, action: str, expected: int, hostile: Layout
+) -> None:
+    installation.install(hostile)
+    hook = installation.origin().package / "scmm_oci" / "watch" / "hook.py"
+    if gone == "module":  # there, and cannot be loaded
+        hook.parent.mkdir()
+        hook.write_text("import scmm_oci.nothing_of_that_name\n")
+    elif gone == "python":
+        installation.python().unlink()
+    state = {"id": "x", "annotations": {"scmm.watch": action, "scmm.policy": "web"}}
+    done = start(hostile, stage, state, starter=installation.WATCH_STARTER)
+    assert (done.returncode, done.stdout) == (expected, "")
+    assert done.stderr.startswith("scmm-watch-hook: not watched: ")
+    assert "scmm hooks install" in done.stderr
+
+
+@pytest.mark.parametrize("starter", installation.STARTERS)
+def test_the_starter_of_this_checkout_runs_the_hook(starter: str, layout: Layout, safe: None) -> None:
     installation.install(layout)
-    done = start(layout, "neither")
+    done = start(layout, "neither", starter=starter)
     assert done.returncode == 2
-    assert done.stderr.startswith("usage: scmm-hook")
+    assert done.stderr.startswith(f"usage: {starter} [--settings FILE] prestart|createRuntime|poststop")
+
+
+# The store
+
+
+def test_the_store_of_the_hooks_is_that_of_scmm_runc(layout: Layout) -> None:
+    assert settings.DEFAULTS["policy_dir"] == store.DIRECTORY
+    layout.config.write_text("shim:\n  policy_dir: /srv/policies\n")
+    assert installation.configured(layout.config).policy_dir == "/srv/policies"
+    layout.config.write_text("policy_dir: /srv/policies\nspeed: 3\nshim:\n  policy_dir: x\n")
+    with pytest.raises(BadInput) as caught:
+        installation.configured(layout.config)
+    told = [problem.message for problem in caught.value.problems]
+    assert told[0] == ".policy_dir: the policy store is scmm-runc's too: set .shim.policy_dir"
+    assert told[1].startswith(".speed: no such setting")
+    assert told[2].startswith(".policy_dir: 'x' is not an absolute path")
+    assert len(told) == 3
 
 
 def test_only_what_is_empty_and_can_go_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
