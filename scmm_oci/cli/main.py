@@ -38,6 +38,7 @@ VERBS = {
         "scmm_oci.cli.monitor",
         "Decide about calls while they wait: by rules, a program, or on this terminal.",
     ),
+    "watch": ("scmm_oci.cli.watch", "Judge the order of a container's or command's calls, in the kernel."),
     "try": ("scmm_oci.cli.try_policy", "Run a container under a policy: what would be refused, and does it serve?"),
     "explain": ("scmm_oci.cli.explain", "Tell what would happen to a system call, and which rule says so."),
     "disasm": ("scmm_oci.cli.disasm", "Print the instructions of filters, with names."),
@@ -177,6 +178,11 @@ def verify(argv: Sequence[str] | None = None) -> int:
 def logs(argv: Sequence[str] | None = None) -> int:
     """Run ``scmm-logs``."""
     return _verb("logs", argv)
+
+
+def watch(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-watch``."""
+    return _verb("watch", argv)
 
 
 def _verb(verb: str, argv: Sequence[str] | None) -> int:

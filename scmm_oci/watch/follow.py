@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scmm_oci.recorder.session import timestamp
 from scmm_oci.recorder.settings import Settings
 from scmm_oci.watch import freezing, pins, session, slots, words
-from scmm_oci.watch.slots import WatchValue
+from scmm_oci.watch.wire import WatchValue
 from scmm_oci.watch.words import Event
 
 # So often it is looked whether cgroups are gone that nobody ends the watch of, and for what a clock too coarse hides.
@@ -172,7 +173,7 @@ class Follower:
         self._over.add(one.entry["epoch"])
         told = self._news(one)
         if summary is None:
-            now = session.timestamp(self._clock() / 1e9)
+            now = timestamp(self._clock() / 1e9)
             summary = {**one.entry, "ended_at": now, "why": session.UNKNOWN, "counters": dict(one.value.counters)}
         elif summary["counters"] is None:
             summary = {**summary, "counters": dict(one.value.counters)}

@@ -8,13 +8,17 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import select
+import time
 from pathlib import Path
 
 from scmm_oci.errors import Failure
 from scmm_oci.kernel import cgroup
 from scmm_oci.kernel.cgroup import Place
+from scmm_oci.watch import session
 
 _PREFIX = "scmm-watch-"
+_LOOK_S = 0.02
 
 
 def make() -> Place:
@@ -74,6 +78,27 @@ def processes(directory: str | Path) -> list[int]:
         except OSError:
             continue  # it goes at this moment
     return found
+
+
+def is_populated(place: Place) -> bool:
+    """Whether a process that lives is in it or below it."""
+    try:
+        return "populated 1" in Path(place.directory, "cgroup.events").read_text()
+    except OSError:
+        return False  # it is gone
+
+
+def remove(place: Place, *, patience_s: float) -> bool:
+    """Remove it if nobody is in it; whether it is gone. Who ends just now is waited for so many seconds."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        if is_populated(place):
+            return False
+        if session.remove_cgroup(place.path):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        select.select([], [], [], _LOOK_S)
 
 
 def kill(place: Place) -> None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from scmm_oci.compiled.polfile.model import PolicyFile
     from scmm_oci.recorder.settings import Settings
     from scmm_oci.watch import pins
-    from scmm_oci.watch.machine import Machines
-    from scmm_oci.watch.slots import WatchValue
+    from scmm_oci.watch.machines import Machines
+    from scmm_oci.watch.wire import WatchValue
 
 ENDED = "ended"
 MOST_ENDED = 64  # watches that are over, of which it is kept what they saw
@@ -185,6 +185,15 @@ def end(
         for entry in ledger.entries():
             if is_of(entry, container_id, bundle):
                 return end_entry(ledger, entry, now=now, why=why)
+    return None
+
+
+def finish(settings: Settings, entry: dict[str, Any], *, now: float, why: str) -> dict[str, Any] | None:
+    """End a watch by its entry; its summary (see `end_entry`), or None if somebody has ended it. Raises OSError."""
+    with open_ledger(settings) as ledger:
+        for each in ledger.entries():
+            if (each["slot"], each.get("epoch")) == (entry["slot"], entry["epoch"]):
+                return end_entry(ledger, each, now=now, why=why)
     return None
 
 

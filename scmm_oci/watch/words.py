@@ -14,32 +14,35 @@ from typing import TYPE_CHECKING, Any
 from scmm_oci.enforcer.monitor import calls
 from scmm_oci.enforcer.monitor.model import Call
 from scmm_oci.errors import printable
-from scmm_oci.recorder.wire import ARCHES
-from scmm_oci.tables import states
-from scmm_oci.tables.arch import Arch
+from scmm_oci.tables import states, syscalls
+from scmm_oci.tables.arch import NARROW, Arch
+from scmm_oci.watch.wire import ANY, ARCHES, PHASES
 
 if TYPE_CHECKING:
     from scmm_oci.watch.wire import Alert
 
 Event = dict[str, Any]
 
-# What of a watch's counters is told at its end, where it is not 0: (name, one, many).
+# What of a watch's counters is told, where it is not 0: (name, one, many).
 COUNTED = (
     ("violations", "violation", "violations"),
     ("kills", "kill", "kills"),
-    ("unreported", "alert beyond what is kept each second", "alerts beyond what is kept each second"),
+    ("freezes", "stop", "stops"),
+    ("failed", "kill or stop that the kernel refused", "kills or stops that the kernel refused"),
+    ("unreported", "violation without an alert (too many at once)", "violations without an alert (too many at once)"),
     ("left", "thread that left the cgroup", "threads that left the cgroup"),
     ("lost_threads", "thread that could not be watched", "threads that could not be watched"),
     ("lost_cgroups", "cgroup that could not be watched", "cgroups that could not be watched"),
+    ("lost_handlers", "signal handler too many at once", "signal handlers too many at once"),
 )
-_DONE = {"count": "counted", "alert": "reported", "freeze": "stopped", "kill": "killed"}
+_DONE = {"none": "", "freeze": ": stopped", "kill": ": killed", "failed": ": the kernel did not take the signal"}
 _AFTER = {
     states.EXEC: "as the first call of a program",
     states.FORK: "as the first call of a new process",
     states.THREAD: "as the first call of a new thread",
     states.SIGNAL: "as the first call of a signal handler",
     states.FOREIGN: "after a call of another ABI",
-    "any": "though nothing in the policy leads there",
+    "any": "though nothing leads there",
 }
 
 
@@ -49,29 +52,27 @@ def event(alert: Alert, entry: Mapping[str, Any], *, offset: int) -> Event:
     offset: what to add to CLOCK_MONOTONIC for the time since 1970, ns.
     """
     arch = arch_of(alert.abi)
-    to = word_of(arch, alert.to)
+    before, state, to = (
+        None if each is None else word_of(arch, each) for each in (alert.before, alert.state, alert.to)
+    )
     return {
         **_head("alert", entry),
         "time": moment(alert.at + offset),
         "seq": alert.seq,
         "kind": alert.kind,
-        "action": alert.action,
-        "phase": alert.phase,
+        "done": alert.action,
+        "phase": PHASES[alert.serving],
         "arch": str(arch),
-        "edge": {
-            "before": None if alert.before is None else word_of(arch, alert.before),
-            "from": word_of(arch, alert.origin),
-            "to": to,
-        },
-        "call": _call(arch, to, alert) if alert.kind in ("edge", "sigreturn", "abi") else None,
+        "edge": None if alert.kind == "left" else {"before": before, "from": state, "to": to},
+        "call": None if alert.to is None or to is None else _call(arch, to, alert),
         "recent": [word_of(arch, each) for each in alert.recent],
         "process": {
             "pid": alert.tgid,
             "tid": alert.tid,
-            "pid_inside": alert.inside or None,
-            "started_ns": alert.started,
-            "comm": os.fsdecode(alert.comm),
-            "executable": os.fsdecode(alert.exe) or None,
+            "pid_inside": alert.ns_tgid or None,
+            "started_ns": alert.leader_started,
+            "comm": alert.comm,
+            "executable": alert.path,
         },
     }
 
@@ -109,9 +110,10 @@ def _head(kind: str, entry: Mapping[str, Any]) -> Event:
 
 
 def arch_of(abi: int) -> Arch:
-    """The ABI by its number in the maps (recorder.wire.ARCHES) on this machine."""
+    """The ABI by its number in the maps, on this machine."""
     found = ARCHES[os.uname().machine][abi]
-    return Arch(found) if found is not None else Arch.X86_64
+    assert found is not None  # the programs know no other
+    return Arch(found)
 
 
 def word_of(arch: Arch, state: int) -> str:
@@ -122,14 +124,14 @@ def word_of(arch: Arch, state: int) -> str:
     return "any" if state == ANY else f"#{state}"
 
 
-ANY = 570  # bpf/watch.h: a thread whose past is not known
-
-
 def _call(arch: Arch, to: str, alert: Alert) -> dict[str, Any]:
     name = states.call_of(to)
-    number = states.called(arch).get(states.classes_of(name)[0]) if name is not None else None
-    known = name if number is not None else None
-    made = Call(arch, arch.audit, alert.to if number is None else number, known, tuple(alert.args))
+    number = None if name is None else syscalls.numbers(arch).get(name)
+    known = None if number is None else name
+    number = alert.to if number is None else number
+    # Above that, a program of 64 bits has what it likes when it calls as one of 32.
+    one, two, three, four, five, six = (each & 0xFFFFFFFF if arch in NARROW else each for each in alert.args)
+    made = Call(arch, arch.audit, number or 0, known, (one, two, three, four, five, six))
     return {"name": known, "number": number, "args": list(alert.args), "words": calls.words(made)}
 
 
@@ -165,24 +167,33 @@ def process(told: Event) -> str:
 def what(told: Event) -> str:
     """What an alert is about, in words."""
     edge = told["edge"]
-    call = told["call"]["words"] if told["call"] else ""
-    if told["kind"] == "left":
-        return "has left the watched cgroup"
-    if told["kind"] == "abi":
-        return f"{call}: the policy has no transitions for {told['arch']}"
-    if told["kind"] == "sigreturn":
+    if edge is None:
+        return "has moved out of the watched cgroup"
+    call = told["call"]["words"] if told["call"] else "a call"
+    if told["kind"] == "no-machine":
+        return f"{call}, though the policy says nothing of {told['arch']}"
+    if told["kind"] == "no-handler":
         return f"{call} outside of any signal handler"
     after = _AFTER.get(edge["from"], f"after {edge['from']}")
-    if edge["before"] is not None:
+    if edge["before"] is not None and edge["from"] not in _AFTER:
         after = f"after {edge['before']} and {edge['from']}"
-    serving = " while it serves" if told["phase"] == "serving" else ""
+    serving = ", while it serves" if told["phase"] == "serving" else ""
     return f"{call} {after}{serving}"
 
 
+def done(told: Event) -> str:
+    """What the kernel did about an alert, as the end of a sentence."""
+    return _DONE.get(told["done"], "")
+
+
+def trail(told: Event) -> str:
+    """The calls that the thread made before, the last one last."""
+    return " → ".join(told["recent"])
+
+
 def _alert(told: Event) -> str:
-    recent = " → ".join(told["recent"])
-    trail = f" [{recent}]" if recent else ""
-    return f"{told['time'][11:-1]} {process(told)}: {what(told)}: {_DONE[told['action']]}{trail}"
+    before = f" [{trail(told)}]" if told["recent"] else ""
+    return f"{told['time'][11:-1]} {process(told)}: {what(told)}{done(told)}{before}"
 
 
 def _gap(told: Event) -> str:

@@ -26,6 +26,7 @@ FORMS = {
     "disasm": "FILE",
     "verify": "POLICY [CAPTURE]... | -- [ARG]...",
     "logs": "-p POLICY",
+    "watch": "-p POLICY [CONTAINER | -- COMMAND…]",
 }
 READ_NO_FILES = {"hooks", "install", "policy", "doctor", "record", "groups", "monitor"}
 
