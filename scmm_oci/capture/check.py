@@ -6,13 +6,14 @@ anything that the schema found bad, and then has None in lists in its place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from scmm_oci.capture.facts import Stage
 from scmm_oci.capture.model import LossKind, NoteKind, Phase
 from scmm_oci.errors import Problem, short, unknown_value
 from scmm_oci.schema import Steps, place
-from scmm_oci.tables import errnos, syscalls
+from scmm_oci.tables import errnos, states, syscalls
 
 # The last number of a program: with more programs than numbers, the rest share it.
 SHARED_PROGRAM = 63
@@ -201,20 +202,50 @@ def _path(one: dict[str, Any], steps: Steps) -> Iterator[Problem]:
         yield Problem(place((*steps, "path")), f"{short(path)} does not begin with /")
 
 
+_STAGES = [stage.value for stage in Stage]
+
+
 def _order(order: _Items) -> Iterator[Problem]:
-    arches: dict[str, int] = {}
+    arches: dict[object, int] = {}
     for index, one in enumerate(order):
         if not one:
             continue
-        arch = one.get("arch")
-        if arch is not None and arches.setdefault(arch, index) != index:
-            yield Problem(place(("order", index, "arch")), f"{arch} is .order[{arches[arch]}] already")
-        seen: dict[object, int] = {}
-        for number, edge in enumerate(one.get("edges", ())):
-            if edge is None or None in edge:
-                continue
-            where = place(("order", index, "edges", number))
-            if not isinstance(edge[1], int):
-                yield Problem(f"{where}[1]", f"{short(edge[1])} is not the number of a call")
-            elif seen.setdefault(tuple(edge), number) != number:
-                yield Problem(where, f"is .order[{index}].edges[{seen[tuple(edge)]}] already")
+        arch, stage = one.get("arch"), one.get("stage")
+        if stage is not None and stage not in _STAGES:
+            yield unknown_value(place(("order", index, "stage")), "a stage", stage, _STAGES)
+        if arch is not None and arches.setdefault((arch, stage), index) != index:
+            what = arch if stage is None else f"{arch} at the stage {stage}"
+            yield Problem(place(("order", index, "arch")), f"{what} is .order[{arches[arch, stage]}] already")
+        yield from _states(one.get("edges", ()), ("order", index, "edges"), arch)
+        yield from _states(one.get("triples", ()), ("order", index, "triples"), arch)
+
+
+def _states(items: Sequence[Sequence[int | str | None] | None], path: Steps, arch: str | None) -> Iterator[Problem]:
+    """Edges, or triples: their words are known, only the first may be a beginning, and nothing is there twice."""
+    classes = {} if arch is None else {word: number for word, number in states.called(arch).items() if ":" in word}
+    first = {*classes, *states.BEGINNINGS, states.START}
+    seen: dict[object, int] = {}
+    for number, item in enumerate(items):
+        if item is None or None in item:
+            continue
+        found = False
+        for index, state in enumerate(item):
+            if isinstance(state, str) and arch is not None and state not in (classes if index else first):
+                found = True
+                what = "a class of calls" if index else "a class of calls or a beginning"
+                yield _unknown_state(place((*path, number, index)), state, arch, what, classes if index else first)
+        if not found and seen.setdefault(tuple(item), number) != number:
+            yield Problem(place((*path, number)), f"is {place((*path, seen[tuple(item)]))} already")
+        elif len(item) == 3 and (item[0] == item[1] or item[1] == item[2]):
+            yield Problem(place((*path, number)), "has the same call twice in a row, which in triples counts once")
+
+
+def _unknown_state(where: str, word: str, arch: str, what: str, known: Iterable[str]) -> Problem:
+    if word in states.BEGINNINGS or word == states.START:
+        return Problem(where, f"{short(word)} is not a call, and nothing leads to a beginning")
+    nr = syscalls.numbers(arch).get(word)
+    if nr is not None:
+        classes = states.classes_of(word)
+        hint = f"write its number, {nr}" + (f", or its class, {' or '.join(classes)}" if len(classes) > 1 else "")
+        return Problem(where, f"{short(word)} is a call's name, and calls stand here by number", hint)
+    return unknown_value(where, f"{what} on {arch}", word, sorted(known), listed=0)

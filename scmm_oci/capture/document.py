@@ -18,6 +18,8 @@ from scmm_oci.capture.facts import (
     Program,
     SocketOperation,
     SocketUse,
+    Stage,
+    State,
 )
 from scmm_oci.capture.model import (
     Call,
@@ -99,7 +101,7 @@ def plain(capture: Capture) -> dict[str, Any]:
         "arguments": [vars(argument) for argument in capture.arguments],
         "files": [vars(file) for file in capture.files],
         "sockets": [vars(socket) for socket in capture.sockets],
-        "order": [{"arch": edges.arch, "edges": edges.pairs} for edges in capture.order],
+        "order": [_plain_edges(edges) for edges in capture.order],
     }
 
 
@@ -164,10 +166,25 @@ def _socket(one: dict[str, Any], words: _Sorter) -> SocketUse:
 
 
 def _edges(one: dict[str, Any]) -> Edges:
-    pairs = sorted(((start, end) for start, end in one["edges"]), key=_by_number)
-    return Edges(_ARCHES[one["arch"]], tuple(pairs))
+    pairs = sorted(((start, end) for start, end in one["edges"]), key=states_key)
+    triples = None
+    if "triples" in one:
+        triples = tuple(sorted(((before, start, end) for before, start, end in one["triples"]), key=states_key))
+    stage = Stage(one["stage"]) if "stage" in one else None
+    return Edges(_ARCHES[one["arch"]], tuple(pairs), stage, triples)
 
 
-def _by_number(pair: tuple[int | str, int]) -> tuple[bool, int | str, int]:
-    # Words do not compare with numbers.
-    return isinstance(pair[0], int), pair[0], pair[1]
+def _plain_edges(edges: Edges) -> dict[str, Any]:
+    # What a recorder of an earlier version did not write is not written: the same bytes again.
+    one: dict[str, Any] = {"arch": edges.arch}
+    if edges.stage is not None:
+        one["stage"] = edges.stage
+    one["edges"] = edges.pairs
+    if edges.triples is not None:
+        one["triples"] = edges.triples
+    return one
+
+
+def states_key(states: Sequence[State]) -> tuple[tuple[bool, State], ...]:
+    """What edges and triples are sorted by: words come before numbers, with which they do not compare."""
+    return tuple((isinstance(state, int), state) for state in states)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from scmm_oci.capture.facts import Program
+from scmm_oci.capture.document import states_key
+from scmm_oci.capture.facts import Program, Stage, State
 from scmm_oci.capture.merge import distinct
 from scmm_oci.capture.model import Capture, Phase, SessionKind
 from scmm_oci.tables import syscalls
@@ -26,6 +27,7 @@ _SOCKET_KEYS = ("family", "address", "port", "type", "protocol", "operation")
 
 _KINDS = list(SessionKind)
 _PHASES = list(Phase)
+_STAGES = [None, *Stage]
 
 
 def overview(captures: Iterable[Capture]) -> dict[str, Any]:
@@ -139,25 +141,38 @@ def _uses(
 
 
 def _order(captures: Sequence[Capture]) -> list[Item]:
-    """For each ABI how many edges there are, and the edges: [from, to, recordings]."""
-    found: dict[str, dict[tuple[int | str, int], int]] = {}
+    """For each ABI and stage: how many edges and triples there are, and each with how many recordings it is in.
+
+    ``triples`` is None where no recording has any asked for.
+    """
+    found: dict[tuple[str, Stage | None], tuple[dict[Any, int], dict[Any, int] | None]] = {}
     for capture in captures:
         for edges in capture.order:
-            pairs = found.setdefault(edges.arch, {})
+            pairs, triples = found.get((edges.arch, edges.stage), ({}, None))
             for pair in edges.pairs:
                 pairs[pair] = pairs.get(pair, 0) + 1
+            if edges.triples is not None:
+                triples = {} if triples is None else triples
+                for triple in edges.triples:
+                    triples[triple] = triples.get(triple, 0) + 1
+            found[edges.arch, edges.stage] = pairs, triples
     return [
         {
             "arch": arch,
+            "stage": stage,
             "calls": len({end for _, end in pairs}),
             "count": len(pairs),
-            "edges": [
-                [*pair, recordings]
-                for pair, recordings in sorted(pairs.items(), key=lambda one: (isinstance(one[0][0], int), one[0]))
-            ],
+            "edges": _counted(pairs),
+            "triples": None if triples is None else _counted(triples),
         }
-        for arch, pairs in sorted(found.items())
+        for (arch, stage), (pairs, triples) in sorted(
+            found.items(), key=lambda one: (one[0][0], _STAGES.index(one[0][1]))
+        )
     ]
+
+
+def _counted(found: Mapping[tuple[State, ...], int]) -> list[list[State]]:
+    return [[*states, found[states]] for states in sorted(found, key=states_key)]
 
 
 class _Table:

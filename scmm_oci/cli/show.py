@@ -109,5 +109,5 @@ def _chosen(found: dict[str, Any], sections: Sequence[str], *, whole_order: bool
     # Numbers of programs are of no use without the programs.
     result["programs"] = found["programs"]
     if "order" in result and not whole_order:
-        result["order"] = [{key: one[key] for key in ("arch", "calls", "count")} for one in found["order"]]
+        result["order"] = [{key: one[key] for key in ("arch", "stage", "calls", "count")} for one in found["order"]]
     return result

@@ -150,17 +150,24 @@ class _Printer:
         self._table("sockets", ["operation", "kind", "address", "#done", "failed", "programs", "#first"], rows)
 
     def order(self) -> None:
-        rows = [[one["arch"], one["calls"], one["count"], ""] for one in self._found["order"]]
-        self._table("order (--order lists it)", ["ABI", "#calls", "#pairs of calls"], rows)
+        rows = [
+            [one["arch"], one["stage"] or "", one["calls"], one["count"], _length(one["triples"]), ""]
+            for one in self._found["order"]
+        ]
+        self._table("order (--order lists it)", ["ABI", "stage", "#calls", "#pairs of calls", "#triples"], rows)
 
     def edges(self) -> None:
         for one in self._found["order"]:
-            names = {end: call_name({"arch": one["arch"], "nr": end}, self._native) for _, end, _ in one["edges"]}
-            rows = [
-                [names.get(start, call_name({"arch": one["arch"], "nr": start}, self._native)), names[end], recordings]
-                for start, end, recordings in one["edges"]
-            ]
-            self._table(f"order of the calls of {one['arch']}", ["from", "to"], rows)
+            what = f"of the calls of {one['arch']}" + (f", {one['stage']}" if one["stage"] else "")
+            self._table(f"order {what}", ["from", "to"], self._order_rows(one["arch"], one["edges"]))
+            if one["triples"] is not None:
+                rows = self._order_rows(one["arch"], one["triples"])
+                self._table(f"three in a row {what}", ["before", "from", "to"], rows)
+
+    def _order_rows(self, arch: str, items: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        numbers = {state for *states, _ in items for state in states}
+        names = {state: call_name({"arch": arch, "nr": state}, self._native) for state in numbers}
+        return [[*(names[state] for state in states), recordings] for *states, recordings in items]
 
     def _who(self, one: Item) -> str:
         return ", ".join(self._names[number] for number in one["programs"])
@@ -226,6 +233,10 @@ def _directory(one: Item) -> str:
 
 def _by_directory(one: Item) -> tuple[str, str]:
     return _directory(one), one["path"]
+
+
+def _length(items: Sequence[Any] | None) -> int | str:
+    return "" if items is None else len(items)
 
 
 def _state(state: str | None) -> str:

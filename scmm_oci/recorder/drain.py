@@ -56,7 +56,8 @@ class Slot:
     """What was read of a slot.
 
     sets: of (session, phase, abi, {number: call}). edges: values of tables of order. triples: keys of that map, None
-    where they were not asked for. arguments: of the map's (key, value). threads: that live. started: CLOCK_MONOTONIC, ns.
+    where they were not asked for. arguments: of the map's (key, value). threads: that live. started: CLOCK_MONOTONIC,
+    ns.
     """
 
     __slots__ = ("arguments", "counters", "edges", "facts", "sets", "started", "threads", "triples")

@@ -73,7 +73,7 @@ def plan_of(name: str, kept: Sequence[Argument] = (), *, arch: str = "") -> byte
 
 
 def refinement(name: str, *, arch: str = "") -> tuple[int, int]:
-    """(how a call's class is found, as enum scmm_refined has it, the number of its second class); zeros without classes."""
+    """(how a call's class is found, as enum scmm_refined has it; the number of its second class), or zeros."""
     if name not in states.REFINED:
         return 0, 0
     names, index = states.REFINED[name]

@@ -7,7 +7,7 @@ import json
 from hypothesis import strategies as st
 
 from scmm_oci.capture import facts, model
-from scmm_oci.tables import syscalls, vocabulary
+from scmm_oci.tables import states, syscalls, vocabulary
 from scmm_oci.tables.arch import Arch
 
 
@@ -279,10 +279,25 @@ def _programs(number):
 
 
 @st.composite
-def _order(draw):
-    words = st.sampled_from(["start", "signal", "foreign"])
-    pairs = draw(st.sets(st.tuples(words | st.integers(0, 575), st.integers(0, 575)), max_size=5))
-    return tuple(sorted(pairs, key=lambda pair: (isinstance(pair[0], int), pair)))
+def _order(draw, arch):
+    """One object of order for each of some stages."""
+    classes = sorted(word for word in states.called(arch) if ":" in word)
+    called = st.sampled_from(classes) | st.integers(0, 575)
+    first = st.sampled_from([*states.BEGINNINGS, "start"]) | called
+    found = []
+    for stage in draw(st.lists(st.none() | st.sampled_from(facts.Stage), max_size=3, unique=True)):
+        pairs = draw(st.sets(st.tuples(first, called), max_size=5))
+        triples = draw(st.none() | st.sets(st.tuples(first, called, called).filter(_differ), max_size=5))
+        found.append(facts.Edges(arch, _sorted(pairs), stage, None if triples is None else _sorted(triples)))
+    return found
+
+
+def _differ(triple):
+    return triple[0] != triple[1] != triple[2]
+
+
+def _sorted(items):
+    return tuple(sorted(items, key=lambda item: [(isinstance(state, int), state) for state in item]))
 
 
 def _unlike(items, key):
@@ -334,7 +349,7 @@ def captures(draw):
                 lambda one: (one.operation, one.family, one.type, one.protocol, one.address, one.port),
             )
         ),
-        order=tuple(facts.Edges(arch, draw(_order())) for arch in draw(st.lists(_arch, max_size=2, unique=True))),
+        order=tuple(one for arch in draw(st.lists(_arch, max_size=2, unique=True)) for one in draw(_order(arch))),
     )
 
 

@@ -239,7 +239,19 @@ def test_every_problem_is_told_at_once_with_its_place():
         arguments=[argument("read", 0, 1), argument("read", 0, 2), {**argument("read", 1, 2**64), "name": "write"}],
         files=[file_use("/a"), file_use("/a"), file_use("b"), file_use("/c", sessions=[7], access=["read_fil"])],
         sockets=[socket_use("bind", "::1", 65536), socket_use("bind", None), socket_use("bind", None)],
-        order=[{"arch": "x86", "edges": [[1, 1], ["end", 1], [1, "start"], [1], [1, 1]]}, {"arch": "x86", "edges": []}],
+        order=[
+            {"arch": "x86", "edges": [[1, 1], ["end", 1], [1, "start"], [1], [1, 1], ["openat:wri", "opnat:read"]]},
+            {"arch": "x86", "edges": [], "stage": "listenin", "triples": [[1, 2], [1, 1, 2], [1, "signal", "read"]]},
+            {"arch": "x86", "stage": "listening", "edges": [["start:exe", "socket"], [1, 2**30]]},
+            {
+                "arch": "x86",
+                "stage": "listening",
+                "edges": [["start:fork", "mmap2:exec"]],
+                "triples": [["start", 1, 3]],
+            },
+            {"arch": "aarch64", "edges": [["open:read", 1], ["signal", "openat:read"]]},
+            {"arch": "x86", "edges": []},
+        ],
     )
     del document["host"]["kernel"]
     assert problems(as_bytes(document)) == [
@@ -258,8 +270,9 @@ def test_every_problem_is_told_at_once_with_its_place():
         "lost-threads, lost-calls, lost-arguments, lost-files, lost-sockets, lost-programs, lost-order, "
         "io-uring, attached, snapshot, filtered, unfollowed, left-cgroup, cut-short, never-started, "
         "unknown-phase)",
-        ".order[0].edges[1][0]: 'end' is not a call's number, start, signal or foreign",
         ".order[0].edges[3]: is shorter than 2",
+        ".order[1].triples[0]: is shorter than 3",
+        ".order[2].edges[1][1]: 1073741824 is more than 1073741823",
         ".programs[2].number: 64 is more than 63",
         ".sessions[1].phases.app[0].arch: 'x68_64' is not a known value (did you mean 'x86_64'?; known: x86_64, "
         "x86, x32, aarch64, arm, riscv64, s390x, s390, ppc64le)",
@@ -281,9 +294,23 @@ def test_every_problem_is_told_at_once_with_its_place():
         ".files[2].path: 'b' does not begin with /",
         ".files[3].sessions[0]: there is no session 7 in .sessions",
         ".sockets[2]: the same use of the same address is .sockets[1] already",
-        ".order[0].edges[2][1]: 'start' is not the number of a call",
+        ".order[0].edges[1][0]: 'end' is not a class of calls or a beginning on x86",
+        ".order[0].edges[2][1]: 'start' is not a call, and nothing leads to a beginning",
         ".order[0].edges[4]: is .order[0].edges[0] already",
-        ".order[1].arch: x86 is .order[0] already",
+        ".order[0].edges[5][0]: 'openat:wri' is not a class of calls or a beginning on x86 "
+        "(did you mean 'openat:write'?)",
+        ".order[0].edges[5][1]: 'opnat:read' is not a class of calls on x86 (did you mean 'openat:read'?)",
+        ".order[1].stage: 'listenin' is not a stage (did you mean 'listening'?; known: starting, listening, accepting)",
+        ".order[1].triples[1]: has the same call twice in a row, which in triples counts once",
+        ".order[1].triples[2][1]: 'signal' is not a call, and nothing leads to a beginning",
+        ".order[1].triples[2][2]: 'read' is a call's name, and calls stand here by number (write its number, 3)",
+        ".order[2].edges[0][0]: 'start:exe' is not a class of calls or a beginning on x86 (did you mean 'start:exec'?)",
+        ".order[2].edges[0][1]: 'socket' is a call's name, and calls stand here by number (write its number, 359, "
+        "or its class, socket:unix or socket:inet or socket:inet6 or socket:netlink or socket:packet or socket:other)",
+        ".order[3].arch: x86 at the stage listening is .order[2] already",
+        ".order[4].edges[0][0]: 'open:read' is not a class of calls or a beginning on aarch64 "
+        "(did you mean 'openat:read'?)",
+        ".order[5].arch: x86 is .order[0] already",
     ]
 
 
@@ -375,6 +402,45 @@ def test_lists_within_an_item_are_sorted():
     assert (found.files[0].access, found.files[0].programs) == (("read_file", "write_file"), (0, 1))
     assert found.order[0].pairs == (("start", 1), (1, 2), (2, 1), (10, 1))
     assert (found.arguments[0].values, found.arguments[0].indexes) == ((1, 9, 10), (2, 0))
+
+
+def test_what_earlier_recorders_wrote_of_order_stays_as_it_is():
+    """Bare numbers of calls that have classes, the beginning that is not known closer, no stages and no triples."""
+    order = [{"arch": "x86", "edges": [["foreign", 5], ["start", 5], [5, 90]]}, {"arch": "x86_64", "edges": [[9, 257]]}]
+    capture = file.parse(as_bytes(nginx(order=order)))
+    assert [(one.pairs, one.stage, one.triples) for one in capture.order] == [
+        ((("foreign", 5), ("start", 5), (5, 90)), None, None),
+        (((9, 257),), None, None),
+    ]
+    assert json.loads(file.dump(capture))["order"] == order
+
+
+def test_order_by_stage_and_three_deep():
+    order = [
+        {"arch": "x86_64", "edges": [[3, "openat:write"], ["start:exec", 12], ["mmap:data", 3]], "triples": []},
+        {"arch": "x86_64", "stage": "listening", "edges": [[50, 288]]},
+        {
+            "arch": "x86_64",
+            "stage": "accepting",
+            "edges": [[1, 288], [288, 1], [0, 0]],
+            "triples": [[1, 288, 0], ["start:thread", 0, "socket:inet"], [0, 1, 0]],
+        },
+    ]
+    capture = file.parse(as_bytes(nginx(order=order)))
+    assert [one.stage for one in capture.order] == [None, "listening", "accepting"]
+    assert capture.order[0].pairs == (("mmap:data", 3), ("start:exec", 12), (3, "openat:write"))
+    assert [one.triples for one in capture.order] == [
+        (),
+        None,
+        (("start:thread", 0, "socket:inet"), (0, 1, 0), (1, 288, 0)),
+    ]
+    again = json.loads(file.dump(capture))["order"]
+    assert [sorted(one) for one in again] == [
+        ["arch", "edges", "triples"],
+        ["arch", "edges", "stage"],
+        ["arch", "edges", "stage", "triples"],
+    ]
+    assert file.parse(file.dump(capture)) == capture
 
 
 @given(st.binary(max_size=40))

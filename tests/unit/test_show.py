@@ -151,6 +151,33 @@ def test_values_of_arguments(work, capsys):
     assert found.endswith("… 8 more, and others that were not kept")
 
 
+def test_order_by_stage_and_three_deep(work, capsys):
+    order = [
+        {"arch": "x86_64", "stage": "starting", "edges": [["start:exec", 12], [12, "openat:read"]], "triples": []},
+        {
+            "arch": "x86_64",
+            "stage": "accepting",
+            "edges": [["start:thread", 288], [288, 0]],
+            "triples": [["start:thread", 288, 0]],
+        },
+    ]
+    (work / "b").write_bytes(as_bytes(nginx(name="b", order=order)))
+    found = json_of(capsys, "a", "b", "--order")["order"]
+    assert [(one["stage"], one["count"], one["triples"]) for one in found] == [
+        (None, 5, None),
+        ("starting", 2, []),
+        ("accepting", 2, [["start:thread", 288, 0, 1]]),
+    ]
+    lines = lines_of(capsys, "b", "--order")
+    at = lines.index("order of the calls of x86_64, starting: 2")
+    assert lines[at + 1 : at + 4] == ["from to", "start:exec brk", "brk openat:read"]
+    assert "three in a row of the calls of x86_64, starting: none" in lines
+    at = lines.index("three in a row of the calls of x86_64, accepting: 1")
+    assert lines[at + 1 : at + 3] == ["before from to", "start:thread accept4 read"]
+    short = lines_of(capsys, "b")
+    assert "x86_64 starting 2 2 0" in short and "x86_64 accepting 2 2 1" in short
+
+
 def test_several_recordings_are_shown_together(work, capsys):
     # Programs have other numbers there, and one of them is new.
     other = nginx(
@@ -209,7 +236,7 @@ def test_programs_that_share_a_number_or_were_lost(work, capsys):
 def test_json_is_stable(work, capsys):
     found = json_of(capsys, "a")
     assert set(found) == {"recordings", *SECTIONS}
-    assert found["order"] == [{"arch": "x86_64", "calls": 3, "count": 5}]
+    assert found["order"] == [{"arch": "x86_64", "stage": None, "calls": 3, "count": 5}]
     assert set(found["files"][0]) == {*NGINX["files"][0], "recordings"}
     assert set(found["sockets"][0]) == {*NGINX["sockets"][0], "recordings"}
     assert set(found["programs"][0]) == {*NGINX["programs"][0], "recordings"}
