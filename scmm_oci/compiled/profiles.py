@@ -203,6 +203,8 @@ def left_out(policy: Policy) -> list[Finding]:
         "run_as": policy.settings.run_as is not None,
         "scopes": bool(policy.scopes),
         "transitions": policy.transitions is not None,
+        "serving": policy.serving is not None,
+        "watch": policy.watch is not None,
     }
     left = ", ".join(name for name, there in sections.items() if there)
     findings: list[Finding] = []

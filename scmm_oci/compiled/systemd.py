@@ -183,6 +183,8 @@ def _left_out(policy: Policy) -> list[Finding]:
         "network": policy.network is not None,
         "scopes": bool(policy.scopes),
         "transitions": policy.transitions is not None,
+        "serving": policy.serving is not None,
+        "watch": policy.watch is not None,
     }
     left = ", ".join(name for name, there in sections.items() if there)
     settings = policy.settings

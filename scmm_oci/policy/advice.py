@@ -79,6 +79,19 @@ ACTIONS = {
     "kill_process": "kill",
 }
 
+# Of what is done about a call that does not follow.
+WATCH = {
+    "audit": "alert",
+    "log": "alert",
+    "notify": "alert",
+    "pause": "freeze",
+    "stop": "freeze",
+    "suspend": "freeze",
+    "kill_process": "kill",
+    "sigkill": "kill",
+    "terminate": "kill",
+}
+
 # Keys whose values are lists, and often have one item only; what that can be, without anything YAML has a meaning for.
 _LISTS = frozenset({"access", "addresses", "architectures", "capabilities", "except", "names", "ports", "scopes"})
 _PLAIN = re.compile(r"[\w./@-]{1,60}", re.ASCII)
@@ -91,7 +104,7 @@ def hint(path: Steps, value: object) -> str:
         return "numbers of a user and a group, such as {uid: 33, gid: 33}"
     if last in ("uid", "gid") and path[-2:-1] == ("run_as",) and isinstance(value, str):
         return "a number such as 33; `id` tells those of a user"
-    if last in _LISTS:
+    if last in _LISTS or path[-2:-1] == ("transitions",) or path == ("serving", "from"):
         word = str(value)
         # What is neither text nor a number is no item either.
         if isinstance(value, bool) or not isinstance(value, int | str) or not _PLAIN.fullmatch(word):
@@ -113,6 +126,7 @@ _WORDS = {
     "action": ACTIONS,
     "default_action": ACTIONS,
     "bad_arch_action": ACTIONS,
+    "watch": WATCH,
 }
 
 ADVICE = Advice(_WORDS, hint)

@@ -14,18 +14,21 @@ from scmm_oci.errors import BadInput, Problem, short, unknown_value
 from scmm_oci.oci.richcheck import ARCHES as MACHINES
 from scmm_oci.policy.check_constraints import check_constraint
 from scmm_oci.policy.check_exceptions import check_exceptions
+from scmm_oci.policy.check_names import name_problem
+from scmm_oci.policy.check_transitions import check_transitions
 from scmm_oci.policy.paths.patterns import Pattern, is_plain
 from scmm_oci.schema import Found, Steps
-from scmm_oci.tables import errnos, groups, syscalls
+from scmm_oci.tables import errnos, syscalls
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.vocabulary import CAPABILITIES, capability
 
-# Names that transitions have beside calls (capture.facts.Edges).
-BEGINNINGS = ("start", "signal")
 
+def check(document: dict[str, Any], given: Collection[str]) -> Iterator[Found]:
+    """Everything wrong with the document's words. Keys may be missing from it, and items of lists may be None.
 
-def check(document: dict[str, Any]) -> Iterator[Found]:
-    """Everything wrong with the document's words. Keys may be missing from it, and items of lists may be None."""
+    Args:
+        given: the sections that it had before the schema's problems were taken out of it.
+    """
     settings = document.get("settings", {})
     arch = Arch(settings.get("arch", Arch.X86_64))
     beside = [Arch(name) for name in settings.get("architectures", ()) if name is not None]
@@ -49,7 +52,7 @@ def check(document: dict[str, Any]) -> Iterator[Found]:
             for index, rule in enumerate(holder.get(direction, ())):
                 if rule is not None:
                     yield from _network(rule, (*path, direction, index))
-    yield from _transitions(document.get("transitions", {}), arches, known)
+    yield from check_transitions(document, given, arches, known)
 
 
 def _settings(settings: dict[str, Any], arch: Arch) -> Iterator[Found]:
@@ -77,9 +80,9 @@ def _syscalls(rules: Sequence[dict[str, Any] | None], arches: list[Arch], known:
         if ("name" in rule) == ("names" in rule) and "action" in rule:
             yield _bad(path, "needs a name, or a list of names, and not both")
         for where, name in _names(rule, path):
-            unknown = list(_name(where, name, arches, known))
-            yield from unknown
-            if unknown:
+            problem = name_problem(name, arches, known)
+            if problem is not None:
+                yield Found(where, problem)
                 continue
             if not rule.get("constraints"):
                 scope = (name, repr(rule.get("includes")), repr(rule.get("excludes")))
@@ -105,20 +108,6 @@ def _names(rule: dict[str, Any], path: Steps) -> Iterator[tuple[Steps, str]]:
     for number, name in enumerate(rule.get("names", ())):
         if name is not None:
             yield (*path, "names", number), name
-
-
-def _name(path: Steps, name: str, arches: list[Arch], known: Collection[str]) -> Iterator[Found]:
-    if name.startswith("@"):
-        if name not in groups.groups():
-            problem = unknown_value("", "a group", name, sorted(groups.groups()))
-            yield Found(path, Problem("", problem.message, problem.hint or "`scmm groups` lists them"))
-    elif name not in known:
-        what = f"a system call of {' or '.join(arches)}"
-        elsewhere = [arch for arch in syscalls.ARCHES if name in syscalls.numbers(arch)]
-        if elsewhere:
-            yield _bad(path, f"{short(name)} is not {what}", f"it is one of {', '.join(elsewhere)}")
-        else:
-            yield _unknown(path, what, name, known)
 
 
 def _answer(rule: dict[str, Any], path: Steps) -> Iterator[Found]:
@@ -157,16 +146,6 @@ def _network(rule: dict[str, Any], path: Steps) -> Iterator[Found]:
             first, last = (int(part) for part in ports.split("-"))
             if not first <= last <= 65535:
                 yield _bad((*path, "ports", index), f"{short(ports)} is not a range of ports from 0 to 65535")
-
-
-def _transitions(document: dict[str, Any], arches: list[Arch], known: Collection[str]) -> Iterator[Found]:
-    for call, following in document.items():
-        path: Steps = ("transitions", call)
-        if call not in BEGINNINGS:
-            yield from _name(path, call, arches, known)
-        for index, name in enumerate(following or ()):
-            if name is not None:
-                yield from _name((*path, index), name, arches, known)
 
 
 def _bad(path: Steps, message: str, hint: str = "") -> Found:

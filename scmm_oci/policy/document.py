@@ -36,9 +36,11 @@ from scmm_oci.policy.model import (
     PortRange,
     Protocol,
     RunAs,
+    Serving,
     Settings,
     SyscallRule,
     Transition,
+    WatchAction,
 )
 from scmm_oci.policy.render import dump
 from scmm_oci.policy.yaml.source import load
@@ -85,10 +87,14 @@ def parse(data: bytes, *, source: str = "") -> Policy:
     loaded = load(text, source=source)
     # The compiled schema takes 5.0 for a whole number. No key of ours holds a fraction.
     bad = [] if fastschema.accepts(loaded.value, "policy") and not loaded.fractions else _schema(loaded.value)
-    found = [*bad, *islice(check(prune(loaded.value, bad)), MOST)]
+    found = [*bad, *islice(check(prune(loaded.value, bad), _sections(loaded.value)), MOST)]
     if found:
         raise BadInput(loaded.problems(found), source=source)
     return build(loaded.value)
+
+
+def _sections(value: Any) -> frozenset[str]:
+    return frozenset(value) if isinstance(value, dict) else frozenset()
 
 
 def _schema(value: Any) -> list[Found]:
@@ -102,18 +108,24 @@ def build(document: dict[str, Any]) -> Policy:
     capabilities = document.get("capabilities")
     scopes = document.get("scopes")
     transitions = document.get("transitions")
+    serving = document.get("serving")
     return Policy(
-        metadata=Metadata(**document.get("metadata", {})),
+        # An empty text says as much as none.
+        metadata=Metadata(**{key: text for key, text in document.get("metadata", {}).items() if text}),
         settings=_settings(document.get("settings", {})),
         syscalls=tuple(rule for item in document.get("syscalls", ()) for rule in _syscalls(item)),
         capabilities=None if capabilities is None else _capabilities(capabilities),
         filesystem=None if filesystem is None else tuple(_path(rule) for rule in filesystem.get("rules", ())),
         network=None if network is None else _network(network),
         scopes=None if scopes is None else tuple(LandlockScope(word) for word in scopes),
-        transitions=None
-        if transitions is None
-        else tuple(Transition(call, tuple(following)) for call, following in transitions.items()),
+        transitions=None if transitions is None else _transitions(transitions),
+        serving=None if serving is None else Serving(tuple(serving["from"]), _transitions(serving["transitions"])),
+        watch=WatchAction(document["watch"]) if "watch" in document else None,
     )
+
+
+def _transitions(document: dict[str, list[str]]) -> tuple[Transition, ...]:
+    return tuple(Transition.of(key, following) for key, following in document.items())
 
 
 def _settings(document: dict[str, Any]) -> Settings:

@@ -5,11 +5,13 @@ They are for a person who reads such a policy for the first time; nothing reads 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from scmm_oci.policy.model import Policy, Protocol
+from scmm_oci.policy.model import Policy, Protocol, Transition
 from scmm_oci.schema import Steps
 from scmm_oci.tables.privileges import UNSEEN
+
+_HISTORIES = "`a > b` is b where it came after a, repetitions left out: then these calls alone may follow."
 
 
 def comments(policy: Policy) -> Mapping[Steps, str]:
@@ -35,8 +37,19 @@ def comments(policy: Policy) -> Mapping[Steps, str]:
     if policy.scopes is not None:
         found["scopes",] = "What cannot be reached outside of the program's own processes (Landlock ABI 6, Linux 6.12)."
     if policy.transitions is not None:
-        found["transitions",] = "Which call may follow which in a thread."
+        found["transitions",] = _order(policy.transitions)
+    if policy.serving is not None:
+        text = "The same for a process, and those it starts, from the moment that it makes one of the calls in `from`."
+        histories = policy.transitions is None and any(one.before for one in policy.serving.transitions)
+        found["serving",] = f"{text}\n{_HISTORIES}" if histories else text
+    if policy.watch is not None:
+        found["watch",] = "What scmm-watch does about a call that does not follow: count, alert, freeze or kill."
     return found
+
+
+def _order(transitions: Sequence[Transition]) -> str:
+    text = "Which call may follow which in a thread. scmm-watch holds it; no filter can."
+    return f"{text}\n{_HISTORIES}" if any(one.before for one in transitions) else text
 
 
 def _network(policy: Policy) -> str:

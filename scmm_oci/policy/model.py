@@ -6,6 +6,7 @@ checked.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -297,6 +298,10 @@ class Network:
     inbound: tuple[NetworkRule, ...] = ()
 
 
+# Between the two states of a transition's key.
+AFTER = " > "
+
+
 @dataclass(frozen=True)
 class Transition:
     """Which calls may follow one in a thread: words of tables.states, and groups.
@@ -310,6 +315,17 @@ class Transition:
     call: str
     to: tuple[str, ...]
     before: str = ""
+
+    @property
+    def key(self) -> str:
+        """What stands in front of the list in a document: ``read``, or ``connect > sendto``."""
+        return f"{self.before}{AFTER}{self.call}" if self.before else self.call
+
+    @classmethod
+    def of(cls, key: str, to: Iterable[str]) -> Transition:
+        """The transition of a document's key and list."""
+        before, _, call = key.rpartition(AFTER)
+        return cls(call, tuple(to), before)
 
 
 @dataclass(frozen=True)

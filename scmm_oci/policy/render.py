@@ -24,6 +24,7 @@ from scmm_oci.policy.model import (
     PortRange,
     Settings,
     SyscallRule,
+    Transition,
 )
 from scmm_oci.policy.yaml.text import Flow, FlowList
 from scmm_oci.policy.yaml.text import dump as dump_text
@@ -60,8 +61,19 @@ def to_document(policy: Policy) -> dict[str, Any]:
     if policy.scopes is not None:
         document["scopes"] = FlowList(scope.value for scope in policy.scopes)
     if policy.transitions is not None:
-        document["transitions"] = {one.call: FlowList(one.to) for one in policy.transitions}
+        document["transitions"] = _transitions(policy.transitions)
+    if policy.serving is not None:
+        document["serving"] = {
+            "from": FlowList(policy.serving.calls),
+            "transitions": _transitions(policy.serving.transitions),
+        }
+    if policy.watch is not None:
+        document["watch"] = policy.watch.value
     return document
+
+
+def _transitions(given: Iterable[Transition]) -> dict[str, Any]:
+    return {one.key: FlowList(one.to) for one in given}
 
 
 def _settings(settings: Settings) -> dict[str, Any]:

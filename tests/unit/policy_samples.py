@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scmm_oci.capture.model import Phase, SessionKind
 from scmm_oci.policy import constraints, model
 from scmm_oci.policy.paths.patterns import escape
-from scmm_oci.tables import errnos, groups, syscalls, vocabulary
+from scmm_oci.tables import errnos, groups, states, syscalls, vocabulary
 from scmm_oci.tables.arch import Arch
 
 NAMES = sorted(syscalls.numbers("x86_64"))
@@ -39,6 +39,22 @@ applies = st.builds(
     st.lists(st.sampled_from(["CAP_SYS_ADMIN", "CAP_CHOWN"]), max_size=2, unique=True).map(tuple),
     st.lists(st.sampled_from(["amd64", "arm64", "s390x"]), max_size=2, unique=True).map(tuple),
     st.none() | st.sampled_from(["4.8", "5.0"]),
+)
+_followers = st.sampled_from(
+    [*NAMES[:40], *sorted(states.called(Arch.X86_64).keys() - NAMES), *sorted(states.REFINED.keys() & NAMES), "@timer"]
+)
+_firsts = _followers | st.sampled_from([states.START, *states.BEGINNINGS])
+_plain_followers = _followers.filter(lambda word: word[0] != "@")
+_keys = _firsts | st.tuples(_firsts.filter(lambda word: word[0] != "@"), _plain_followers).filter(
+    lambda pair: pair[0] != pair[1]
+).map(" > ".join)
+transitions = st.dictionaries(_keys, st.lists(_followers, unique=True, max_size=4), max_size=5).map(
+    lambda found: tuple(model.Transition.of(key, to) for key, to in found.items())
+)
+servings = st.builds(
+    model.Serving,
+    st.lists(st.sampled_from(["listen", "accept", "accept4", "read", "@timer"]), unique=True, min_size=1).map(tuple),
+    transitions,
 )
 
 
@@ -127,10 +143,9 @@ def policies(draw):
     texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
     capability = st.sampled_from(vocabulary.CAPABILITIES).map("CAP_{}".format)
     scopes = st.lists(st.sampled_from(model.LandlockScope), unique=True).map(tuple)
-    calls = st.lists(st.sampled_from(NAMES), unique=True, max_size=3)
-    following = calls.flatmap(
-        lambda names: st.tuples(*(st.builds(model.Transition, st.just(name), calls.map(tuple)) for name in names))
-    )
+    following = draw(st.none() | transitions)
+    serving = draw(st.none() | servings)
+    watched = following is not None or serving is not None
     return model.Policy(
         draw(st.builds(model.Metadata, text, text, texts, texts, texts)),
         settings,
@@ -139,5 +154,7 @@ def policies(draw):
         draw(st.none() | st.lists(path_rule, max_size=2).map(tuple)),
         draw(st.none() | st.builds(model.Network, st.booleans(), network_rules, network_rules)),
         draw(st.none() | scopes),
-        draw(st.none() | following),
+        following,
+        serving,
+        draw(st.none() | st.sampled_from(model.WatchAction)) if watched else None,
     )

@@ -75,6 +75,13 @@ scopes: [signal]
 transitions:
   start: [read]
   read: [read, openat]
+  openat:write: [socket:inet, "mprotect:exec"]
+  start:exec > read: [openat]
+serving:
+  from: [listen, "@timer"]
+  transitions:
+    listen: [accept4]
+watch: kill
 """
 
 
@@ -148,6 +155,8 @@ _RULE_DEFAULTS = {
     "comment": "",
     "protocol": "tcp",
 }
+# Sections and settings that say something even if nothing is in them.
+_SAYING = ("capabilities", "scopes", "filesystem", "network", "transitions", "serving", "flags", "run_as")
 
 
 def _plain(value, path=()):
@@ -160,7 +169,7 @@ def _plain(value, path=()):
             if key in _RULE_DEFAULTS and made == _RULE_DEFAULTS[key] and len(path) > 1:
                 continue
             if made == [] or made == {}:
-                if key in ("capabilities", "scopes", "filesystem", "network", "transitions", "flags", "run_as"):
+                if key in _SAYING:
                     result[key] = made
                 continue
             result[key] = made

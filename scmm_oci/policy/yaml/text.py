@@ -14,6 +14,7 @@ from typing import Any
 
 from scmm_oci.errors import printable
 from scmm_oci.schema import Steps, place
+from scmm_oci.tables import states
 
 
 class Flow(dict[str, Any]):
@@ -27,6 +28,12 @@ class FlowList(list[Any]):
 # Begins with a letter, `/`, `_` or `$`, so it is no number, no date and no indicator; nothing in it could end it, in
 # a flow collection neither (YAML 1.2.2 §7.3.3). Text that begins with a digit is no number either if it has a slash.
 _PLAIN = re.compile(r"(?:[A-Za-z/_$]|[0-9][0-9.]*/)[A-Za-z0-9_./$+@%^()=~-]*(?: [A-Za-z0-9_./$+@%^()=~-]+)*")
+# States of transitions: a colon with something behind it is part of a plain word, also in a flow collection. These
+# fixed words only, as readers of 1.1 take other text with colons for numbers.
+_STATE = "|".join(
+    sorted({*states.BEGINNINGS, *(word for call in states.REFINED for word in states.classes_of(call))}, reverse=True)
+)
+_STATES = re.compile(rf"(?:{_STATE})|(?:{_STATE}|[a-z0-9_]+) > (?:{_STATE}|[a-z0-9_]+)")
 # The words of YAML 1.1 (yaml.org/type/bool, null) and of 1.2, in small letters.
 _WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])
 # Control characters, spaces that do not look like one, line separators, marks that turn the direction of writing,
@@ -104,7 +111,7 @@ def inline(value: Any) -> str:
 
 def scalar(text: str) -> str:
     """Text, plain where every reader takes that for text, else in double quotes."""
-    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+    if (_PLAIN.fullmatch(text) and text.lower() not in _WORDS) or _STATES.fullmatch(text):
         # An enum's member is text, and formats as its value.
         return str(text)
     return '"' + _ESCAPED.sub(_escape, text) + '"'
