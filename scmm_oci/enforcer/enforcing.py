@@ -35,11 +35,10 @@ def enforced(
     place: Place,
     decided: dict[str, Any],
     inherited: dict[int, int] | None = None,
-) -> bytes | None:
+) -> bytes:
     """The policy; the configuration is changed so that the launcher applies it, and `decided` gets what exec needs.
 
-    None where the policy has nothing but transitions, and is to be watched by: then no launcher is needed. Where a
-    watch is asked for, its hooks are added.
+    Where a watch is asked for too, its hooks are added, which are told of the launcher.
 
     inherited: gets the descriptors that the runtime has to hand on (passing.become); None where it can hand on none.
 
@@ -55,11 +54,6 @@ def enforced(
     if not os.access(settings.launcher, os.X_OK):
         raise ValueError(f"the launcher {settings.launcher} is not there or not executable; run scmm install again")
     parts = admits.parts(policy)
-    decided.update(name=wish.policy, sha256=private.sha256(policy))
-    if wish.watch and not parts:
-        note(settings, line, f"the policy {wish.policy} has nothing but transitions: it is watched, and not enforced")
-        _watched(settings, line, config, wish, decided, launcher=None)
-        return None
     listener, told = 0, ""
     if admits.asks(policy, wish.mode, os.uname().machine):
         parts |= {admits.LISTENER}
@@ -82,30 +76,41 @@ def enforced(
     for each in bundle.enforce(config, plan):
         note(settings, line, each)
     _refuse_links(config, plan)
-    decided.update(mode=plan.mode, launcher=plan.launcher, policy=plan.policy)
+    decided.update(
+        name=wish.policy,
+        sha256=private.sha256(policy),
+        mode=plan.mode,
+        launcher=plan.launcher,
+        policy=plan.policy,
+    )
     if wish.watch:
-        _watched(settings, line, config, wish, decided, launcher=plan.launcher_source)
+        watched(settings, line, config, wish, digest=decided["sha256"], launcher=plan.launcher_source)
     return policy
 
 
-def _watched(
+def watched(
     settings: Settings,
     line: CommandLine,
     config: dict[str, Any],
     wish: Wish,
-    decided: Mapping[str, Any],
     *,
-    launcher: str | None,
+    digest: str | None,
+    launcher: str | None = None,
 ) -> None:
-    """Have the watch's hooks called. Raises ValueError where they cannot be, and nothing may start without them."""
+    """Have the watch's hooks called; what keeps them from that is noted where the container may start without.
+
+    digest, launcher: as of added_hooks.watch; the digest may be any.
+
+    Raises ValueError: they cannot be called, or there is no policy.
+    """
     from scmm_oci.enforcer import added_hooks
     from scmm_oci.oci.annotations import CLOSED
 
     assert wish.watch is not None
+    by = str(wish.policy) if digest is None else f"{wish.policy}@sha256:{digest}"
     try:
         if not os.access(settings.watch_hook, os.X_OK):
             raise ValueError(f"{settings.watch_hook} is not there or not executable; run scmm hooks install")
-        by = f"{wish.policy}@sha256:{decided['sha256']}"
         added_hooks.watch(config, settings.watch_hook, action=wish.watch, policy=by, launcher=launcher)
     except ValueError as error:
         if wish.watch in CLOSED:

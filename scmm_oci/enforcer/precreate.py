@@ -112,10 +112,13 @@ def _enforced(data: bytes, config: dict[str, Any], settings: Settings, starter: 
         raise ValueError("; ".join(wish.problems))
     if not wish.policy:
         return data
+    line = runtime_argv.parse(["create", container or "unknown"])
+    if not wish.is_enforced:
+        enforcing.watched(settings, line, config, wish, digest=wish.digest)
+        return config_json.dumps(config)
     again.take_back(config)
     # podman's own paths are absolute; another hook's may not be, and nobody says where they would begin.
     bundle.absolute(config, "/")
-    line = runtime_argv.parse(["create", container or "unknown"])
     with copies.claim(copies.directory(settings), container) as copy:
         decided: dict[str, Any] = {}
         policy = enforcing.enforced(settings, line, config, wish, copy, decided)

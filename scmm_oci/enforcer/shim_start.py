@@ -48,24 +48,33 @@ def words(settings: Settings, called: str, line: CommandLine, inherited: dict[in
         enforcing.note(settings, line, each)
     if wish.problems:
         raise ValueError("; ".join(wish.problems))
-    if line.verb == "restore" and (wish.policy or wish.required):  # a watch is by a policy
-        what = f"policy {wish.policy} cannot be enforced" if wish.policy else "it cannot be recorded"
-        raise ValueError(f"a restored process has no Landlock domain and no beginning: {what}")
     if line.verb == "restore":
-        if wish.record:
-            enforcing.note(settings, line, "not recorded: a restored process has no beginning")
-        return given
+        return _restored(settings, line, wish)
     if not (wish.policy or wish.record or wish.stripped):
         return given
-    if wish.policy or wish.required:
+    if wish.is_closed:
         return _changed(settings, called, line, config, wish, inherited)
     try:
         return _changed(settings, called, line, config, wish, inherited)
     except Exception as error:
         # Whatever it is, a defect of ours among it: the container starts all the same.
-        what = "not recorded" if wish.record else f"the program sees {', '.join(wish.stripped)}"
-        enforcing.note(settings, line, f"{what}: {type(error).__name__}: {error}")
+        what = _lost(wish) or [f"the program sees {', '.join(wish.stripped)}"]
+        enforcing.note(settings, line, f"{' and '.join(what)}: {type(error).__name__}: {error}")
         return given
+
+
+def _lost(wish: Wish) -> list[str]:
+    return [*(["not recorded"] if wish.record else []), *(["not watched"] if wish.watch else [])]
+
+
+def _restored(settings: Settings, line: CommandLine, wish: Wish) -> list[str]:
+    """The words for `restore`: those given, and what is not done. Raises ValueError where it had to be."""
+    if wish.is_closed:
+        lacks = [*([f"policy {wish.policy} cannot be enforced"] if wish.is_enforced else []), *_lost(wish)]
+        raise ValueError(f"a restored process has no Landlock domain and no beginning: {', '.join(lacks)}")
+    if lost := _lost(wish):
+        enforcing.note(settings, line, f"{' and '.join(lost)}: a restored process has no beginning")
+    return list(line.words)
 
 
 def _image(line: CommandLine, config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -105,8 +114,10 @@ def _changed(
         bundle.absolute(config, original)
         decided: dict[str, Any] = {"bundle": original, "root": root}
         policy = None
-        if wish.policy:
+        if wish.is_enforced:
             policy = enforcing.enforced(settings, line, config, wish, place, decided, inherited)
+        elif wish.watch:
+            enforcing.watched(settings, line, config, wish, digest=wish.digest)
         if wish.record:
             _recorded(settings, line, config, wish)
         # Last of all hooks: what is removed then, no other needs any more.

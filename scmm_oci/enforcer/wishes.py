@@ -48,6 +48,7 @@ _WEAK = {
     "seccomp": "of the policy, calls alone are held",
     "permissive": "nothing is refused, and calls are told",
     "ask": "a monitor decides about calls that the policy refuses",
+    names.WATCHED: "nothing of the policy is enforced",
 }
 
 ANNOTATION, CONFIGURATION, ENVIRONMENT = "annotation", "configuration", "environment"
@@ -58,7 +59,7 @@ class Wish:
 
     Attributes:
         policy: its name in the store, or None; digest: its SHA-256 in hexadecimal digits, or None for any.
-        mode: of oci.annotations.MODES.
+        mode: of oci.annotations.MODES, or WATCHED there.
         source: ANNOTATION, CONFIGURATION or ENVIRONMENT, by whichever the policy came; "" without one.
         record, required, name: the recording; name is None where none is given.
         watch: what is done about calls in an order that the policy has not, of oci.annotations.ACTIONS; None where
@@ -95,6 +96,16 @@ class Wish:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.stripped: list[str] = []
+
+    @property
+    def is_enforced(self) -> bool:
+        """Whether a policy is to be enforced, and not only to be watched by."""
+        return self.policy is not None and self.mode != names.WATCHED
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing may start where what is asked for cannot be had."""
+        return self.is_enforced or self.required or self.watch in names.CLOSED
 
 
 def read(
@@ -277,8 +288,8 @@ def _name(value: str, key: str, wish: Wish) -> None:
 def _mode(value: str | None, key: str, wish: Wish) -> str:
     if value is None:
         return names.MODES[0]
-    if value not in names.MODES:
-        wish.problems.append(f"{key}={shown(value)} (known values: {', '.join(names.MODES)})")
+    if value not in (*names.MODES, names.WATCHED):
+        wish.problems.append(f"{key}={shown(value)} (known values: {', '.join((*names.MODES, names.WATCHED))})")
         return names.MODES[0]
     return value
 
@@ -316,6 +327,9 @@ def _watching(annotations: Mapping[str, str], environment: Mapping[str, str], wi
     elif by_variable not in (None, asked):
         wish.notes.append(f"SCMM_WATCH={shown(by_variable)} is ignored: the annotation {key} decides")
     if asked is None:
+        if wish.mode == names.WATCHED:
+            known = ", ".join(names.ACTIONS)
+            wish.problems.append(f"the mode is {wish.mode}, but {names.WATCH} does not say how (known values: {known})")
         return
     is_named = bool(wish.source)
     if asked not in names.ACTIONS:

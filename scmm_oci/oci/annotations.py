@@ -16,6 +16,8 @@ WATCH = "scmm.watch"
 KNOWN = (RECORD, NAME, POLICY, MODE, WATCH)
 
 MODES = ("standard", "strict", "seccomp", "permissive", "ask")
+# Of scmm.mode alone: the policy is watched by, and not enforced.
+WATCHED = "watch"
 # policy.model.WatchAction; where no watch can begin, the container does not start under those of CLOSED.
 ACTIONS = ("count", "alert", "freeze", "kill")
 CLOSED = ("freeze", "kill")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scmm_oci.oci.annotations import Watching
     from scmm_oci.oci.state import State
     from scmm_oci.recorder.settings import Settings
+    from scmm_oci.watch.machines import Machines
 
 PROGRAM = "scmm-watch-hook"
 LAUNCHER = "--launcher"  # what scmm-runc tells of its own, see enforcer.added_hooks
@@ -71,14 +72,24 @@ def _watch(wanted: State, wish: Watching, settings: Settings, given: pair.Given)
     from scmm_oci.enforcer.store import Store
 
     data = Store(settings.policy_dir).read(wish.policy, wish.digest)
-    from scmm_oci.compiled.polfile import reader
-    from scmm_oci.watch import session
+    digest = wish.digest or private.sha256(data)
+    from scmm_oci.recorder.ledger import private_directory
+    from scmm_oci.watch import kept, session
 
+    def make() -> Machines:
+        from scmm_oci.compiled.polfile import reader
+        from scmm_oci.watch import machine
+
+        return machine.machines_of(reader.read(data), machine=os.uname().machine)
+
+    for each in (settings.run_dir, session.directory(settings)):
+        private_directory(each)
     session.begin(
         settings,
-        policy=reader.read(data),
+        policy=None,
+        machines=kept.machines(session.directory(settings), digest, make),
         policy_name=wish.policy,
-        digest=private.sha256(data),
+        digest=digest,
         action=wish.action,
         pid=wanted.pid,
         container={"id": wanted.id, "name": name_of(wanted), "engine": engine_of(wanted)},
@@ -86,7 +97,7 @@ def _watch(wanted: State, wish: Watching, settings: Settings, given: pair.Given)
         monotonic=time.monotonic_ns(),
         attached=False,
         bundle=wanted.bundle,
-        launcher=_identity(given.option) if given.option else None,
+        launcher=_file(given.option) if given.option else None,
     )
 
 
@@ -112,10 +123,10 @@ def engine_of(wanted: State) -> str | None:
     return next((engine for word, engine in _ENGINES if word in wanted.bundle), None)
 
 
-def _identity(path: str) -> tuple[int, int]:
-    """Device, as the kernel numbers it, and inode of a file. Raises OSError."""
+def _file(path: str) -> tuple[int, int]:
+    """Device and inode of a file. Raises OSError."""
     status = os.stat(path)
-    return os.major(status.st_dev) << 20 | os.minor(status.st_dev), status.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _end(wanted: State, settings: Settings, given: pair.Given) -> None:

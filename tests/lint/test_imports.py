@@ -215,6 +215,29 @@ except ValueError:
     pass
 """
 
+# The watch's hooks, as far as they go without root and without a container, where the machines of the policy are kept.
+THE_WATCH = """
+from scmm_oci.watch import hook
+from scmm_oci.oci import annotations, state
+wanted = state.parse_state(b'{"id": "x", "pid": 1, "annotations": {"scmm.watch": "kill", "scmm.policy": "web"}}')
+assert annotations.watching(wanted.annotations).is_closed and hook.name_of(wanted) == ""
+from scmm_oci.enforcer.store import Store
+try:
+    Store("/none").read("web")
+except ValueError:
+    pass
+from scmm_oci.kernel import prepared
+from scmm_oci.recorder import settings
+from scmm_oci.watch import kept, machines, pins, session, slots, wire
+none = machines.Machines((None,) * (len(wire.PHASES) * len(wire.ABIS)))
+assert kept.machines("/none", "0", lambda: none) == none
+assert kept._unpacked(__import__("zlib").compress(none.to_bytes())) == none
+assert not pins.is_loaded("/none") and session.entries(settings.check({"run_dir": "/none"})) == []
+assert session.end(settings.check({"run_dir": "/none"}), container_id="x", bundle="", now=0) is None
+told = {"policy": {"name": "web"}, "action": "kill", "counters": {"violations": 0}, "events": []}
+assert list(hook.lines(told)) == ["watched by web (kill): no violation"]
+"""
+
 
 def dear_modules(code: str) -> dict[str, str]:
     """Those of DEAR that `code` loads when it runs as the hooks do (hooks/scmm-hook.in), each with its reason."""
@@ -226,13 +249,13 @@ def dear_modules(code: str) -> dict[str, str]:
     return {name: DEAR[name] for name in done.stdout.split() if name in DEAR}
 
 
-@pytest.mark.parametrize("code", [BOTH_HOOKS, THE_SHIM], ids=["hooks", "shim"])
+@pytest.mark.parametrize("code", [BOTH_HOOKS, THE_SHIM, THE_WATCH], ids=["hooks", "shim", "watch"])
 def test_the_hooks_and_the_shim_load_little(code: str) -> None:
     assert dear_modules(code) == {}
 
 
 @pytest.mark.parametrize("module", ["json", "typing", "subprocess", "scmm_oci.errors"])
-@pytest.mark.parametrize("code", [BOTH_HOOKS, THE_SHIM], ids=["hooks", "shim"])
+@pytest.mark.parametrize("code", [BOTH_HOOKS, THE_SHIM, THE_WATCH], ids=["hooks", "shim", "watch"])
 def test_dear_modules_are_found(code: str, module: str) -> None:
     assert module in dear_modules(f"{code}\nimport {module}")
 

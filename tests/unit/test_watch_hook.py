@@ -7,23 +7,36 @@ import json
 import os
 import signal
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_policies import compiled
 
-from scmm_oci.compiled.polfile.model import PolicyFile
+from scmm_oci.compiled import polfile
+from scmm_oci.compiled.policy_file import policy_file
 from scmm_oci.enforcer import private
 from scmm_oci.enforcer.store import Store
-from scmm_oci.errors import BadInput, Problem
 from scmm_oci.oci.state import State
-from scmm_oci.watch import hook, session
+from scmm_oci.policy import document
+from scmm_oci.watch import hook, kept, machine, session
+from scmm_oci.watch.machines import Machines
 
 ACTIONS = ("count", "alert", "freeze", "kill")
 CLOSED = ("freeze", "kill")
+
+
+@cache
+def compiled(arch: str = os.uname().machine, transitions: str = "{start: [brk], brk: [brk, exit_group]}") -> bytes:
+    more = f"transitions: {transitions}\n" if transitions else ""
+    text = f'version: "1.0"\nmetadata: {{name: web}}\nsettings: {{arch: {arch}}}\nsyscalls: []\n{more}'
+    return polfile.write(policy_file(document.parse(text.encode()))[0])
+
+
+OTHER = "aarch64" if os.uname().machine == "x86_64" else "x86_64"
 
 
 @dataclass
@@ -50,7 +63,9 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     tmp_path.chmod(0o700)
     mask, handler = os.umask(0o077), signal.getsignal(signal.SIGALRM)
     made = Ground(tmp_path)
-    Store(str(tmp_path / "store")).add("web", compiled())
+    store = Store(str(tmp_path / "store"))
+    for name, policy in {"web": compiled(), "plain": compiled(transitions=""), "other": compiled(OTHER)}.items():
+        store.add(name, policy)
     settings = {
         "run_dir": str(tmp_path / "run"),
         "log_file": str(tmp_path / "log/hook.log"),
@@ -93,9 +108,10 @@ def test_a_watch_is_begun(action: str, stage: str, ground: Ground) -> None:
     words = ["--launcher", str(launcher)]
     assert ground.run(stage, state(action, f"web@sha256:{digest}", **{"scmm.name": "shop"}), *words) == 0
     (asked,) = ground.asked
-    assert isinstance(asked.pop("policy"), PolicyFile)
+    assert asked.pop("machines") == machine.machines_of(polfile.read(compiled()), machine=os.uname().machine)
     assert asked.pop("now") > 1e9 and asked.pop("monotonic") > 0
     assert asked == {
+        "policy": None,
         "policy_name": "web",
         "digest": digest,
         "action": action,
@@ -103,7 +119,7 @@ def test_a_watch_is_begun(action: str, stage: str, ground: Ground) -> None:
         "container": {"id": "abc", "name": "shop", "engine": None},
         "attached": False,
         "bundle": "/b",
-        "launcher": (os.major(status.st_dev) << 20 | os.minor(status.st_dev), status.st_ino),
+        "launcher": (status.st_dev, status.st_ino),
     }
     assert ground.log() == []
 
@@ -125,6 +141,8 @@ def test_no_launcher_and_no_watch(ground: Ground) -> None:
         ({"policy": None}, "no policy is named to watch by: give scmm.policy=NAME"),
         ({"policy": f"web@sha256:{'0' * 64}"}, "was asked for"),
         ({"policy": "../web"}, "scmm.policy='../web': a policy's name is"),
+        ({"policy": "plain"}, "the policy plain is none to watch by: the policy has no transitions"),
+        ({"policy": "other"}, f"the policy's transitions are for {OTHER}, and this machine is {os.uname().machine}"),
     ],
 )
 def test_what_cannot_begin(
@@ -140,21 +158,12 @@ def test_what_cannot_begin(
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize(
-    ("problem", "told"),
-    [
-        (OSError(28, "no room for another watch"), "no room for another watch"),
-        (
-            BadInput([Problem("", "no transitions"), Problem(".x", "for arm64")]),
-            "the policy web is none to watch by: no transitions; .x: for arm64",
-        ),
-    ],
-)
-def test_what_the_session_says(action: str, problem: BaseException, told: str, ground: Ground) -> None:
-    ground.problem = problem
+def test_what_the_session_says(action: str, ground: Ground) -> None:
+    ground.problem = OSError(28, "no room for another watch")
     closed = action in CLOSED
     assert ground.run("prestart", state(action)) == int(closed)
-    assert ground.log() == [f"prestart: container abc: {'not started' if closed else 'not watched'}: {told}"]
+    outcome = "not started" if closed else "not watched"
+    assert ground.log() == [f"prestart: container abc: {outcome}: no room for another watch"]
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -271,3 +280,63 @@ def test_the_end_of_what_nobody_watched(ground: Ground) -> None:
 def test_what_people_call_it(annotations: dict[str, str], bundle: str, expected: tuple[str, str | None]) -> None:
     found = State(id="0123", pid=1, bundle=bundle, annotations=annotations)
     assert (hook.name_of(found), hook.engine_of(found)) == expected
+
+
+# Machines that are kept
+
+
+MADE = machine.machines_of(polfile.read(compiled()), machine=os.uname().machine)
+
+
+def nobody() -> Machines:
+    raise AssertionError("what is kept is taken")
+
+
+def test_machines_are_made_once(tmp_path: Path) -> None:
+    digest = "0" * 64
+    assert kept.machines(str(tmp_path), digest, lambda: MADE) == MADE
+    (path,) = (tmp_path / "machines").iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600 and path.stat().st_size < 4096, "they are nearly empty"
+    assert kept.machines(str(tmp_path), digest, nobody) == MADE
+    with pytest.raises(AssertionError):
+        kept.machines(str(tmp_path), "1" * 64, nobody)
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "empty", "directory", "large"])
+def test_what_is_damaged_is_made_anew(damage: str, tmp_path: Path) -> None:
+    digest = "0" * 64
+    kept.machines(str(tmp_path), digest, lambda: MADE)
+    (path,) = (tmp_path / "machines").iterdir()
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "directory":
+        path.mkdir()
+    else:
+        large = zlib.compress(bytes(16 << 20))
+        path.write_bytes({"cut": data[:-7], "other": b"x" + data[1:], "empty": b"", "large": large}[damage])
+    assert kept.machines(str(tmp_path), digest, lambda: MADE) == MADE
+    if damage != "directory":
+        assert kept.machines(str(tmp_path), digest, nobody) == MADE
+
+
+def test_a_newer_package_makes_them_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept.machines(str(tmp_path), "0" * 64, lambda: MADE)
+    monkeypatch.setattr(kept, "_SOURCES", kept._SOURCES[1:])
+    with pytest.raises(AssertionError):
+        kept.machines(str(tmp_path), "0" * 64, nobody)
+
+
+def test_no_more_are_kept_than_there_is_room_for(tmp_path: Path) -> None:
+    for number in range(kept.MOST + 3):
+        kept.machines(str(tmp_path), f"{number:064}", lambda: MADE)
+        os.utime(tmp_path / "machines" / kept._name(f"{number:064}"), ns=(number, number))
+    assert len([*(tmp_path / "machines").iterdir()]) == kept.MOST
+    assert kept.machines(str(tmp_path), f"{kept.MOST + 2:064}", nobody) == MADE
+    with pytest.raises(AssertionError):
+        kept.machines(str(tmp_path), f"{0:064}", nobody)
+
+
+def test_what_cannot_be_kept_is_made(tmp_path: Path) -> None:
+    (tmp_path / "machines").write_text("a file in its place")
+    for _ in range(2):
+        assert kept.machines(str(tmp_path), "0" * 64, lambda: MADE) == MADE

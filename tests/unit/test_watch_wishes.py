@@ -128,6 +128,22 @@ def test_an_action_that_is_not_known() -> None:
     assert wish.problems == [] and len(wish.notes) == 2
 
 
+def test_a_policy_that_is_only_watched_by() -> None:
+    for wish in (
+        read({names.POLICY: "web", names.MODE: "watch", names.WATCH: "alert"}),
+        read(env=["SCMM_POLICY=web", "SCMM_MODE=watch", "SCMM_WATCH=alert"]),
+    ):
+        assert (wish.policy, wish.watch, wish.is_enforced, wish.problems) == ("web", "alert", False, [])
+        assert wish.notes == ["the mode is watch: nothing of the policy is enforced"]
+        assert not wish.is_closed, "nothing that was promised is lost"
+    assert read({names.POLICY: "web", names.MODE: "watch", names.WATCH: "kill"}).is_closed
+    # The twin: whoever does not say so has it enforced, too.
+    wish = read({names.POLICY: "web", names.WATCH: "alert"})
+    assert wish.is_enforced and wish.is_closed
+    (problem,) = read({names.POLICY: "web", names.MODE: "watch"}).problems
+    assert problem.endswith("scmm.watch does not say how (known values: count, alert, freeze, kill)")
+
+
 def test_misspelt_and_twice() -> None:
     for wish in (read({names.POLICY: "web", "scmm.wacth": "kill"}), read(env=["SCMM_WACTH=kill"])):
         assert len(wish.problems) == 1 and "did you mean" in wish.problems[0]
