@@ -161,18 +161,21 @@ def watch_container(settings: Settings, name: str, wish: Wish, *, follow: bool) 
     kind = engines.Engine(wish.engine) if wish.engine else None
     found = engines.find_container(name, engine=kind, user=users.invoking_user(os.environ))
     with _telling():
-        entry = session.begin(
-            settings,
-            policy=given.file,
-            policy_name=given.name,
-            digest=given.digest,
-            action=given.action,
-            pid=found.pid,
-            container={"id": found.id, "name": found.name, "engine": str(found.engine)},
-            now=time.time(),
-            monotonic=time.monotonic_ns(),
-            attached=True,
-        )
+        try:
+            entry = session.begin(
+                settings,
+                policy=given.file,
+                policy_name=given.name,
+                digest=given.digest,
+                action=given.action,
+                pid=found.pid,
+                container={"id": found.id, "name": found.name, "engine": str(found.engine)},
+                now=time.time(),
+                monotonic=time.monotonic_ns(),
+                attached=True,
+            )
+        except (FileNotFoundError, ProcessLookupError):
+            raise Failure(f"the container {found.name!r} has ended") from None
     called = plain(session.called(entry))
     if wish.as_json and not follow:
         data(entry)
