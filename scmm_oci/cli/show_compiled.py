@@ -7,19 +7,21 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from scmm_oci.cli.output import console, plain
+from scmm_oci.cli.show_machines import print_machines
 from scmm_oci.compiled import bpf
 from scmm_oci.compiled.identity import capability_names
 from scmm_oci.compiled.polfile import layout
-from scmm_oci.compiled.polfile.model import SIGNAL, START, Filter, PolicyFile, Ruleset, Transitions
+from scmm_oci.compiled.polfile.codes import word_of
+from scmm_oci.compiled.polfile.model import NOTHING, Filter, Machine, PolicyFile, Ruleset, Transitions
 from scmm_oci.compiled.polfile.paths import to_text
-from scmm_oci.tables import landlock, syscalls
+from scmm_oci.tables import landlock
+from scmm_oci.tables.arch import Arch
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 # linux/seccomp.h
 _FLAGS = {"tsync": 1, "log": 2, "spec_allow": 4, "wait_killable_recv": 32}
-_STATES = {START: "start", SIGNAL: "signal"}
 
 # Hexadecimal digits of a digest in a table.
 _SHORT = 12
@@ -39,6 +41,9 @@ def described(file: PolicyFile) -> dict[str, Any]:
             "capabilities": None if identity.capabilities is None else list(capability_names(identity.capabilities)),
         },
         "transitions": [_transitions(one) for one in file.transitions],
+        "watch": None
+        if file.watch is None
+        else {"action": file.watch.action, "machines": [_machine(one) for one in file.watch.machines]},
     }
 
 
@@ -87,10 +92,39 @@ def _ruleset(ruleset: Ruleset) -> dict[str, Any]:
 
 
 def _transitions(one: Transitions) -> dict[str, Any]:
-    def word(number: int) -> str | int:
-        return _STATES.get(number) or syscalls.name_of(one.arch.value, number) or number
+    return {"arch": one.arch.value, "edges": _edges(one.edges, one.arch)}
 
-    return {"arch": one.arch.value, "edges": [[word(before), word(after)] for before, after in one.edges]}
+
+def _machine(one: Machine) -> dict[str, Any]:
+    calls = one.serving_calls
+    return {
+        "arch": one.arch.value,
+        "serving_calls": None if calls is None else [word_of(call, one.arch) for call in calls],
+        "serving": _edges(one.serving, one.arch),
+        "deep": _deep(one.deep, one.arch),
+        "serving_deep": _deep(one.serving_deep, one.arch),
+    }
+
+
+def _edges(edges: Sequence[tuple[int, int]], arch: Arch) -> list[list[str | int]]:
+    return [[_named(before, arch), _named(after, arch)] for before, after in edges]
+
+
+def _deep(triples: Sequence[tuple[int, int, int]], arch: Arch) -> list[dict[str, Any]]:
+    """A list for each pair, of what alone may follow it."""
+    found: dict[tuple[int, int], list[str | int]] = {}
+    for before, state, after in triples:
+        found.setdefault((before, state), []).extend([_named(after, arch)] if after != NOTHING else [])
+    return [
+        {"before": _named(before, arch), "from": _named(state, arch), "to": following}
+        for (before, state), following in found.items()
+    ]
+
+
+def _named(code: int, arch: Arch) -> str | int:
+    """The word of a state; of a call that the tables lack, its number."""
+    word = word_of(code, arch)
+    return int(word) if word.isdecimal() else word
 
 
 def print_compiled(file: PolicyFile, *, limit: int) -> None:
@@ -112,16 +146,17 @@ def print_compiled(file: PolicyFile, *, limit: int) -> None:
     for label, value in lines:
         out.print(Text(plain(f"{label + ':':<19}{plain(value)}")))
     out.print()
-    printer = _Printer(out, limit=limit)
+    printer = Printer(out, limit=limit)
     printer.filters(found["filters"])
     printer.landlock(found["landlock"])
-    rows = [[one["arch"], len(one["edges"])] for one in found["transitions"]]
-    printer.table("transitions (--json lists them)", ["ABI", "#pairs of calls"], rows)
+    print_machines(file, printer)
 
 
-class _Printer:
+class Printer:
+    """Tables on a console, each with a limit of rows."""
+
     def __init__(self, out: Console, *, limit: int) -> None:
-        self._out, self._limit = out, limit
+        self._out, self.limit = out, limit
 
     def filters(self, found: list[dict[str, Any]]) -> None:
         rows = []
@@ -168,11 +203,11 @@ class _Printer:
             table = Table(box=None, pad_edge=False)
             for column in columns:
                 table.add_column(column.lstrip("#"), justify="right" if column[:1] == "#" else "left", overflow="fold")
-            for row in rows[: self._limit or None]:
+            for row in rows[: self.limit or None]:
                 table.add_row(*(Text(plain(cell)) for cell in row))
             self._out.print(table)
-            if self._limit and len(rows) > self._limit:
-                self._out.print(Text(f"… and {len(rows) - self._limit} more (--limit 0 shows all)"))
+            if self.limit and len(rows) > self.limit:
+                self._out.print(Text(f"… and {len(rows) - self.limit} more (--limit 0 shows all)"))
         self._out.print()
 
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scmm_oci.compiled import polfile
+from scmm_oci.compiled.machines import machines
 from scmm_oci.compiled.polfile import codes
 from scmm_oci.compiled.polfile.layout import ACTIONS
 from scmm_oci.compiled.polfile.model import (
@@ -26,6 +27,7 @@ from scmm_oci.compiled.policy_file import policy_file
 from scmm_oci.compiled.retarget import retarget
 from scmm_oci.compiled.transitions import never_serving, transitions, watch
 from scmm_oci.errors import BadInput
+from scmm_oci.policy.machine import Machine as Machine_
 from scmm_oci.policy.model import Action as PolicyAction
 from scmm_oci.policy.model import Policy, Serving, Settings, SyscallRule, Transition, WatchAction
 from scmm_oci.tables import states, syscalls
@@ -297,3 +299,21 @@ def expanded(edges, arch):
         for before in codes.words_of(first, arch)
         for after in codes.words_of(second, arch)
     }
+
+
+@given(ROWS, st.none() | st.builds(Serving, st.sampled_from([("listen",), ("read", "@timer")]), ROWS))
+def test_the_way_back_gives_the_policys_machine(rows, serving):
+    policy = Policy(settings=Settings(architectures=(Arch.X86_64, Arch.X86)), transitions=rows, serving=serving)
+    file = polfile.model.PolicyFile(
+        (), None, polfile.model.Identity(), transitions(policy), polfile.model.Metadata(), watch(policy)
+    )
+    read = polfile.read(polfile.write(file))
+    found = {one.arch: one for one in machines(read.transitions, read.watch)}
+    assert found == {arch: Machine_.of(policy, arch) for arch in (Arch.X86_64, Arch.X86)}
+
+
+def test_calls_that_the_tables_lack_have_their_numbers():
+    (found,) = machines((Transitions(Arch.X86_64, ((999, 0), (0, 999))),), None)
+    assert found.starting.rows == {"999": {"read"}, "read": {"999"}}
+    assert found.serving is None
+    assert machines((), None) == ()

@@ -14,8 +14,9 @@ from samples import NGINX, as_bytes
 from scmm_oci.cli.main import show
 from scmm_oci.cli.show_compiled import described, print_compiled
 from scmm_oci.compiled import polfile
-from scmm_oci.compiled.polfile.model import Identity, Metadata, PolicyFile
+from scmm_oci.compiled.polfile.model import Identity, Machine, Metadata, PolicyFile, Transitions, Watch
 from scmm_oci.compiled.polfile.paths import to_text
+from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.landlock import fs_mask
 
 
@@ -54,8 +55,17 @@ def test_all_of_a_compiled_policy(work, capsys):
         "ports: 2",
         "0 bind_tcp 4",
         "80-443 bind_tcp connect_tcp connect_send_udp 10",
-        "transitions (--json lists them): 1",
-        "x32 2",
+        "transitions, and what a watch does at others (kill): 2",
+        "x32 all 6 5 13.9 % 3",
+        "x86_64 serving 8 6 9.4 % 3",
+        "what may follow: 4",
+        "x32 all read write",
+        "x32 all start read",
+        "x86_64 serving openat:write write",
+        "x86_64 serving start:fork read",
+        "what alone may follow, where that was before (repetitions left out): 2",
+        "x32 all start read open:read",
+        "x86_64 serving read open close stat",
     ):
         assert line in lines
     assert not any(line.startswith("runs as gid") for line in lines)
@@ -67,7 +77,7 @@ def test_a_policy_that_asks_for_nothing(work, capsys):
     assert [line for line in lines if line] == [
         "filters (scmm disasm prints them): none",
         "Landlock: none",
-        "transitions (--json lists them): none",
+        "transitions: none",
     ]
     (work / "bare").write_bytes(polfile.write(PolicyFile((), None, Identity(capabilities=0), (), Metadata())))
     assert "capabilities: none" in lines_of(capsys, "bare")
@@ -75,9 +85,29 @@ def test_a_policy_that_asks_for_nothing(work, capsys):
 
 def test_rows_have_a_limit(work, capsys):
     lines = lines_of(capsys, "p", "--limit", "1")
-    assert lines.count("… and 3 more (--limit 0 shows all)") == 1
+    assert lines.count("… and 3 more (--limit 0 shows all)") == 2  # paths, and rows of transitions
     assert "/srv read_file skip 1" not in lines
     assert "/srv read_file skip 1" in lines_of(capsys, "p", "--limit", "0")
+
+
+def test_machines_with_both_phases(work, capsys):
+    edges = tuple((first, second) for first in range(30) for second in range(50))
+    machine = Machine(Arch.X86_64, (50, 288), ((0, 1),))
+    # Of these, open, mmap and mprotect have two classes, and socket has six.
+    file = replace(small(), transitions=(Transitions(Arch.X86_64, edges),), watch=Watch("freeze", (machine,)))
+    (work / "two").write_bytes(polfile.write(file))
+    lines = lines_of(capsys, "two", "--limit", "3")
+    assert "transitions, and what a watch does at others (freeze): 2" in lines
+    assert "x86_64 start-up 58 1914 56.9 % 0 accept4 listen" in lines
+    assert "x86_64 serving 2 1 25.0 % 0" in lines
+    assert "x86_64 start-up access accept access alarm … and 47 more" in lines
+    assert any("write" in line and "… and" not in line for line in lines_of(capsys, "two", "--limit", "0"))
+    never = replace(small(), watch=Watch("alert", (replace(machine, serving_calls=()), Machine(Arch.X86, ()))))
+    (work / "never").write_bytes(polfile.write(never))
+    assert "x86_64 serving 2 1 25.0 % 0" in lines_of(capsys, "never")
+    plain = replace(small(), watch=None)
+    (work / "plain").write_bytes(polfile.write(plain))
+    assert "transitions, and what a watch does at others (not said: alert): 1" in lines_of(capsys, "plain")
 
 
 def test_json_has_everything(work, capsys):
@@ -87,6 +117,28 @@ def test_json_has_everything(work, capsys):
     assert found["identity"] == {"uid": 33, "gid": None, "capabilities": ["CAP_NET_BIND_SERVICE"]}
     assert found["filters"][0]["filter"]["instructions"][1] == {"code": 0x15, "jt": 1, "jf": 0, "k": 39}
     assert found["transitions"] == [{"arch": "x32", "edges": [["read", "write"], ["start", "read"]]}]
+    assert found["watch"] == {
+        "action": "kill",
+        "machines": [
+            {
+                "arch": "x32",
+                "serving_calls": None,
+                "serving": [],
+                "deep": [{"before": "start", "from": "read", "to": ["open:read"]}],
+                "serving_deep": [],
+            },
+            {
+                "arch": "x86_64",
+                "serving_calls": ["listen"],
+                "serving": [["openat:write", "write"], ["start:fork", "read"]],
+                "deep": [],
+                "serving_deep": [
+                    {"before": "read", "from": "write", "to": []},
+                    {"before": "read", "from": "open", "to": ["close", "stat"]},
+                ],
+            },
+        ],
+    }
     assert found["landlock"]["ports"][1]["last"] == 443
     assert {
         "path": "/srv",
