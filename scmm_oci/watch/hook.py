@@ -130,16 +130,23 @@ def _file(path: str) -> tuple[int, int]:
 
 
 def _end(wanted: State, settings: Settings, given: pair.Given) -> None:
+    from scmm_oci.recorder.session import is_of
     from scmm_oci.watch import session
 
-    if not os.path.isdir(session.directory(settings)):
+    subject = f"container {wanted.id[:64]}"
+    entries = [each for each in session.entries(settings) if is_of(each, wanted.id, wanted.bundle)]
+    if not entries:
         return
+    if given.own:
+        from scmm_oci.watch import confined
+
+        try:
+            confined.confine(settings, entries)
+        except OSError as error:
+            pair.log(settings.log_file, f"{subject}: not confined: {error}", now=given.now, program=PROGRAM)
     summary = session.end(settings, container_id=wanted.id, bundle=wanted.bundle, now=given.now)
-    if summary is None:
-        return
-    for line in lines(summary):
-        message = f"container {wanted.id[:64]}: {line}"
-        pair.log(settings.log_file, message, now=given.now, loud=False, program=PROGRAM)
+    for line in lines(summary) if summary else ():
+        pair.log(settings.log_file, f"{subject}: {line}", now=given.now, loud=False, program=PROGRAM)
 
 
 def lines(summary: Mapping[str, Any]) -> Iterator[str]:

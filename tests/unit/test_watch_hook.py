@@ -223,13 +223,19 @@ def summary(**changes: Any) -> dict[str, Any]:
     }
 
 
+def enter(ground: Ground, name: str) -> None:
+    place = ground.base / "run/watch/0.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps({"slot": 0, "container": {"id": name}, "bundle": "/b"}))
+
+
 def missed(count: int) -> dict[str, Any]:
     return {"type": "gap", "watch": 1, "container": {"id": "a\x1b[2Jb"}, "policy": {}, "missed": count}
 
 
 def test_the_end_is_logged_in_words_and_only_there(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
-    (ground.base / "run/watch").mkdir(parents=True)
     over = {"id": "abc", "bundle": "/b"}
+    enter(ground, "abc")
     ground.summary = summary()
     assert ground.run("poststop", over) == 0
     assert [(each["container_id"], each["bundle"]) for each in ground.asked] == [("abc", "/b")]
@@ -251,10 +257,12 @@ def test_the_end_is_logged_in_words_and_only_there(ground: Ground, capsys: pytes
 
 def test_the_end_of_what_nobody_watched(ground: Ground) -> None:
     assert ground.run("poststop", {"id": "abc"}) == 0
-    assert ground.asked == [], "without a ledger nobody is asked"
-    (ground.base / "run/watch").mkdir(parents=True)
+    enter(ground, "another")
     assert ground.run("poststop", {"id": "abc"}) == 0
-    assert len(ground.asked) == 1 and ground.log() == []
+    assert ground.asked == [], "who is in no ledger has nothing to end"
+    enter(ground, "abc")
+    assert ground.run("poststop", {"id": "abc"}) == 0
+    assert len(ground.asked) == 1 and ground.log() == [], "somebody else has ended it meanwhile"
     ground.problem = OSError(5, "the ledger cannot be read")
     assert ground.run("poststop", {"id": "abc"}) == 1
     assert ground.log() == ["poststop: container abc: the watch has not been ended: the ledger cannot be read"]
