@@ -222,4 +222,4 @@ def counted(counters: Mapping[str, int] | None) -> str:
     found = [
         f"{counters[name]} {one if counters[name] == 1 else more}" for name, one, more in COUNTED if counters.get(name)
     ]
-    return ", ".join(found) or "nothing to tell"
+    return ", ".join(found) or "no violation"
