@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from scmm_oci.capture.facts import PathState
-from scmm_oci.capture.strace import effects, lexer, values
+from scmm_oci.capture.facts import PathState, State
+from scmm_oci.capture.strace import classes, effects, lexer, values
 from scmm_oci.capture.strace.counts import Arguments, Programs, error_name
 from scmm_oci.capture.strace.family import Family, Waiting, clone_flags
 from scmm_oci.capture.strace.lexer import BadLine, Kind, Line, Result
@@ -18,6 +18,7 @@ from scmm_oci.capture.strace.order import Order
 from scmm_oci.capture.strace.paths import Bases, absolute, of_descriptor, own
 from scmm_oci.capture.strace.plans import Plan, Plans
 from scmm_oci.capture.strace.threads import Handlers, Place, Thread
+from scmm_oci.tables import states
 from scmm_oci.tables.arch import Arch
 
 # MAX_ARG_STRLEN of linux/binfmts.h, and what a capture takes.
@@ -25,6 +26,8 @@ _MAX_ARG = 131072
 
 _NOTHING = Result(None, None, None)
 _INTERRUPTED = Result(None, "EINTR", None)
+# A thread of which no call has been seen.
+_NOTHING_YET = (None, states.START, *states.STARTS)
 
 
 @dataclass(slots=True, eq=False)
@@ -70,15 +73,24 @@ class Calls:
         if thread.process.began:
             if thread.process.program is not None:
                 count.programs.add(thread.process.program)
-            self.order.begin(thread, plan.nr, restarts=plan.restarts)
+            self._follow(thread, plan, line)
         if plan.exits:
             thread.process.ended = True
         if line.kind is Kind.UNFINISHED:
             thread.pending = Begun(plan, line.text, now)
             if plan.forks:
-                self._family.forking[thread.pid] = clone_flags(lexer.partial(line.text))
+                self._family.forking[thread.pid] = clone_flags(plan.word, lexer.partial(line.text))
             return
         self._leave(thread, plan, line.text, now)
+
+    def _follow(self, thread: Thread, plan: Plan, line: Line) -> None:
+        state: State = plan.nr
+        if plan.refined:
+            assert plan.name is not None
+            state = classes.state(plan.name, plan.nr, lexer.leading(line.text), plan.arch)
+        self.order.begin(thread, plan.nr, state, restarts=plan.restarts)
+        if plan.stage is not None:
+            self.order.reach(thread.process, plan.stage)
 
     def resume(self, thread: Thread | None, pid: int, line: Line) -> None:
         """A line on which a call ends."""
@@ -92,7 +104,7 @@ class Calls:
                 self.programs.lost += 1
                 thread.handlers = Handlers(known=True)
                 return
-            if thread.previous == "start":
+            if thread.previous in _NOTHING_YET:
                 return
             raise BadLine(f"ends a call {line.name} that did not begin", "is a part of the file missing?")
         if begun.plan.name != line.name and not (begun.plan.word == line.name):
@@ -163,15 +175,15 @@ class Calls:
         if plan.arguments and thread.process.began and plan.name is not None:
             self.arguments.add(plan.arch, plan.nr, plan.name, plan.arguments, plan.ordered(call.arguments))
         if plan.forks and call.good and call.result.value:
-            self._forked(thread, call, rest)
+            self._forked(thread, plan, call, rest)
 
-    def _forked(self, thread: Thread, call: Done, rest: str) -> None:
+    def _forked(self, thread: Thread, plan: Plan, call: Done, rest: str) -> None:
         assert call.result.value is not None
         pid = call.result.value
         translated = rest.partition("/* ")[2].partition(" in strace's PID NS */")
         if translated[1] and translated[0].isascii() and translated[0].isdecimal():
             pid = int(translated[0][:8])
-        flags = clone_flags(call.arguments)
+        flags = clone_flags(plan.word, call.arguments)
         self.released += self._family.announce(thread, pid, flags)
         self.released += self._family.orphans()
 

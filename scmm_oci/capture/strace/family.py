@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from scmm_oci.capture.facts import Stage
 from scmm_oci.capture.strace import values
 from scmm_oci.capture.strace.lexer import Line
 from scmm_oci.capture.strace.paths import Bases
@@ -26,18 +27,20 @@ _BITS = {"CLONE_FS": 0x200, "CLONE_FILES": 0x400, "CLONE_SIGHAND": 0x800, "CLONE
 Waiting = tuple[Line, str, int, int]  # a line, where it stands (log and number), and its time
 
 
-def clone_flags(arguments: Iterable[str]) -> frozenset[str]:
-    """The flags that say what the child shares."""
+def clone_flags(word: str, arguments: Iterable[str]) -> frozenset[str] | None:
+    """The flags that say what the child shares, of a call of FORKS; None where the trace does not show them."""
+    if word in ("fork", "vfork"):
+        return frozenset()
     for text in arguments:
         if text.startswith("{"):
             text = f"flags={values.field(text, 'flags') or ''}"
-        if text.startswith("flags="):
+        if text.startswith("flags=") and text != "flags=":
             words = values.plain(text.removeprefix("flags=")).split("|")
             bits = 0
             for word in words:
                 bits |= values.number(word) or 0
             return frozenset(name for name, bit in _BITS.items() if name in words or bits & bit)
-    return frozenset()
+    return None
 
 
 class Family:
@@ -48,7 +51,7 @@ class Family:
         self._arch = arch
         self.threads: dict[int, Thread] = {}
         self.announced: dict[int, Thread] = {}
-        self.forking: dict[int, frozenset[str]] = {}  # threads with such a call under way, and its flags
+        self.forking: dict[int, frozenset[str] | None] = {}  # threads with such a call under way, and its flags
         self.waiting: dict[int, list[Waiting]] = {}
         self._ended: set[int] = set()
         self._count = 0
@@ -92,7 +95,7 @@ class Family:
         self.waiting.setdefault(pid, []).append(waiting)
         return True
 
-    def announce(self, parent: Thread, pid: int, flags: frozenset[str]) -> list[Waiting]:
+    def announce(self, parent: Thread, pid: int, flags: frozenset[str] | None) -> list[Waiting]:
         """A clone returned a pid; the lines that waited for that."""
         if pid in self.threads:
             return []
@@ -143,6 +146,6 @@ class Family:
     def _root(self, pid: int, executes: bool) -> Thread:
         if not executes:
             self.attached += 1
-        process = Process(pid, began=not executes)
+        process = Process(pid, began=not executes, stage=Stage.STARTING if executes else None)
         directories = Directories(self._bases.new())
         return Thread(pid, process, directories, Descriptors(), Handlers(), self._arch)

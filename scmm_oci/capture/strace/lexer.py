@@ -199,6 +199,23 @@ def partial(body: str) -> list[str]:
         return []
 
 
+def leading(body: str) -> list[str]:
+    """The first three arguments of a call that may be cut behind them: what tells its class."""
+    found: list[str] = []
+    at = 0
+    while len(found) < 3:
+        match = _ARGUMENT.match(body, at)
+        assert match is not None  # it may be empty
+        end = match.end()
+        if end < len(body) and body[end] not in ",)":
+            break  # something deep, which none of these calls has
+        found.append(body[at:end].strip())
+        if body[end : end + 1] != ",":
+            break
+        at = end + 1
+    return found
+
+
 def members(text: str) -> Iterator[str]:
     """The members of the structure or array that an argument begins with, at its first level: ``flags=O_RDONLY``."""
     at = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from scmm_oci.capture.facts import Stage
 from scmm_oci.capture.strace.counts import Count
 from scmm_oci.capture.strace.effects import EFFECTS
 from scmm_oci.capture.strace.family import FORKS
@@ -11,7 +12,7 @@ from scmm_oci.capture.strace.lexer import BadLine
 from scmm_oci.capture.strace.order import returns
 from scmm_oci.capture.strace.threads import Thread
 from scmm_oci.errors import did_you_mean
-from scmm_oci.tables import syscalls
+from scmm_oci.tables import states, syscalls
 from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.arguments import Argument, arguments
 from scmm_oci.tables.operations import FILE_CALLS
@@ -35,6 +36,8 @@ _IPC = frozenset(
     }
 )  # fmt: skip
 
+_STAGES = {"listen": Stage.LISTENING, "accept": Stage.ACCEPTING, "accept4": Stage.ACCEPTING}
+
 
 class Plan:
     """One system call of one ABI.
@@ -44,6 +47,8 @@ class Plan:
         word: what strace calls it.
         reads: its arguments matter.
         names: it takes names of files.
+        refined: it has classes.
+        stage: what its process comes to when it is made.
     """
 
     def __init__(self, arch: Arch, nr: int, name: str | None, word: str, wanted: Sequence[Argument]) -> None:
@@ -60,6 +65,8 @@ class Plan:
         self.exits = word in ("exit", "exit_group")
         self.returns = returns(word)
         self.restarts = word == "restart_syscall"
+        self.refined = name is not None and name in states.REFINED and word == name
+        self.stage = _STAGES.get(word)
         self.names = self.file is not None
         self.reads = bool(self.arguments) or self.names or self.forks or word in EFFECTS
 

@@ -9,8 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from scmm_oci.capture.facts import PathState
+from scmm_oci.capture.facts import PathState, Stage, State
+from scmm_oci.tables import states
 from scmm_oci.tables.arch import Arch
+
+# The state that a thread was in last: a call's, or a beginning; None: what it did before is not known.
+Previous = tuple[Arch, State] | str | None
 
 # A table of descriptors that is larger is not a program's but a hostile trace's (RLIMIT_NOFILE is 1024 as a rule).
 MAX_DESCRIPTORS = 4096
@@ -158,28 +162,38 @@ class Process:
     """A thread group: the program it runs, and whether the trace showed it end by a call of its own.
 
     ``program`` is a number of Program, None before the first execve. ``began``: whether it is the program that was
-    traced, or comes of it; strace's own child is not until it executes that.
+    traced, or comes of it; strace's own child is not until it executes that. ``stage``: None where that is not known.
     """
 
     pid: int
     program: int | None = None
     began: bool = True
     ended: bool = False
+    stage: Stage | None = Stage.STARTING
 
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """A place that a signal interrupted. ``sure``: that a handler runs; ``first``: the first call made since."""
+    """A place that a signal interrupted. ``sure``: that a handler runs.
 
-    previous: object
+    ``first``: the first call made since, ``then`` the next that was another, and ``stages`` those of the process then.
+    """
+
+    previous: Previous
+    before: State | None
     restart: int | None
     sure: bool
-    first: tuple[Arch, int] | None = None
+    first: tuple[Arch, State] | None = None
+    then: tuple[Arch, State] | None = None
+    stages: list[Stage | None] = field(default_factory=lambda: [None, None])
 
 
 @dataclass(slots=True, eq=False)
 class Thread:
-    """One thread. ``pending``: the call that it has begun and not ended (importer.Begun)."""
+    """One thread. ``pending``: the call that it has begun and not ended (importer.Begun).
+
+    ``before``: the last state that was another than ``previous``, of the same ABI; None: there is none.
+    """
 
     pid: int
     process: Process
@@ -187,21 +201,25 @@ class Thread:
     descriptors: Descriptors
     handlers: Handlers
     arch: Arch
-    previous: object = "start"
+    previous: Previous = None
+    before: State | None = None
     restart: int | None = None
     frames: list[Frame] = field(default_factory=list)
     pending: object = None
 
-    def child(self, pid: int, flags: frozenset[str]) -> Thread:
-        """The thread that a call of the clone family makes, with these of its flags."""
-        threaded = "CLONE_THREAD" in flags
+    def child(self, pid: int, flags: frozenset[str] | None) -> Thread:
+        """The thread that a call of the clone family makes, with these of its flags; None: they are not known."""
+        shared = flags or frozenset()
+        threaded = "CLONE_THREAD" in shared
+        process = self.process
         return Thread(
             pid,
-            self.process if threaded else Process(pid, self.process.program, self.process.began),
-            self.directories if "CLONE_FS" in flags else self.directories.copy(),
-            self.descriptors if "CLONE_FILES" in flags else self.descriptors.copy(),
-            self.handlers if "CLONE_SIGHAND" in flags else self.handlers.copy(),
+            process if threaded else Process(pid, process.program, process.began, stage=process.stage),
+            self.directories if "CLONE_FS" in shared else self.directories.copy(),
+            self.descriptors if "CLONE_FILES" in shared else self.descriptors.copy(),
+            self.handlers if "CLONE_SIGHAND" in shared else self.handlers.copy(),
             self.arch,
+            previous=states.START if flags is None else states.THREAD if threaded else states.FORK,
         )
 
     def execute(self, program: int, arch: Arch) -> None:
@@ -212,6 +230,6 @@ class Thread:
         self.directories = self.directories.copy()
         self.handlers = Handlers(known=True)
         self.arch = arch
-        self.previous = "start"
+        self.previous, self.before = states.EXEC, None
         self.restart = None
         self.frames.clear()
