@@ -12,6 +12,8 @@ from scmm_oci.cli.decision_options import DEFAULT_ACTIONS
 from scmm_oci.errors import BadInput, Problem, short, unknown_value
 from scmm_oci.policy.choices import Choices, pattern_problems
 from scmm_oci.policy.decisions import (
+    DEPTHS,
+    ORDER,
     Addresses,
     ArgumentRules,
     CategoryChoice,
@@ -20,7 +22,7 @@ from scmm_oci.policy.decisions import (
     Generalise,
     Unseen,
 )
-from scmm_oci.policy.model import Action, OnMissing, Protocol
+from scmm_oci.policy.model import Action, OnMissing, Protocol, WatchAction
 from scmm_oci.tables import errnos, syscalls
 from scmm_oci.tables.categories import Category
 
@@ -64,9 +66,16 @@ def choices_of(values: Mapping[str, Any]) -> Choices:
         ports=read.ports(),
         capabilities=not values["no_capabilities"],
         transitions=values["transitions"],
+        refine=values["refine"],
+        depth=read.depth(),
+        serving_from=read.serving_from(),
+        watch=read.watch(),
+        likely=read.likely(),
     )
     choices = Choices(decisions, read.patterns("leave_out"))
     read.contradictions(choices)
+    if not decisions.transitions and not values.get("stats_only"):
+        read.only_with_transitions(decisions)
     if read.found:
         raise BadInput(list(dict.fromkeys(read.found)))
     return choices
@@ -192,6 +201,40 @@ class _Reader:
                 self.found.append(Problem("--leave-out-port", f"{short(text)} is not DIRECTION/PROTOCOL/PORT", hint))
         return frozenset(chosen)
 
+    def depth(self) -> int:
+        text: str = self._values["depth"]
+        if text in map(str, DEPTHS):
+            return int(text)
+        self.found.append(unknown_value("--depth", "a depth", text, [*map(str, DEPTHS)]))
+        return _USUAL.depth
+
+    def serving_from(self) -> tuple[str, ...]:
+        names: tuple[str, ...] = tuple(dict.fromkeys(self._values["serving_from"]))
+        for name in names:
+            self._call("--serving-from", name)
+        return names
+
+    def watch(self) -> WatchAction | None:
+        text = self._values["watch"]
+        return None if text is None else self.word("watch", WatchAction, "what a watch does", WatchAction.ALERT)
+
+    def likely(self) -> int:
+        text: str | None = self._values["likely"]
+        if text is None:
+            return 0
+        if text.isascii() and text.isdecimal() and int(text[:6]) > 0 and len(text) < 6:
+            return int(text)
+        self.found.append(Problem("--likely", f"{short(text)} is no number of recordings", "1 to 99999"))
+        return 0
+
+    def only_with_transitions(self, decisions: Decisions) -> None:
+        for one in ORDER:
+            if getattr(decisions, one) != getattr(_USUAL, one):
+                flag = f"--{one.replace('_', '-')}"
+                self.found.append(
+                    Problem(flag, "is about transitions, which the policy will not have", "--transitions")
+                )
+
     def contradictions(self, choices: Choices) -> None:
         decisions = choices.decisions
         for text in decisions.accept:
@@ -244,6 +287,11 @@ def flags_of(choices: Choices) -> list[str]:
     values("--leave-out-port", [f"{way}/{protocol}/{port}" for way, protocol, port in sorted(decided.ports)])
     flags += [] if decided.capabilities else ["--no-capabilities"]
     flags += ["--transitions"] if decided.transitions else []
+    flags += ["--refine"] if decided.refine else []
+    word("--depth", decided.depth, _USUAL.depth)
+    values("--serving-from", decided.serving_from)
+    word("--watch", decided.watch, None)
+    word("--likely", decided.likely, _USUAL.likely)
     flags += ["--accept-incomplete"] if decided.accept_incomplete else []
     return flags
 

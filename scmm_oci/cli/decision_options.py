@@ -9,8 +9,16 @@ from typing import Any
 import click
 
 from scmm_oci.cli.sections import option
-from scmm_oci.policy.decisions import Addresses, ArgumentRules, CategoryChoice, CreatedFiles, Generalise, Unseen
-from scmm_oci.policy.model import Action, OnMissing
+from scmm_oci.policy.decisions import (
+    DEPTHS,
+    Addresses,
+    ArgumentRules,
+    CategoryChoice,
+    CreatedFiles,
+    Generalise,
+    Unseen,
+)
+from scmm_oci.policy.model import Action, OnMissing, WatchAction
 from scmm_oci.tables.categories import Category
 
 # Runtimes refuse notify as the default.
@@ -25,7 +33,8 @@ def _option(section: str, *words: str, **changes: Any) -> Callable[[click.decora
     return option(*words, section=section, **changes)
 
 
-_CALLS, _ARGUMENTS, _FILES, _NETWORK, _MORE = "System calls", "Arguments", "Files", "Network", "The rest of the policy"
+_CALLS, _ARGUMENTS, _FILES, _NETWORK = "System calls", "Arguments", "Files", "Network"
+_ORDER, _MORE = "Order of calls, for scmm-watch", "The rest of the policy"
 
 _OPTIONS = (
     _option(_CALLS, "--default-action", metavar=f"[{_words(DEFAULT_ACTIONS)}]", default="deny", show_default=True,
@@ -78,9 +87,21 @@ _OPTIONS = (
             help="Which peers outbound rules name: any, or those that were seen."),
     _option(_NETWORK, "--leave-out-port", multiple=True, metavar="DIRECTION/PROTOCOL/PORT",
             help="Make no rule for this port, such as outbound/tcp/443."),
+    _option(_ORDER, "--transitions", is_flag=True, help="Say which call may follow which in a thread."),
+    _option(_ORDER, "--refine", is_flag=True,
+            help="Tell classes of calls apart (open to read or to write, families of sockets, memory that may be "
+            "executed), and programs, processes and threads that begin."),
+    _option(_ORDER, "--depth", metavar=f"[{'|'.join(map(str, DEPTHS))}]", default="2", show_default=True,
+            help="3: what may follow a call also depends on what came before it, where that makes less possible. "
+            "Recordings need it (scmm record --depth 3)."),
+    _option(_ORDER, "--serving-from", multiple=True, metavar="CALL",
+            help="Keep apart what a process does before and after it makes this call: listen, accept or accept4."),
+    _option(_ORDER, "--watch", metavar=f"[{_words(WatchAction)}]", help="What happens at a call in any other order."),
+    _option(_ORDER, "--likely", metavar="N",
+            help="Also allow steps that no recording has where what is seen in at least N recordings speaks for them. "
+            "--stats-only lists them."),
     _option(_MORE, "--name", metavar="NAME", help="The policy's name; by default the capture's."),
     _option(_MORE, "--no-capabilities", is_flag=True, help="Name no capabilities."),
-    _option(_MORE, "--transitions", is_flag=True, help="Say which call may follow which."),
     _option(_MORE, "--accept-incomplete", is_flag=True, help="Use captures that lost something."),
 )  # fmt: skip
 

@@ -12,12 +12,15 @@ from enum import StrEnum
 from typing import Any
 
 from scmm_oci.errors import BadInput, Problem, short, unknown_value
-from scmm_oci.policy.model import Action, OnMissing, Protocol
+from scmm_oci.policy.model import Action, OnMissing, Protocol, WatchAction
 from scmm_oci.policy.paths.patterns import Pattern
 from scmm_oci.tables import errnos, syscalls
 from scmm_oci.tables.categories import Category
 
 DIRECTIONS = ("inbound", "outbound")
+DEPTHS = (2, 3)
+# Decisions about transitions: without these they have no effect.
+ORDER = ("refine", "depth", "serving_from", "watch", "likely")
 
 
 class CategoryChoice(StrEnum):
@@ -85,6 +88,10 @@ class Decisions:
         files, network: whether the policy speaks of them at all.
         ports: (direction, protocol, port) of network rules that are left out.
         capabilities: whether it names capabilities.
+        transitions: whether it says which call may follow which. Only then matter: ``refine``, whether classes of
+            calls and beginnings are told apart; ``depth``, how many calls a history has, 2 or 3; ``serving_from``, the
+            calls with which another machine begins to hold; ``watch``, what happens at others; ``likely``, in how many
+            recordings there must be evidence for what none has, for it to be allowed (0: it is not).
     """
 
     name: str | None = None
@@ -111,6 +118,11 @@ class Decisions:
     ports: frozenset[tuple[str, str, int]] = frozenset()
     capabilities: bool = True
     transitions: bool = False
+    refine: bool = False
+    depth: int = 2
+    serving_from: tuple[str, ...] = ()
+    watch: WatchAction | None = None
+    likely: int = 0
 
     def changed(self, **changes: Any) -> Decisions:
         """The same with other values for some."""
@@ -125,7 +137,10 @@ def check(decisions: Decisions) -> None:
         found.append(errnos.unknown("default_errno", decisions.default_errno))
     if decisions.default_action is Action.NOTIFY:
         found.append(Problem("default_action", "notify cannot be the default: runtimes refuse it"))
+    if decisions.depth not in DEPTHS:
+        found.append(unknown_value("depth", "a depth", decisions.depth, [*map(str, DEPTHS)]))
     named = [("calls", name) for name in decisions.calls]
+    named += [("serving_from", name) for name in decisions.serving_from]
     named += [("check", name) for name, _ in sorted(decisions.check)]
     named += [("leave_open", name) for name, _ in sorted(decisions.leave_open)]
     found += [unknown_value(place, "a system call", name, sorted(known)) for place, name in named if name not in known]
@@ -179,6 +194,7 @@ _WORDS: dict[str, type[StrEnum]] = {
     "missing_files": OnMissing,
     "created_files": CreatedFiles,
     "addresses": Addresses,
+    "watch": WatchAction,
 }
 
 

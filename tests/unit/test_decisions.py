@@ -20,7 +20,7 @@ from scmm_oci.policy.decisions import (
     from_document,
     to_document,
 )
-from scmm_oci.policy.model import Action, OnMissing
+from scmm_oci.policy.model import Action, OnMissing, WatchAction
 from scmm_oci.tables.categories import Category
 
 _name = st.sampled_from(NAMES)
@@ -52,6 +52,11 @@ decisions = st.builds(
     ports=st.frozensets(st.tuples(st.sampled_from(["inbound", "outbound"]), st.just("tcp"), st.integers(0, 9))),
     capabilities=st.booleans(),
     transitions=st.booleans(),
+    refine=st.booleans(),
+    depth=st.sampled_from([2, 3]),
+    serving_from=st.lists(_name, max_size=2, unique=True).map(tuple),
+    watch=st.none() | st.sampled_from(WatchAction),
+    likely=st.integers(0, 9),
 )
 
 

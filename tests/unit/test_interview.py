@@ -31,7 +31,7 @@ from scmm_oci.policy.decisions import (
     Generalise,
     Unseen,
 )
-from scmm_oci.policy.model import Action, OnMissing
+from scmm_oci.policy.model import Action, OnMissing, WatchAction
 from scmm_oci.policy.paths.patterns import Pattern
 from scmm_oci.policy.paths.protected import protected_root
 from scmm_oci.policy.render import dump
@@ -668,8 +668,16 @@ def any_choices(draw):
         addresses=draw(st.sampled_from(Addresses)),
         ports=draw(st.frozensets(ports, max_size=3)),
         capabilities=draw(st.booleans()),
-        transitions=draw(st.booleans()),
     )
+    if draw(st.booleans()):
+        decisions = decisions.changed(
+            transitions=True,
+            refine=draw(st.booleans()),
+            depth=draw(st.sampled_from([2, 3])),
+            serving_from=draw(st.lists(_calls, max_size=2, unique=True).map(tuple)),
+            watch=draw(st.none() | st.sampled_from(WatchAction)),
+            likely=draw(st.integers(0, 99999)),
+        )
     return Choices(decisions, draw(_patterns))
 
 

@@ -18,6 +18,7 @@ from scmm_oci.policy.infer import identity as infer_identity
 from scmm_oci.policy.infer import network as infer_network
 from scmm_oci.policy.infer import observe
 from scmm_oci.policy.infer import order as infer_order
+from scmm_oci.policy.infer import stages as infer_stages
 from scmm_oci.policy.infer.arguments import argument_rules
 from scmm_oci.policy.infer.file_rules import chosen_patterns, file_rules, limits
 from scmm_oci.policy.infer.files import observe_files
@@ -52,21 +53,23 @@ class Seen:
 
 @dataclass(frozen=True)
 class Inference:
-    """A policy, and what is to be said about how it came about."""
+    """A policy, and what is to be said about how it came about; ``machine`` if it says which call may follow which."""
 
     policy: Policy
     findings: tuple[Finding, ...]
     seen: Seen
+    machine: infer_order.Machine | None = None
 
 
 def see(captures: Sequence[Capture], decisions: Decisions) -> Seen:
     """What the captures show, as far as it does not depend on what is decided about it.
 
-    Of the decisions only ``accept_incomplete``, ``files``, ``missing_files`` and ``home`` matter.
+    Of the decisions only ``accept_incomplete``, ``files``, ``missing_files`` and ``home`` matter, and those about
+    transitions for what captures must hold for them.
 
     Raises:
-        BadInput: a capture is incomplete, holds calls that have no name, or does not fit the others; or none holds
-            any call of a program. All of it at once.
+        BadInput: a capture is incomplete, holds calls that have no name, does not fit the others, or lacks what
+            transitions are to be made of; or none holds any call of a program. All of it at once.
     """
     chosen = distinct(captures)
     found: list[Problem] = []
@@ -75,6 +78,7 @@ def see(captures: Sequence[Capture], decisions: Decisions) -> Seen:
     tallies = observe.tally(chosen, found, findings)
     if not tallies and not found:
         found.append(Problem("", "no capture holds a call of the program", "was it started while recording?"))
+    found += infer_stages.check(chosen, arch, decisions)
     if found:
         raise BadInput(found)
     if len(seen) > 1:
@@ -133,6 +137,7 @@ def infer(
     network = infer_network.infer_network(shown.captures, decided, every, findings) if decided.network else None
     granted = infer_identity.capabilities(shown.captures, shown.tallies) if decided.capabilities else None
     arch = shown.settings.arch
+    machine = infer_order.machine(shown.captures, arch, decided, findings) if decided.transitions else None
     policy = Policy(
         metadata=_metadata(shown.captures, decided),
         settings=Settings(
@@ -147,9 +152,11 @@ def infer(
         filesystem=files,
         network=network,
         scopes=infer_network.scopes(shown.captures) if decided.network else None,
-        transitions=infer_order.transitions(shown.captures, arch, findings) if decided.transitions else None,
+        transitions=None if machine is None else machine.transitions,
+        serving=None if machine is None else machine.serving_rules,
+        watch=None if machine is None else decided.watch,
     )
-    return Inference(policy, tuple(dict.fromkeys(findings)), shown)
+    return Inference(policy, tuple(dict.fromkeys(findings)), shown, machine)
 
 
 def _metadata(captures: Sequence[Capture], decisions: Decisions) -> Metadata:
