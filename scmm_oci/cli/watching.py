@@ -73,7 +73,6 @@ def run_command(settings: Settings, command: tuple[str, ...], wish: Wish, *, use
                     "engine": COMMAND,
                 },
                 now=time.time(),
-                monotonic=time.monotonic_ns(),
                 attached=False,
                 place=place,
             )
@@ -171,7 +170,6 @@ def watch_container(settings: Settings, name: str, wish: Wish, *, follow: bool) 
                 pid=found.pid,
                 container={"id": found.id, "name": found.name, "engine": str(found.engine)},
                 now=time.time(),
-                monotonic=time.monotonic_ns(),
                 attached=True,
             )
         except (FileNotFoundError, ProcessLookupError):

@@ -94,7 +94,6 @@ def _watch(wanted: State, wish: Watching, settings: Settings, given: pair.Given)
         pid=wanted.pid,
         container={"id": wanted.id, "name": name_of(wanted), "engine": engine_of(wanted)},
         now=given.now,
-        monotonic=time.monotonic_ns(),
         attached=False,
         bundle=wanted.bundle,
         launcher=_file(given.option) if given.option else None,

@@ -82,7 +82,6 @@ def begin(
     pid: int,
     container: dict[str, Any],
     now: float,
-    monotonic: int,
     attached: bool,
     bundle: str = "",
     launcher: tuple[int, int] | None = None,
@@ -95,7 +94,7 @@ def begin(
         policy: compiled. machines: what machine.machines_of has made of it already; then `policy` is not asked.
         digest: of the policy, hexadecimal digits. action: a word of policy.model.WatchAction.
         container: {"id", "name", "engine"}; engine "command" for a command that runs in a cgroup of our own.
-        now: seconds since the epoch; monotonic: CLOCK_MONOTONIC, ns.
+        now: seconds since the epoch.
         attached: it runs its program already.
         launcher: device and inode of what the container's runtime executes before the program.
         place: the cgroup, made by us for a command: removed when the watch ends. None: the container's.
@@ -157,7 +156,6 @@ def begin(
                     epoch=entry["epoch"],
                     place=place,
                     mntns=0 if made else _mount_namespace(pid),
-                    started=monotonic,
                     machines=machines,
                     action=action,
                     name=called(entry),

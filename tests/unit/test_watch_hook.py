@@ -109,7 +109,7 @@ def test_a_watch_is_begun(action: str, stage: str, ground: Ground) -> None:
     assert ground.run(stage, state(action, f"web@sha256:{digest}", **{"scmm.name": "shop"}), *words) == 0
     (asked,) = ground.asked
     assert asked.pop("machines") == machine.machines_of(polfile.read(compiled()), machine=os.uname().machine)
-    assert asked.pop("now") > 1e9 and asked.pop("monotonic") > 0
+    assert asked.pop("now") > 1e9
     assert asked == {
         "policy": None,
         "policy_name": "web",

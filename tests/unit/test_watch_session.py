@@ -12,12 +12,8 @@ from watch_kernel import NATIVE, NOW, Kernel, Killed, begin, installed, policy, 
 
 from scmm_oci.errors import BadInput
 from scmm_oci.recorder.settings import Settings
-from scmm_oci.tables.arch import Arch, from_machine
+from scmm_oci.tables.arch import Arch
 from scmm_oci.watch import machine, pins, session, slots, wire
-
-NATIVE = from_machine(os.uname().machine)
-NOW = 1_700_000_000.0
-US = os.getpid()
 
 
 @pytest.fixture

@@ -26,7 +26,12 @@ def entry(**more: Any) -> dict[str, Any]:
     }
 
 
-def alert(
+def alert(**fields: Any) -> Alert:
+    """An alert, as it is read from the kernel's map."""
+    return Alert(packed(**fields))
+
+
+def packed(
     *,
     before: str | None = None,
     state: str | None = "read",
@@ -43,8 +48,9 @@ def alert(
     path: bytes = b"nginx/sbin/usr/",
     whole: bool = True,
     numbers: dict[str, int] = NUMBERS,
-) -> Alert:
-    """An alert, through the form that it has in the kernel's map."""
+    epoch: int = 77,
+) -> bytes:
+    """An alert in the form that it has in the kernel's map."""
 
     def number(word: str | int | None) -> int:
         if word is None:
@@ -53,16 +59,14 @@ def alert(
 
     calls = [number(each) for each in recent]
     kinds = {word: number for number, word in wire.KINDS.items()}
-    return Alert(
-        wire.ALERT.pack(
-            *(seq, at, 900, 0x400000),
-            *args,
-            *(77, 3, 4711, 4712, 1, len(calls)),
-            *(number(before), number(state), number(to), len(path)),
-            *(kinds[kind], wire.DONE.index(done), int(serving), abi, int(whole), len(calls)),
-            *[*calls, *[0] * (wire.RECENT - len(calls))],
-            comm,
-            path,
-            seq,
-        )
+    return wire.ALERT.pack(
+        *(seq, at, 900, 0x400000),
+        *args,
+        *(epoch, 3, 4711, 4712, 1, len(calls)),
+        *(number(before), number(state), number(to), len(path)),
+        *(kinds[kind], wire.DONE.index(done), int(serving), abi, int(whole), len(calls)),
+        *[*calls, *[0] * (wire.RECENT - len(calls))],
+        comm,
+        path,
+        seq,
     )

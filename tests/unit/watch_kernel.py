@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from watch_events import packed
 
 from scmm_oci.compiled.polfile.model import EXEC, Identity, Metadata, PolicyFile, Transitions, Watch
 from scmm_oci.kernel import bpf, cgroup
@@ -21,6 +22,8 @@ from scmm_oci.recorder.settings import Settings
 from scmm_oci.tables.arch import Arch, from_machine
 from scmm_oci.watch import pins, session, wire
 
+# Places in a watch's record (scmm_oci.watch.wire.WATCH): the number of its last alert, and the first of its counters.
+SEQ = 8 + len(wire.PHASES) * len(wire.ABIS) + 2
 NATIVE = from_machine(os.uname().machine)
 NOW = 1_700_000_000.0
 US = os.getpid()
@@ -102,6 +105,23 @@ class Kernel:
         path.mkdir(parents=True, exist_ok=True)
         return cgroup.Place(hierarchy=0, controller="", path=f"/{name}", id=path.stat().st_ino, directory=str(path))
 
+    def violate(self, entry: dict[str, Any], count: int = 1, *, frozen: bool = False, **fields: Any) -> None:
+        """Have a watch see so many violations, each with an alert."""
+        tables = self.loaded[entry["pin_dir"]]
+        key = wire.KEY.pack(entry["slot"])
+        record = list(wire.WATCH.unpack(tables["watches"].values[key]))
+        seq, violations = SEQ, SEQ + 2
+        for _ in range(count):
+            record[seq] += 1
+            record[violations] += 1
+            place = entry["slot"] * wire.ALERTS + record[seq] % wire.ALERTS
+            tables["alerts"].values[wire.KEY.pack(place)] = packed(seq=record[seq], epoch=entry["epoch"], **fields)
+        tables["watches"].values[key] = wire.WATCH.pack(*record)
+        if frozen:
+            live = list(wire.LIVE.unpack(tables["live"].values[key]))
+            live[1] = 1
+            tables["live"].values[key] = wire.LIVE.pack(*live)
+
     def live(self) -> list[int]:
         """The epochs that the kernel's side watches for."""
         found = []
@@ -172,7 +192,6 @@ def begin(settings: Settings, kernel: Kernel, name: str = "web", **more: Any) ->
         "pid": US,
         "container": {"id": f"{name}-id", "name": name, "engine": "podman"},
         "now": NOW,
-        "monotonic": 5,
         "attached": True,
     }
     if "place" not in more:
