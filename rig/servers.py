@@ -93,6 +93,11 @@ def redis_call(port: int, command: str, *, timeout: float = 5.0) -> str:
             return reply.readline().decode().rstrip("\r\n")
 
 
+def nginx_conf(port: int, *, workers: int = 1) -> str:
+    """nginx's configuration: PAGE's directory is /srv/www."""
+    return _NGINX_CONF.format(port=port, workers=workers)
+
+
 @contextmanager
 def nginx(
     engine: Engine, image: str, *, options: Sequence[str] = (), workers: int = 2, deadline_s: float = 30.0
@@ -107,7 +112,7 @@ def nginx(
         volumes = [f"--volume={conf}:/etc/nginx/nginx.conf:ro", f"--volume={base / 'www'}:/srv/www:ro"]
 
         def start(port: int) -> str:
-            conf.write_text(_NGINX_CONF.format(port=port, workers=workers))
+            conf.write_text(nginx_conf(port, workers=workers))
             words = [*volumes, *options]
             return engine.run_detached(image, "/usr/sbin/nginx", options=words, network="host")
 

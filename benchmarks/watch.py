@@ -1,0 +1,197 @@
+"""What a watch costs: added to each call, beside an empty program; of the throughput of servers; when it begins.
+
+Slices of one loop, bare and watched, take turns; a server's load runs with a watch and without in turns, while the same
+process serves. Figures are only comparable within one run. Run as root: `python -m benchmarks.watch`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from random import Random
+from statistics import mean
+
+import click
+from rich.console import Console
+
+from benchmarks import processes, watch_report, watch_ways, watched_servers
+from benchmarks.ground import ProductError, busy_share
+from benchmarks.learning import Learning, Where, edges_of, in_cgroup, in_container, policy_of, settings_in
+from benchmarks.slices import Measurement, Row
+from benchmarks.tracers import KIND, Empty, Tracer
+from benchmarks.watch_report import BYSTANDER, EMPTY, Result
+from benchmarks.watch_ways import REFINED, Watched
+from benchmarks.watched import Watcher, machines_of
+from benchmarks.watched_servers import Server
+from rig import images, namespace
+from rig.cgroup import child_cgroup
+from rig.mounts import private_dir
+from rig.process import RigError, missing_programs, run
+from scmm_oci.capture.model import Capture
+from scmm_oci.compiled.policy_file import policy_file
+from scmm_oci.policy import render
+from scmm_oci.policy.infer.completeness import completeness
+from scmm_oci.recorder.settings import Settings
+from scmm_oci.watch.machines import Machines
+
+SEED = 20_261_126
+PAUSE = 0.1
+MAX_BUSY = 0.05
+LEAST_LEARNT, MOST_LEARNT = 8, 40
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--rounds", default=40, show_default=True, type=click.IntRange(3), help="Rounds of single calls.")
+@click.option("--server-rounds", default=40, show_default=True, type=click.IntRange(0), help="Rounds of each server.")
+@click.option("--starts", default=20, show_default=True, type=click.IntRange(0), help="Starts of commands.")
+@click.option("--slices", default=5, show_default=True, type=click.IntRange(1), help="Slices for each sample.")
+@click.option("--quick", is_flag=True, help="Few rounds, short loads: does it work?")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write samples and figures here.")
+@click.option("--seed", default=SEED, show_default=True, help="Of the order of rounds, loads and the bootstrap.")
+def main(
+    *, rounds: int, server_rounds: int, starts: int, slices: int, quick: bool, json_file: Path | None, seed: int
+) -> None:
+    """Measure what a watch adds to each system call, takes from servers under load, and takes to begin."""
+    if quick:
+        rounds, server_rounds, starts, slices = 5, min(3, server_rounds), min(3, starts), min(3, slices)
+    reason = namespace.unavailable()
+    if reason:
+        raise click.ClickException(reason)
+    namespace.enter(fresh_bpffs=True)
+    system = os.uname()
+    machine = {"kernel": f"{system.release} {system.machine}", "cpus": str(os.cpu_count())}
+    result = Result(machine, seed)
+    try:
+        with private_dir("watch") as base:
+            base.chmod(0o711)
+            settings = settings_in(base)
+            calls(result, base, settings, rounds=rounds, slices=slices)
+            servers(result, settings, rounds=server_rounds, quick=quick)
+            commands(result, base, settings, runs=starts)
+    except RigError as error:
+        raise click.ClickException(str(error)) from None
+    watch_report.show(result, Console(width=watch_report.WIDTH, highlight=False))
+    if json_file:
+        json_file.write_text(json.dumps(watch_report.to_json(result), indent=1) + "\n")
+
+
+def calls(result: Result, base: Path, settings: Settings, *, rounds: int, slices: int) -> None:
+    """Fill in everything about single calls. Raises RigError."""
+    built = processes.build(base)
+    measurement = Measurement(built, result.samples, slices=slices)
+    cpu = max(os.sched_getaffinity(0))
+    machines = watch_ways.learnt(built, settings, cpu=cpu)
+    busy = []
+    with ExitStack() as stack:
+        loops = []
+        for name in ("loop", "outside"):
+            cgroup = stack.enter_context(child_cgroup(name, empty_s=2.0))
+            loops.append(stack.enter_context(processes.Loop(built, cgroup=cgroup, cpu=cpu)))
+        loop, outside = loops
+        empty = Empty(built, EMPTY, watch_report.TITLES[EMPTY], ["bench_enter"])
+        empty.prove(loop)
+        tracers: list[Tracer] = [empty, *(Watched(key, each, settings) for key, each in machines.items())]
+        random = Random(result.seed)
+        for number in range(rounds + 1):
+            click.echo(f"\rround {number} of {rounds}", err=True, nl=number == rounds or not sys.stderr.isatty())
+            busy.append(busy_share(PAUSE))
+            for tracer in random.sample(tracers, len(tracers)):
+                rows = [Row(tracer.key, loop, KIND)]
+                if tracer.key == REFINED:
+                    rows.append(Row(BYSTANDER, outside, KIND))
+                measurement.block(tracer, rows, number)
+    if mean(busy) > MAX_BUSY:
+        result.warnings.append(f"others kept {mean(busy):.0%} of the processors busy meanwhile")
+
+
+def servers(result: Result, settings: Settings, *, rounds: int, quick: bool) -> None:
+    """Fill in the servers' figures. Raises RigError; what cannot be measured is told as missing."""
+    reason = missing_programs("runc", "wrk", "redis-benchmark") or images.services_unavailable()
+    if reason or not rounds:
+        result.missing |= dict.fromkeys(watch_report.SERVERS, reason or "--server-rounds 0")
+        return
+    for server in watched_servers.EVERY:
+        machines = server_machines(server, settings, result.seed, least=2 if quick else LEAST_LEARNT)
+        serve(result, server, machines, settings, rounds=rounds)
+
+
+def server_machines(server: Server, settings: Settings, seed: int, *, least: int) -> Machines:
+    """The machine of whole lives of a server: recorded until no recording has an edge that no other has."""
+    captures: list[Capture] = []
+    learning = Learning(settings)
+    with learning.kept():
+        while len(captures) < MOST_LEARNT:
+            with server.serving(recorded(learning, captures)) as port:
+                server.measure(port, 1)
+                server.load(port, Random(f"{seed} {server.key} {len(captures)}"))
+            known = completeness([frozenset(edges_of(one)) for one in captures])
+            if len(captures) >= least and (least < LEAST_LEARNT or not known.once):
+                break
+    return machines_of(policy_file(policy_of(captures))[0])
+
+
+def recorded(learning: Learning, captures: list[Capture]) -> Callable[[int], AbstractContextManager[object]]:
+    """What records a container that was created."""
+    return lambda pid: learning.recording(in_container(pid), captures)
+
+
+def serve(result: Result, server: Server, machines: Machines, settings: Settings, *, rounds: int) -> None:
+    """One server, its load with a watch and without in turns. Raises ProductError where the watch was of no effect."""
+    watcher, random = Watcher(settings), Random(result.seed)
+    found: list[Where] = []
+
+    @contextmanager
+    def created(pid: int) -> Iterator[None]:
+        found.append(in_container(pid))
+        yield
+
+    with server.serving(created) as port:
+        for number in range(rounds + 1):
+            click.echo(f"\r{server.key}: round {number} of {rounds}", err=True, nl=number == rounds)
+            for watched in random.sample((False, True), 2):
+                held = _attached(watcher, found[0], machines) if watched else nullcontext()
+                with held:
+                    rates = server.measure(port, 1)
+                into = result.watched if watched else result.plain
+                for key, rate in rates.items() if number else ():
+                    into.setdefault(key, {})[number] = rate
+
+
+@contextmanager
+def _attached(watcher: Watcher, where: Where, machines: Machines) -> Iterator[None]:
+    with watcher.loaded() as maps, watcher.watching(maps, where, machines, action="kill", attached=True) as watch:
+        yield
+        value, blind = watch.value(), watch.blind()
+    if value.counters["violations"] or blind or not value.threads:
+        raise ProductError(f"the watch of the server: {value.threads} threads, {value.counters}")
+
+
+def commands(result: Result, base: Path, settings: Settings, *, runs: int) -> None:
+    """Fill in what it takes to run a command that does nothing, by itself and watched. Raises RigError."""
+    captures: list[Capture] = []
+    learning = Learning(settings)
+    program = "/bin/true"
+    with learning.kept(), child_cgroup("learn") as cgroup, learning.recording(in_cgroup(cgroup), captures):
+        run([program], cgroup=cgroup)
+    policy, config = base / "true.scmm.yaml", base / "config.yaml"
+    policy.write_bytes(render.dump(policy_of(captures)))
+    config.write_text(json.dumps(_values(settings)))
+    watched: list[str | Path] = [sys.executable, "-m", "scmm_oci.cli.main", "watch", "--config", config, "-p", policy, "--", program]
+    for number in range(runs + 1):
+        for key, words in (("plain", [program]), ("watched", watched)):
+            seconds = run(words).seconds
+            if number:
+                result.starts.setdefault(key, {})[number] = seconds
+
+
+def _values(settings: Settings) -> Mapping[str, str]:
+    names = ("capture_dir", "run_dir", "log_file", "pin_dir", "watch_pin_dir")
+    return {name: getattr(settings, name) for name in names}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""`python -m tools.falsealarms`: learn each program's machine, judge other runs of it, print the table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.learning import Learning, settings_in
+from benchmarks.watched import Watch, Watcher, edge_of
+from rig import namespace
+from rig.cgroup import child_cgroup
+from rig.mounts import private_dir
+from rig.process import RigError
+
+from . import report, suites
+from .experiment import Outcome, Place, Sizes, outcome
+from .programs import BUSYBOX, COREUTILS, Program
+
+EVERY = (*COREUTILS, *BUSYBOX, *suites.SUITES)
+#: Suites do many things in one machine: more runs of each, in larger batches.
+SMALL, LARGE = Sizes(), Sizes(batch=60, least=24, most=72, batches=8)
+SEED = 20_261_126
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: no alarm that was not foretold; 1: not so; 2: it cannot be run here."""
+    options = _options(argv)
+    reason = namespace.unavailable() or suites.unavailable()
+    if reason:
+        print(f"falsealarms: {reason}", file=sys.stderr)
+        return 2
+    chosen = [
+        one for one in EVERY if not options.programs or one.key in options.programs or one.group in options.programs
+    ]
+    namespace.enter(fresh_bpffs=True)
+    try:
+        found = performed(chosen, seed=options.seed)
+    except RigError as error:
+        print(f"falsealarms: {error}", file=sys.stderr)
+        return 2
+    text = [*report.lines(found), "", *report.details(found)]
+    print("\n".join(text))
+    if options.markdown:
+        options.markdown.write_text("\n".join(text) + "\n")
+    return 0 if report.goals(found).met else 1
+
+
+def performed(
+    chosen: Sequence[Program], *, seed: int, small: Sizes = SMALL, large: Sizes = LARGE, quiet: bool = False
+) -> list[Outcome]:
+    """The outcome of each program, in order. In a private namespace. Raises RigError."""
+    found: list[Outcome] = []
+    with private_dir("falsealarms") as base, child_cgroup("falsealarms") as cgroup:
+        used = settings_in(base)
+        learning, watcher = Learning(used), Watcher(used)
+        with learning.kept(), watcher.loaded() as maps:
+            for program in chosen:
+                began = time.monotonic()
+                sizes = large if program in suites.SUITES else small
+                place = Place(base, cgroup)
+                one = outcome(program, place, learning, watcher, maps, sizes, seed=seed, named=_named)
+                found.append(one)
+                if not quiet:
+                    print(f"{report.brief(one)} in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return found
+
+
+def _named(watch: Watch, before: int) -> str:
+    """The alerts of one run, in words."""
+    return "; ".join(edge_of(alert) for alert in watch.alerts()[-(watch.violations() - before) :])
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.falsealarms", description=__doc__)
+    parser.add_argument("programs", nargs="*", help="only these programs or groups")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the report here")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

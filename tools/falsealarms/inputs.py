@@ -1,0 +1,159 @@
+"""What programs are given: files, directories and words, made for training in one way and for judging in another.
+
+Training takes few sizes, plain names and repeated lines; judging draws sizes from a range, and has other names, other
+contents and other shapes of directories. Everything comes from a seed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from random import Random
+
+LARGEST = 300_000
+_WORDS = ("alpha", "beta", "gamma", "delta", "the", "of", "in", "x", "42", "7", "-3", "Zebra", "apple", "mango")
+
+
+class Maker(ABC):
+    """Makes inputs out of a random source. `where` is the directory that a run has for itself."""
+
+    def __init__(self, random: Random, where: Path) -> None:
+        self.random, self.where = random, where
+        self._count = 0
+
+    @abstractmethod
+    def size(self) -> int:
+        """Of a file, in bytes: 1 to LARGEST."""
+
+    @abstractmethod
+    def _name(self) -> str:
+        """A name."""
+
+    def name(self) -> str:
+        """A name that no file has yet."""
+        while (self.where / (found := self._name())).exists():
+            pass
+        return found
+
+    @abstractmethod
+    def line(self) -> str:
+        """A line of text, without its end."""
+
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Of a tree: how deep it is, and how many files each directory has."""
+
+    def _next(self) -> int:
+        self._count += 1
+        return self._count
+
+    def text(self, size: int | None = None) -> bytes:
+        """Lines of text, so many bytes of them (those of a file, if not said)."""
+        wanted = self.size() if size is None else size
+        part = "\n".join(self.line() for _ in range(40)).encode() + b"\n"
+        return (part * (wanted // len(part) + 1))[: wanted - 1] + b"\n"
+
+    def file(self) -> str:
+        """The name of a new file with text."""
+        return self.put(self.text())
+
+    def put(self, content: bytes) -> str:
+        name = self.name()
+        (self.where / name).write_bytes(content)
+        return name
+
+    def tree(self) -> str:
+        """The name of a new directory with files and directories."""
+        name = self.name()
+        deep, wide = self.shape()
+        place = self.where / name
+        for _ in range(deep):
+            place.mkdir()
+            for _ in range(wide):
+                (place / self.name()).write_bytes(self.text(self.random.randint(1, 2000)))
+            (place / self.name()).symlink_to("nowhere")
+            place /= self.name()
+        return name
+
+    def number(self) -> int:
+        """A number for counts and fields: 1 to 9."""
+        return self.random.randint(1, 9)
+
+    def operand(self, kind: str) -> str:
+        """A word of a command line, by what it stands for: see KINDS."""
+        return str(getattr(self, KINDS[kind])())
+
+    def empty(self) -> str:
+        return self.put(b"")
+
+    def binary(self) -> str:
+        return self.put(self.random.randbytes(self.size()))
+
+    def link(self) -> str:
+        name, target = self.name(), self.file()
+        (self.where / name).symlink_to(target)
+        return name
+
+    def absent(self) -> str:
+        return f"{self.name()}-absent"
+
+    def word(self) -> str:
+        return self.line().split()[0]
+
+    def sums(self) -> str:
+        """A file of numbers, one on a line."""
+        lines = "".join(f"{self.random.randint(-999, 9999)}\n" for _ in range(self.random.randint(1, 400)))
+        return self.put(lines.encode())
+
+    def sorted_file(self) -> str:
+        return self.put(b"".join(sorted(self.text(self.random.randint(20, 9000)).splitlines(keepends=True))))
+
+
+KINDS = {
+    "FILE": "file",
+    "EMPTY": "empty",
+    "BINARY": "binary",
+    "LINK": "link",
+    "TREE": "tree",
+    "NEW": "name",
+    "ABSENT": "absent",
+    "WORD": "word",
+    "N": "number",
+    "NUMBERS": "sums",
+    "SORTED": "sorted_file",
+}
+
+
+class Training(Maker):
+    """Few sizes, at and beside those where programs change what they do."""
+
+    def size(self) -> int:
+        return self.random.choice((1, 60, 900, 4096, 9000, 40_000, 140_000, LARGEST))
+
+    def _name(self) -> str:
+        return f"file{self._next()}.txt"
+
+    def line(self) -> str:
+        return " ".join(self.random.choices(_WORDS, k=self.random.choice((1, 4, 9))))
+
+    def shape(self) -> tuple[int, int]:
+        return self.random.choice((1, 2, 3)), self.random.choice((0, 3, 8))
+
+
+class Judging(Maker):
+    """Sizes from a range, by their logarithm; names and text with other letters."""
+
+    def size(self) -> int:
+        return max(1, round(float(LARGEST) ** self.random.random()))
+
+    def _name(self) -> str:
+        letters = "".join(self.random.choices("abcdefghijklmnopqrstuvwxyz_0123456789", k=self.random.randint(1, 24)))
+        return f"{letters}.{self._next()}"
+
+    def line(self) -> str:
+        return " ".join(
+            str(self.random.getrandbits(self.random.randint(1, 60))) for _ in range(self.random.randint(1, 8))
+        )
+
+    def shape(self) -> tuple[int, int]:
+        return self.random.randint(1, 3), self.random.randint(0, 8)
