@@ -1,4 +1,4 @@
-"""Build hook: compile the BPF recorder and the launcher for every machine they know, so that a wheel needs no compiler.
+"""Build hook: compile the BPF objects and the launcher for every machine they know, so that a wheel needs no compiler.
 
 BPF code does not depend on the machine it is compiled on, only on the kernel structures it reads; the launcher needs
 no C library, so clang makes it for any machine. So one wheel carries both for each machine, and serves them all.
@@ -16,7 +16,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 # uname(2) machine → what <bpf/bpf_tracing.h> calls it.
 MACHINES = {"x86_64": "x86", "aarch64": "arm64"}
-SOURCE = "bpf/recorder.bpf.c"
+RECORDER = "bpf/recorder.bpf.c"
+WATCH = "bpf/watch.bpf.c"
 LAUNCHER = "launcher"
 PACKAGES = "clang, lld, llvm and libbpf-dev"
 
@@ -48,8 +49,8 @@ def tool(name: str) -> str:
     raise RuntimeError(f"{name} is not installed; building needs {PACKAGES} (Debian package names)")
 
 
-def compile_object(root: Path, machine: str, target: Path) -> None:
-    """Compile the recorder for `machine` into `target`, the same bytes wherever `root` is.
+def compile_object(root: Path, machine: str, target: Path, *, source: str = RECORDER) -> None:
+    """Compile a BPF object for `machine` into `target`, the same bytes wherever `root` is.
 
     Debug information is needed for BTF, from which libbpf relocates; DWARF is stripped again.
     """
@@ -59,7 +60,7 @@ def compile_object(root: Path, machine: str, target: Path) -> None:
         *(tool("clang"), "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror"),
         *("-Wno-unused-parameter", "-Wno-missing-declarations"),
         *("-fdebug-compilation-dir=.", f"-D__TARGET_ARCH_{MACHINES[machine]}", "-Ibpf"),
-        *("-c", SOURCE, "-o", str(temporary)),
+        *("-c", source, "-o", str(temporary)),
     ]
     try:
         subprocess.run(command, cwd=root, check=True)
@@ -98,4 +99,5 @@ class BuildHook(BuildHookInterface[Any]):
         data = root / "scmm_oci" / "data"
         for machine in MACHINES:
             compile_object(root, machine, data / f"recorder.{machine}.bpf.o")
+            compile_object(root, machine, data / f"watch.{machine}.bpf.o", source=WATCH)
             compile_launcher(root, machine, data / f"scmm-enforce.{machine}")

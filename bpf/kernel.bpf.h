@@ -75,6 +75,7 @@ struct ns_common {
 };
 
 struct super_block {
+	u32 s_dev;
 	unsigned long s_flags;
 	unsigned long s_magic;
 };
@@ -86,6 +87,8 @@ struct qstr {
 
 struct inode {
 	u16 i_mode;
+	unsigned long i_ino;
+	struct super_block *i_sb;
 };
 
 struct hlist_bl_node {
@@ -252,12 +255,17 @@ struct task_struct {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
+	unsigned long r10;
+	unsigned long bp;
 	unsigned long bx;
+	unsigned long r9;
+	unsigned long r8;
 	unsigned long cx;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;
 	unsigned long orig_ax;
+	unsigned long ip;
 	unsigned long sp;
 };
 #elif defined(__TARGET_ARCH_arm64)
@@ -271,6 +279,7 @@ struct pt_regs {
 		struct {
 			u64 regs[31];
 			u64 sp;
+			u64 pc;
 		};
 	};
 	u64 orig_x0;

@@ -30,7 +30,7 @@
 #define SCMM_STATE_WORDS (SCMM_NR_MAX / 64)
 #define SCMM_MACHINE_WORDS (SCMM_NR_MAX * SCMM_NR_MAX / 64)
 /* Slots of a table of triples, a power of two, and how many are looked at for one of them. */
-#define SCMM_TRIPLES 16384
+#define SCMM_TRIPLE_SLOTS 16384
 #define SCMM_TRIPLE_PROBES 16
 
 enum scmm_watch_action {
@@ -86,6 +86,7 @@ enum scmm_alert_action {
 struct scmm_live {
 	__u32 epoch;		/* 0: it does not */
 	__u32 frozen;		/* all that its threads do is stop */
+	__u64 started;		/* when all of it was in place: CLOCK_MONOTONIC, ns; before that, what is never reached */
 };
 
 /* A watch. Written whole by the user side at its beginning, and kept after its end until the next one takes its place. */
@@ -99,7 +100,6 @@ struct scmm_watch {
 	__u32 threads;		/* watched threads that live */
 	__u32 in_second;	/* alerts written in `second` */
 	__u32 machines[SCMM_WATCH_PHASES * SCMM_ABIS];	/* index + 1; 0: none */
-	__u64 started;		/* CLOCK_MONOTONIC, ns */
 	__u64 launcher_dev;	/* file that is no program: device as struct super_block has it … */
 	__u64 launcher_ino;	/* … and inode; 0: none */
 	__u64 alerts;		/* numbers given out */
@@ -118,14 +118,14 @@ struct scmm_machine {
 
 /*
  * What holds where the call before that is known. A triple is (FROM2 << 20 | FROM << 10 | TO) + 1 at the first free
- * slot from (triple * multiplier >> 18) on, modulo SCMM_TRIPLES; the user side chooses a multiplier by which none is
+ * slot from (triple * multiplier >> 18) on, modulo SCMM_TRIPLE_SLOTS; the user side chooses a multiplier by which none is
  * further away than SCMM_TRIPLE_PROBES.
  */
 struct scmm_deep {
 	__u32 multiplier;
 	__u32 pad;
 	__u64 pairs[SCMM_MACHINE_WORDS];	/* bit FROM2 * SCMM_NR_MAX + FROM: this pair has a list of its own */
-	__u32 triples[SCMM_TRIPLES];	/* 0: free */
+	__u32 triples[SCMM_TRIPLE_SLOTS];	/* 0: free */
 };
 
 /* What is special about a call. */

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 
 from scmm_oci.kernel import bpf
 from scmm_oci.kernel import cgroup as cgroup_module
@@ -62,7 +63,6 @@ def begin(
     epoch: int,
     place: Place,
     mntns: int,
-    started: int,
     machines: Machines,
     action: str,
     name: str,
@@ -74,7 +74,6 @@ def begin(
     Args:
         epoch: another one than any watch had before; not 0.
         mntns: inode of the container's mount namespace, 0 for the host's.
-        started: CLOCK_MONOTONIC, ns.
         action: a word of wire.ACTIONS.
         attached: what is in the cgroup already is the program; else it becomes that when it executes something.
         launcher: device and inode (stat(2)) of what is executed before the program, and not judged.
@@ -99,13 +98,12 @@ def begin(
         attached=attached,
         action=action,
         machines=place_machines(maps, machines),
-        started=started,
         launcher=(os.major(device) << 20 | os.minor(device), inode),
         name=name,
     )
     try:
         maps.watches.put(key, record)
-        maps.live.put(key, wire.LIVE.pack(epoch, 0))
+        maps.live.put(key, wire.LIVE.pack(epoch, 0, wire.NEVER))
         _change_config(maps, more=cgroups)
         target = wire.TARGET.pack(number, epoch)
         for each in cgroups:
@@ -116,6 +114,8 @@ def begin(
                 cgroups.append(each)
                 maps.targets.put(wire.CGROUP_KEY.pack(each, place.hierarchy, 0), target)
         _change_config(maps, more=cgroups)
+        # What was forked before a fork could be seen began before now.
+        maps.live.put(key, wire.LIVE.pack(epoch, 0, time.monotonic_ns()))
     except BaseException:
         end(maps, number, busy=True)
         maps.watches.put(key, bytes(wire.WATCH.size))
@@ -140,10 +140,14 @@ def end(maps: Maps, number: int, *, busy: bool) -> None:
 
 
 def thaw(maps: Maps, number: int, *, epoch: int) -> None:
-    """Have the threads of a frozen watch no longer stopped by what they do. Nothing happens if it is over."""
+    """Have the threads of a frozen watch no longer stopped by what they do. Nothing happens if it is over.
+
+    Needs no lock: threads that were stopped look anew at their next call.
+    """
     key = wire.KEY.pack(number)
-    if wire.LIVE.unpack(maps.live.get(key) or bytes(wire.LIVE.size))[0] == epoch:
-        maps.live.put(key, wire.LIVE.pack(epoch, 0))
+    there, _, started = wire.LIVE.unpack(maps.live.get(key) or bytes(wire.LIVE.size))
+    if there == epoch:
+        maps.live.put(key, wire.LIVE.pack(epoch, 0, started))
 
 
 def alerts_since(maps: Maps, number: int, *, epoch: int, after: int) -> tuple[list[Alert], int]:

@@ -58,13 +58,14 @@ KINDS = {1: "edge", 2: "no-handler", 3: "no-machine", 4: "left"}
 DONE = ("none", "freeze", "kill", "failed")
 PLAN_SIGRETURN, PLAN_RESTART, PLAN_SOCKETCALL = 1, 2, 4
 
-LIVE = struct.Struct("=II")  # epoch, frozen
-# epoch, mntns, init, flags, action, cgroups, threads, in_second; machines; started, launcher_dev, launcher_ino, alerts,
-# second; counters; name
-WATCH = struct.Struct(f"=IIIIIIII{len(PHASES) * len(ABIS)}IQQQQQ{len(COUNTERS)}Q{NAME}s")
+LIVE = struct.Struct("=IIQ")  # epoch, frozen, started
+NEVER = 0xFFFFFFFFFFFFFFFF
+# epoch, mntns, init, flags, action, cgroups, threads, in_second; machines; launcher_dev, launcher_ino, alerts, second;
+# counters; name
+WATCH = struct.Struct(f"=IIIIIIII{len(PHASES) * len(ABIS)}IQQQQ{len(COUNTERS)}Q{NAME}s")
 _MACHINES = 8
-_STARTED = _MACHINES + len(PHASES) * len(ABIS)
-_COUNTERS = _STARTED + 5
+_LAUNCHER = _MACHINES + len(PHASES) * len(ABIS)
+_COUNTERS = _LAUNCHER + 4
 MACHINE_HEAD = struct.Struct(f"=II{STATE_WORDS}Q")  # deep, switching, switches
 MACHINE_SIZE = MACHINE_HEAD.size + MACHINE_WORDS * 8
 DEEP_HEAD = struct.Struct("=II")  # multiplier, pad
@@ -85,19 +86,18 @@ def new_watch(
     attached: bool,
     action: str,
     machines: list[int],
-    started: int,
     launcher: tuple[int, int],
     name: str,
 ) -> bytes:
     """The record of a watch that begins.
 
-    machines: index + 1 of each phase's and ABI's, 0 for none. started: CLOCK_MONOTONIC, ns. launcher: device as the
-    kernel has it and inode, or zeros.
+    machines: index + 1 of each phase's and ABI's, 0 for none. launcher: device as the kernel has it and inode,
+    or zeros.
     """
     return WATCH.pack(
         *(epoch, mntns, 0, ATTACHED if attached else 0, ACTIONS.index(action), 0, 0, 0),
         *machines,
-        *(started, *launcher, 0, 0),
+        *(*launcher, 0, 0),
         *[0] * len(COUNTERS),
         cut(name.encode("utf-8", "surrogateescape"), NAME - 1),
     )
@@ -126,15 +126,14 @@ class WatchValue:
 
     def __init__(self, value: bytes, live: bytes) -> None:
         fields = WATCH.unpack(value)
-        self.epoch, frozen = LIVE.unpack(live)
+        self.epoch, frozen, self.started = LIVE.unpack(live)
         self.ended: int = 0 if self.epoch else fields[0]
         self.frozen = bool(frozen)
         self.attached = bool(fields[3] & ATTACHED)
         self.action: str = ACTIONS[fields[4]] if fields[4] < len(ACTIONS) else str(fields[4])
         self.threads: int = fields[6]
-        self.machines: tuple[int, ...] = fields[_MACHINES:_STARTED]
-        self.started: int = fields[_STARTED]
-        self.seq: int = fields[_STARTED + 3]
+        self.machines: tuple[int, ...] = fields[_MACHINES:_LAUNCHER]
+        self.seq: int = fields[_LAUNCHER + 2]
         self.counters: dict[str, int] = dict(zip(COUNTERS, fields[_COUNTERS : _COUNTERS + len(COUNTERS)], strict=True))
         self.name: str = fields[-1].rstrip(b"\0").decode("utf-8", "replace")
 

@@ -204,7 +204,7 @@ def names(path: Path) -> set[str]:
 
 def test_the_wheel_has_all_that_is_needed(wheel: Path) -> None:
     inside = names(wheel)
-    assert inside >= {f"scmm_oci/data/recorder.{machine}.bpf.o" for machine in MACHINES}
+    assert inside >= {f"scmm_oci/data/{name}.{machine}.bpf.o" for name in ("recorder", "watch") for machine in MACHINES}
     assert inside >= {f"scmm_oci/data/{name}" for name in LAUNCHERS}
     assert inside >= {f"scmm_oci/schemas/{path.name}" for path in (ROOT / "schemas").iterdir()}
     assert inside >= {f"scmm_oci/hooks/{path.name}" for path in (ROOT / "hooks").iterdir()}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/* What a watch does about a violation, and how it tells of it. The way that is rarely gone. */
+#ifndef SCMM_WATCH_ALERTS_BPF_H
+#define SCMM_WATCH_ALERTS_BPF_H
+
+#include "watch_threads.bpf.h"
+
+/* Components and mounts on the way to the root. */
+#define MOST_STEPS 256
+#define NSEC_PER_SEC 1000000000ULL
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct upid {
+	int nr;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
+#pragma clang attribute pop
+
+/* A violation, or a thread that moved out. */
+struct event {
+	u64 regs;
+	u8 kind;
+	u8 action;
+	u8 abi;
+	u8 pad;
+	u16 from2;
+	u16 from;
+	u16 to;
+	u16 pad2;
+};
+
+/* Where a path is put together, with room for a name that does not fit any more. */
+struct scratch {
+	char path[SCMM_WATCH_PATH + 256];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+/* The way up to the root; addresses are numbers here, so that the verifier has nothing to follow. */
+struct walk {
+	u64 dentry;
+	u64 mount;
+	u64 top;
+	u32 length;
+	u32 whole;
+};
+
+static long step(u32 index, void *context)
+{
+	struct walk *walk = context;
+	struct dentry *dentry = (void *)walk->dentry;
+	struct mount *mount = (void *)walk->mount;
+	u32 zero = 0;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	const unsigned char *name;
+	u64 at = walk->length, parent;
+	long read;
+
+	if (!scratch)
+		return 1;
+	if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
+		parent = (u64)BPF_CORE_READ(mount, mnt_parent);
+		if (!parent || parent == walk->mount || walk->mount == walk->top) {
+			walk->whole = walk->mount == walk->top;
+			return 1;
+		}
+		walk->dentry = (u64)BPF_CORE_READ(mount, mnt_mountpoint);
+		walk->mount = parent;
+		return 0;
+	}
+	name = BPF_CORE_READ(dentry, d_name.name);
+	CHECKED(at);
+	if (at >= SCMM_WATCH_PATH)
+		return 1;
+	read = bpf_probe_read_kernel_str(&scratch->path[at], 256, name);
+	if (read < 1 || read > 256)
+		return 1;
+	at += read - 1;
+	CHECKED(at);
+	/* What is cut off has no slash at its end. */
+	if (at >= SCMM_WATCH_PATH) {
+		walk->length = SCMM_WATCH_PATH;
+		return 1;
+	}
+	scratch->path[at] = '/';
+	walk->length = at + 1;
+	parent = (u64)BPF_CORE_READ(dentry, d_parent);
+	/* What hangs on no file system's root: a memfd, or a handle that was opened. */
+	if (parent == walk->dentry)
+		return 1;
+	walk->dentry = parent;
+	return 0;
+}
+
+/* The path of the current process's program. A rename meanwhile may give a mixture. */
+static __noinline int write_path(struct scmm_alert *alert)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+	struct vfsmount *mount = BPF_CORE_READ(file, f_path.mnt);
+	struct walk walk = {};
+	u32 zero = 0;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+
+	alert->path_length = 0;
+	alert->path_whole = 0;
+	if (!file || !mount || !scratch)
+		return 0;
+	walk.dentry = (u64)BPF_CORE_READ(file, f_path.dentry);
+	walk.mount = (u64)mount - bpf_core_field_offset(struct mount, mnt);
+	walk.top = (u64)BPF_CORE_READ(task, nsproxy, mnt_ns, root);
+	bpf_loop(MOST_STEPS, step, &walk, 0);
+	bpf_probe_read_kernel(alert->path, sizeof(alert->path), scratch->path);
+	alert->path_length = walk.length;
+	alert->path_whole = walk.whole;
+	return 0;
+}
+
+/* Whether this watch may write another alert in this second. */
+static __always_inline bool may_write(struct scmm_watch *watch, u64 now)
+{
+	u64 second = now / NSEC_PER_SEC;
+
+	if (watch->second != second) {
+		watch->second = second;
+		watch->in_second = 0;
+	}
+	return __sync_fetch_and_add(&watch->in_second, 1) < SCMM_WATCH_RATE;
+}
+
+static __noinline int write_alert(struct scmm_watch *watch, struct scmm_watched *w, struct event *event)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (void *)event->regs;
+	u64 now = bpf_ktime_get_ns(), ids = bpf_get_current_pid_tgid(), seq;
+	struct scmm_alert *alert;
+	struct pid *pid = 0;
+	u32 index;
+
+	if (!may_write(watch, now)) {
+		count(watch, SCMM_UNREPORTED);
+		return 0;
+	}
+	seq = __sync_fetch_and_add(&watch->alerts, 1) + 1;
+	index = w->watch * SCMM_WATCH_ALERTS + seq % SCMM_WATCH_ALERTS;
+	alert = bpf_map_lookup_elem(&alerts, &index);
+	if (!alert)
+		return 0;
+	alert->again = 0;
+	barrier();
+	alert->seq = 0;
+	barrier();
+	alert->at = now;
+	alert->leader_started = BPF_CORE_READ(task, group_leader, start_time);
+	alert->epoch = w->epoch;
+	alert->watch = w->watch;
+	alert->tgid = ids >> 32;
+	alert->tid = ids;
+	alert->from2 = event->from2;
+	alert->from = event->from;
+	alert->to = event->to;
+	alert->kind = event->kind;
+	alert->action = event->action;
+	alert->phase = w->phase;
+	alert->abi = event->abi;
+	alert->made = w->made;
+	alert->recent_at = w->at & (SCMM_WATCH_RECENT - 1);
+	for (int i = 0; i < SCMM_WATCH_RECENT; i++)
+		alert->recent[i] = w->recent[i];
+#if defined(__TARGET_ARCH_x86)
+	alert->ip = BPF_CORE_READ(regs, ip);
+	if (event->abi == SCMM_COMPAT) {
+		alert->args[0] = (u32)BPF_CORE_READ(regs, bx);
+		alert->args[1] = (u32)BPF_CORE_READ(regs, cx);
+		alert->args[2] = (u32)BPF_CORE_READ(regs, dx);
+		alert->args[3] = (u32)BPF_CORE_READ(regs, si);
+		alert->args[4] = (u32)BPF_CORE_READ(regs, di);
+		alert->args[5] = (u32)BPF_CORE_READ(regs, bp);
+	} else {
+		alert->args[0] = BPF_CORE_READ(regs, di);
+		alert->args[1] = BPF_CORE_READ(regs, si);
+		alert->args[2] = BPF_CORE_READ(regs, dx);
+		alert->args[3] = BPF_CORE_READ(regs, r10);
+		alert->args[4] = BPF_CORE_READ(regs, r8);
+		alert->args[5] = BPF_CORE_READ(regs, r9);
+	}
+#else
+	alert->ip = BPF_CORE_READ(regs, pc);
+	alert->args[0] = BPF_CORE_READ(regs, orig_x0);
+	for (int i = 1; i < 6; i++)
+		alert->args[i] = BPF_CORE_READ(regs, regs[i]);
+#endif
+	alert->ns_tgid = 0;
+	bpf_probe_read_kernel(&pid, sizeof(pid),
+			      (void *)BPF_CORE_READ(task, signal) + bpf_core_field_offset(struct signal_struct, pids) +
+				      PIDTYPE_TGID * sizeof(pid));
+	if (pid)
+		bpf_probe_read_kernel(&alert->ns_tgid, sizeof(alert->ns_tgid),
+				      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+					      (u64)BPF_CORE_READ(pid, level) * bpf_core_type_size(struct upid) +
+					      bpf_core_field_offset(struct upid, nr));
+	bpf_get_current_comm(alert->comm, sizeof(alert->comm));
+	write_path(alert);
+	count(watch, SCMM_ALERTED);
+	barrier();
+	alert->seq = seq;
+	barrier();
+	alert->again = seq;
+	return 0;
+}
+
+static __always_inline void stop(struct scmm_watch *watch)
+{
+	if (bpf_send_signal(SIGSTOP))
+		count(watch, SCMM_FAILED);
+}
+
+/* What the current thread does is not in its machine. */
+static __noinline int violate(struct scmm_watched *w, struct event *event)
+{
+	struct scmm_live *alive = live_of(w->watch, w->epoch);
+	struct scmm_watch *watch = watch_of(w->watch, w->epoch);
+
+	if (!watch || !alive)
+		return 0;
+	count(watch, SCMM_VIOLATIONS);
+	if (event->kind == SCMM_NOT_IN_HANDLER)
+		count(watch, SCMM_NO_HANDLER);
+	if (event->kind == SCMM_ABI_WITHOUT_MACHINE)
+		count(watch, SCMM_NO_MACHINE);
+	event->action = SCMM_DID_NOTHING;
+	if (watch->action == SCMM_WATCH_KILL) {
+		/* To the thread group, from the kernel: a container's first process gets it, too. */
+		event->action = bpf_send_signal(SIGKILL) ? SCMM_DID_FAIL : SCMM_DID_KILL;
+		count(watch, event->action == SCMM_DID_KILL ? SCMM_KILLS : SCMM_FAILED);
+	} else if (watch->action == SCMM_WATCH_FREEZE) {
+		alive->frozen = 1;
+		event->action = bpf_send_signal(SIGSTOP) ? SCMM_DID_FAIL : SCMM_DID_FREEZE;
+		count(watch, event->action == SCMM_DID_FREEZE ? SCMM_FREEZES : SCMM_FAILED);
+		/* Whatever the others do next stops them. */
+		new_generation();
+	}
+	if (watch->action != SCMM_WATCH_COUNT)
+		write_alert(watch, w, event);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/* The watch's maps, and how the state of the thread that makes a call is found. */
+#ifndef SCMM_WATCH_THREADS_BPF_H
+#define SCMM_WATCH_THREADS_BPF_H
+
+#include "cgroups.bpf.h"
+#include "states.bpf.h"
+
+#define SIGKILL 9
+#define SIGSTOP 19
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SCMM_CGROUPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct scmm_cgroup_key);
+	__type(value, struct scmm_target);
+} targets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCMM_WATCHES);
+	__type(key, u32);
+	__type(value, struct scmm_watch);
+} watches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCMM_WATCHES);
+	__type(key, u32);
+	__type(value, struct scmm_live);
+} live SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCMM_MACHINES);
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(struct scmm_machine));
+} machines SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCMM_DEEPS);
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(struct scmm_deep));
+} deeps SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCMM_WATCHES * SCMM_WATCH_ALERTS);
+	__type(key, u32);
+	__type(value, struct scmm_alert);
+} alerts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct scmm_member);
+} members SEC(".maps");
+
+/*
+ * The states of most threads, where a hash of their registers' address says. An array is looked into without a call, and
+ * on processors that guard against return prediction a call costs as much as all the rest. A thread whose place is taken
+ * has its state in its storage.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCMM_WATCH_PLACES);
+	__type(key, u32);
+	__type(value, struct scmm_watched);
+} places SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct scmm_stranger);
+} strangers SEC(".maps");
+
+struct scmm_watch_config config SEC(".data.config") = {};
+struct scmm_watch_state state SEC(".data.state") = {};
+struct scmm_watch_plan plans[SCMM_ABIS * SCMM_NR_MAX] SEC(".data.plans") = {};
+
+/* From kernel 6.2 on, a task of which we keep the address can be read without asking for it anew. */
+extern void *bpf_rdonly_cast(void *object, u32 type) __ksym __weak;
+
+static __always_inline u32 generation(void)
+{
+	return config.generation + state.generation;
+}
+
+static __always_inline void new_generation(void)
+{
+	__sync_fetch_and_add(&state.generation, 1);
+}
+
+/* Whether a cgroup id may be a target; most that are none are told apart without a look into the hash table. */
+static __always_inline bool is_hot(u64 id)
+{
+	u32 word = id / 64 % SCMM_HOT_WORDS;
+
+	return (config.hot[word] | state.hot[word]) >> (id % 64) & 1;
+}
+
+static __always_inline void make_hot(u64 id)
+{
+	__sync_fetch_and_or(&state.hot[id / 64 % SCMM_HOT_WORDS], 1ULL << (id % 64));
+}
+
+static __always_inline struct scmm_live *live_of(u32 watch, u32 epoch)
+{
+	struct scmm_live *found = bpf_map_lookup_elem(&live, &watch);
+
+	return found && epoch && found->epoch == epoch ? found : 0;
+}
+
+/* The record of a watch that lives. */
+static __always_inline struct scmm_watch *watch_of(u32 watch, u32 epoch)
+{
+	return live_of(watch, epoch) ? bpf_map_lookup_elem(&watches, &watch) : 0;
+}
+
+static __always_inline void count(struct scmm_watch *watch, enum scmm_watch_counter counter)
+{
+	__sync_fetch_and_add(&watch->counters[counter], 1);
+}
+
+static __always_inline struct scmm_target *target_of(struct task_struct *task)
+{
+	struct scmm_cgroup_key key = {};
+	struct scmm_target *target = 0;
+
+	key.id = bpf_get_current_cgroup_id();
+	if (is_hot(key.id))
+		target = bpf_map_lookup_elem(&targets, &key);
+	if (target || !config.v1_controller)
+		return target;
+	key.id = v1_cgroup_id(task, config.v1_controller);
+	if (!is_hot(key.id))
+		return 0;
+	key.hierarchy = config.v1_hierarchy;
+	return bpf_map_lookup_elem(&targets, &key);
+}
+
+static __always_inline struct scmm_watched *place_at(u32 index)
+{
+	return bpf_map_lookup_elem(&places, &index);
+}
+
+/* Kernel stacks that live at the same time differ in these bits of their address. */
+static __always_inline u32 hash_of(u64 regs)
+{
+	u32 low = regs;
+
+	return (low >> 12) * 0x9e3779b1U >> 18;
+}
+
+_Static_assert(1 << (32 - 18) == SCMM_WATCH_PLACES, "the hash has as many values as there are places");
+
+/* A thread's state, if it has one. */
+static __always_inline struct scmm_watched *state_of_member(struct scmm_member *member)
+{
+	if (!member)
+		return 0;
+	if (member->place)
+		return place_at(member->place - 1);
+	return member->here.epoch ? &member->here : 0;
+}
+
+static __always_inline struct scmm_member *member_of(struct task_struct *task)
+{
+	return task->bpf_storage ? bpf_task_storage_get(&members, task, 0, 0) : 0;
+}
+
+/* Give a thread's state back. */
+static __noinline int release(struct scmm_member *member)
+{
+	struct scmm_watched *w = state_of_member(member);
+	struct scmm_watch *watch;
+
+	if (!w)
+		return 0;
+	watch = watch_of(w->watch, w->epoch);
+	if (watch)
+		__sync_fetch_and_add(&watch->threads, -1);
+	w->epoch = 0;
+	w->regs = 0;
+	member->place = 0;
+	return 0;
+}
+
+/* A place for the state of a thread with these registers, counted as one of its watch's; all of it but regs is 0. */
+static __noinline struct scmm_watched *take(struct scmm_member *member, u64 regs, struct scmm_watch *watch)
+{
+	u32 index = hash_of(regs);
+	struct scmm_watched *w = place_at(index);
+
+	if (w && !w->regs && !__sync_val_compare_and_swap(&w->regs, 0, regs)) {
+		member->place = index + 1;
+	} else {
+		member->place = 0;
+		w = &member->here;
+		w->regs = regs;
+	}
+	w->task = 0;
+	w->place = 0;
+	w->ip = 0;
+	w->epoch = 0;
+	w->generation = 0;
+	w->watch = 0;
+	w->machine = 0;
+	w->from = SCMM_FROM_ANY;
+	w->from2 = SCMM_FROM_NONE;
+	w->from_abi = SCMM_NATIVE;
+	w->phase = SCMM_STARTUP;
+	w->flags = 0;
+	w->at = 0;
+	w->made = 0;
+	member->depth = 0;
+	member->forgotten = 0;
+	__sync_fetch_and_add(&watch->threads, 1);
+	return w;
+}
+
+/* Whether a process serves, as its first thread says. */
+static __always_inline bool serves(struct task_struct *task, u32 epoch)
+{
+	struct scmm_member *leader = bpf_task_storage_get(&members, task->group_leader, 0, 0);
+
+	return leader && leader->serves == epoch;
+}
+
+static __always_inline u32 machine_of(struct scmm_watch *watch, u32 phase, u32 abi)
+{
+	u32 index = phase * SCMM_ABIS + abi;
+
+	if (index >= SCMM_WATCH_PHASES * SCMM_ABIS)
+		return 0;
+	CHECKED(index);
+	return watch->machines[index];
+}
+
+/* How the state of a thread begins that was not watched before. */
+static __noinline int enter(struct task_struct *task, struct scmm_watched *w, u32 left)
+{
+	struct scmm_live *alive = live_of(w->watch, w->epoch);
+	struct scmm_watch *watch = watch_of(w->watch, w->epoch);
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	if (!watch || !alive)
+		return 0;
+	w->flags = SCMM_PAST_UNKNOWN;
+	if (left)
+		return 0;
+	if (watch->flags & SCMM_WATCH_ATTACHED && BPF_CORE_READ(task, group_leader, start_time) <= alive->started)
+		return 0;
+	w->flags = SCMM_IN_SETUP;
+	count(watch, SCMM_ENTERED);
+	if (!watch->init)
+		__sync_val_compare_and_swap(&watch->init, 0, tgid);
+	if (watch->init == tgid)
+		w->flags |= SCMM_FIRST;
+	return 0;
+}
+
+#endif
