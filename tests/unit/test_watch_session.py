@@ -141,7 +141,7 @@ def test_a_command_whose_last_process_is_gone_is_pruned_with_its_cgroup(settings
 
 def test_watches_whose_pins_somebody_removed_are_told(settings: Settings, kernel: Kernel) -> None:
     begin(settings, kernel, "one")
-    kernel.loaded.clear()
+    kernel.unload()
     (summary,) = session.prune(settings, now=NOW)
     assert (summary["why"], summary["counters"]) == (session.UNLOADED, None)
     assert session.entries(settings) == []

@@ -29,6 +29,9 @@ NOW = 1_700_000_000.0
 US = os.getpid()
 
 
+_RMDIR = os.rmdir  # which tests count
+
+
 class Killed(BaseException):
     """What SIGKILL would have ended: nothing that comes after it is done either."""
 
@@ -86,6 +89,7 @@ class Kernel:
     def load(self, directory: str, *, run_dir: str, machines: int) -> None:
         self.acts.act()
         self.loads += 1
+        Path(directory).mkdir()
         names = ("targets", "watches", "live", "deeps", "alerts", "config")
         tables = {name: Table(self.acts, 16) for name in names}
         self.loaded[directory] = {**tables, "machines": Table(self.acts, machines)}
@@ -93,7 +97,14 @@ class Kernel:
     def remove(self, directory: str) -> None:
         if directory in self.loaded:
             self.acts.act()
+            _RMDIR(directory)
             del self.loaded[directory]
+
+    def unload(self) -> None:
+        """What somebody does who unmounts the BPF file system."""
+        for directory in self.loaded:
+            _RMDIR(directory)
+        self.loaded.clear()
 
     def maps(self, directory: str) -> Any:
         if directory not in self.loaded:
@@ -137,6 +148,9 @@ class _Opened:
     def __init__(self, tables: dict[str, Table]) -> None:
         for name, table in tables.items():
             setattr(self, name, table)
+
+    def close(self) -> None:
+        pass
 
     def __enter__(self) -> _Opened:
         return self
