@@ -13,6 +13,7 @@ import click
 from scmm_oci.cli import running
 from scmm_oci.cli.place_options import config_option
 from scmm_oci.errors import Failure
+from scmm_oci.oci.annotations import DEPTHS
 from scmm_oci.recorder import installation
 from scmm_oci.tables.categories import CHOICES, Category
 
@@ -90,6 +91,11 @@ class _WithRun(click.Command):
 @click.option("--user", metavar="U[:G]", help="Run the command as this user.  [default: who called sudo]")
 @click.option("-f/ ", "--follow/--no-follow", default=True, help="Record child processes too, or not.  [default: too]")
 @click.option(
+    "--depth",
+    type=click.Choice(DEPTHS),
+    help=f"How many calls that followed one another are kept.  [default: {DEPTHS[0]}]",
+)
+@click.option(
     "--duration", callback=seconds, metavar="SECONDS", help="End the recording after this time; a command goes on."
 )
 @click.option(
@@ -121,6 +127,7 @@ def record(
     name: str | None,
     user: str | None,
     follow: bool,
+    depth: str | None,
     duration: float | None,
     categories: Sequence[str],
     everything: bool,
@@ -154,6 +161,7 @@ def record(
             "--user": user is not None,
             "--duration": duration is not None,
             "--no-follow": not follow,
+            "--depth": depth is not None,
             "a category": bool(categories),
             "--all": everything,
             "--live": live is not None,
@@ -182,6 +190,7 @@ def record(
         categories=chosen,
         live=False if quiet else live,
         quiet=quiet,
+        depth=int(depth or DEPTHS[0]),
     )
     return recording.run(settings, target, wish, as_json=as_json)
 
@@ -193,6 +202,7 @@ _GOES_WITH = {
     "--user": ("a command",),
     "--duration": ("a command", "--pid", "--container"),
     "--no-follow": ("a command", "--pid"),
+    "--depth": ("a command", "--pid", "--container"),
     "a category": ("a command", "--pid", "--container", "--snapshot"),
     "--all": ("a command", "--pid", "--container", "--snapshot", "--recover"),
     "--live": ("a command", "--pid", "--container"),

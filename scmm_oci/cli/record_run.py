@@ -21,7 +21,7 @@ from scmm_oci.cli.recording import WAITED
 from scmm_oci.errors import BadInput, Failure, Problem
 from scmm_oci.files import check_writable
 from scmm_oci.kernel.signals import Signals
-from scmm_oci.oci.annotations import MAX_NAME, NAME_RULE, is_capture_name
+from scmm_oci.oci.annotations import DEPTHS, MAX_NAME, NAME_RULE, is_capture_name
 from scmm_oci.recorder import engine_captures, engine_recording, installation, target, users
 from scmm_oci.recorder.command import CannotExecute
 from scmm_oci.recorder.engine_captures import State
@@ -65,13 +65,25 @@ class _Run:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- docker|podman run …")
 @click.option("-o", "--output", metavar="FILE", help="Write the capture here.  [default: the capture directory]")
 @click.option("--name", help="The capture's name.  [default: the file's, the container's, or the image's]")
+@click.option(
+    "--depth",
+    type=click.Choice(DEPTHS),
+    help=f"How many calls that followed one another are kept.  [default: {DEPTHS[0]}]",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, after what was printed there."
 )
 @config_option
 def record_run(
-    *, command: Sequence[str], output: str | None, name: str | None, quiet: bool, as_json: bool, config: Path
+    *,
+    command: Sequence[str],
+    output: str | None,
+    name: str | None,
+    depth: str | None,
+    quiet: bool,
+    as_json: bool,
+    config: Path,
 ) -> int:
     """Run a container as you always do, recorded from its first call on.
 
@@ -79,7 +91,7 @@ def record_run(
     scmm-runc (`scmm install docker`). The terminal, streams and signals are the engine's, and its exit status is ours.
     With -d the recording ends with the container.
     """
-    wish = _checked(command, output=output, name=name, as_json=as_json)
+    wish = _checked(command, output=output, name=name, depth=depth, as_json=as_json)
     if os.geteuid():
         raise Failure("recording needs root, and an engine that root's containers run in", "sudo scmm-record run …")
     parsed, wanted = wish
@@ -92,16 +104,18 @@ def record_run(
     settings = installation.configured(config)
     if parsed.engine is Engine.DOCKER:
         shim = docker_shim(parsed)
-        planned = engine_recording.by_docker(parsed, wanted, recorded, runtime=shim.options, hook=shim.settings.hook)
+        planned = engine_recording.by_docker(
+            parsed, wanted, recorded, depth=depth, runtime=shim.options, hook=shim.settings.hook
+        )
     else:
-        planned = engine_recording.by_podman(parsed, wanted, recorded, settings=settings, config=config)
+        planned = engine_recording.by_podman(parsed, wanted, recorded, depth=depth, settings=settings, config=config)
     run = _Run(parsed, planned, recorded, final, output, quiet, as_json)
     with Signals(WAITED) as signals:
         return _run(run, signals, detached=detached)
 
 
 def _checked(
-    command: Sequence[str], *, output: str | None, name: str | None, as_json: bool
+    command: Sequence[str], *, output: str | None, name: str | None, depth: str | None, as_json: bool
 ) -> tuple[EngineCommand, Wanted]:
     """The command, and what it says of recording. Raises BadInput with all that is wrong."""
     problems = []
@@ -124,6 +138,8 @@ def _checked(
         ]
     if wanted is not None and wanted.name is not None and name is not None and name != wanted.name:
         problems.append(Problem("--name", f"the command says {plain(wanted.name)}", "give one of them"))
+    if wanted is not None and wanted.depth is not None and depth not in (None, wanted.depth):
+        problems.append(Problem("--depth", f"the command says {wanted.depth}", "give one of them"))
     if problems or parsed is None or wanted is None:
         raise BadInput(problems)
     return parsed, wanted

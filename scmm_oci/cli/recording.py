@@ -46,7 +46,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Wish:
-    """What becomes of it. duration_s: seconds, or None for until it ends; live: None for as it suits."""
+    """What becomes of it.
+
+    duration_s: seconds, or None for until it ends; live: None for as it suits; depth: of the order of calls, 2 or 3.
+    """
 
     output: str
     name: str | None
@@ -54,6 +57,7 @@ class Wish:
     categories: Collection[Category]
     live: bool | None
     quiet: bool
+    depth: int
 
 
 def run(settings: Settings, what: Target, wish: Wish, *, as_json: bool) -> int:
@@ -121,18 +125,20 @@ def _record(
     if what.command:
         child = Child(what.command, user=user, mask=signals.before)
         try:
-            running = target.record_command(settings, child, what.command, name=name, user=user, follow=what.follow)
+            running = target.record_command(
+                settings, child, what.command, name=name, user=user, follow=what.follow, depth=wish.depth
+            )
         except BaseException:
             child.abandon()
             raise
         pidfd = child.pidfd
     elif what.pid is not None:
         pidfd = processes.open_process(what.pid)
-        running = target.record_process(settings, what.pid, name=name, follow=what.follow)
+        running = target.record_process(settings, what.pid, name=name, follow=what.follow, depth=wish.depth)
     else:
         found = engines.find_container(what.container or "", engine=_engine(what), user=users.invoking_user(os.environ))
         pidfd = processes.open_process(found.pid)
-        running = target.record_container(settings, found, name=name)
+        running = target.record_container(settings, found, name=name, depth=wish.depth)
     try:
         if child is not None:
             child.release()

@@ -32,11 +32,12 @@ def record(config: dict[str, Any], starter: str, wish: Wish) -> None:
     """
     annotations = _annotations(config)
     annotations[names.RECORD] = "required" if wish.required else "true"
-    if wish.name is not None:
-        annotations[names.NAME] = wish.name
-    else:
-        # What is there cannot be used, and the hook has a default.
-        annotations.pop(names.NAME, None)
+    for key, value in ((names.NAME, wish.name), (names.DEPTH, wish.depth)):
+        if value is not None:
+            annotations[key] = value
+        else:
+            # What is there cannot be used, and the hook has a default.
+            annotations.pop(key, None)
     if not _called(config, starter):
         add(config, "prestart", starter, ["scmm-hook", "prestart"], timeout=_RECORDERS_TIMEOUT)
     add(config, "poststop", starter, ["scmm-hook", "poststop"], timeout=_RECORDERS_TIMEOUT)

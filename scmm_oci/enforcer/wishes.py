@@ -27,6 +27,7 @@ VARIABLES = {
     "SCMM_POLICY": names.POLICY,
     "SCMM_MODE": names.MODE,
     "SCMM_WATCH": names.WATCH,
+    "SCMM_DEPTH": names.DEPTH,
 }
 _PREFIX = "SCMM_"
 # Variables that decide what the program may do, and annotations: one that is not understood starts no container.
@@ -61,7 +62,7 @@ class Wish:
         policy: its name in the store, or None; digest: its SHA-256 in hexadecimal digits, or None for any.
         mode: of oci.annotations.MODES, or WATCHED there.
         source: ANNOTATION, CONFIGURATION or ENVIRONMENT, by whichever the policy came; "" without one.
-        record, required, name: the recording; name is None where none is given.
+        record, required, name, depth: the recording; name and depth, of names.DEPTHS, are None where none is given.
         watch: what is done about calls in an order that the policy has not, of oci.annotations.ACTIONS; None where
             nothing is watched, as without a policy.
         problems: what keeps the container from starting: enforcing (or a recording that is required) was asked for in
@@ -71,6 +72,7 @@ class Wish:
     """
 
     __slots__ = (
+        "depth",
         "digest",
         "mode",
         "name",
@@ -92,6 +94,7 @@ class Wish:
         self.record = False
         self.required = False
         self.name: str | None = None
+        self.depth: str | None = None
         self.watch: str | None = None
         self.problems: list[str] = []
         self.notes: list[str] = []
@@ -309,13 +312,20 @@ def _recording(annotations: Mapping[str, str], environment: Mapping[str, str], w
     name, key = annotations.get(names.NAME), names.NAME
     if name is None:
         name, key = environment.get("SCMM_NAME"), "SCMM_NAME"
-    if name is None:
-        return
-    if names.is_capture_name(name):
+    unusable = []
+    if name is not None and names.is_capture_name(name):
         wish.name = name
-    elif wish.record:
-        message = f"{key}={shown(name)} (a capture name is {names.NAME_RULE})"
-        (wish.problems if wish.required else wish.notes).append(message)
+    elif name is not None:
+        unusable.append(f"{key}={shown(name)} (a capture name is {names.NAME_RULE})")
+    depth, key = annotations.get(names.DEPTH), names.DEPTH
+    if depth is None:
+        depth, key = environment.get("SCMM_DEPTH"), "SCMM_DEPTH"
+    if depth in names.DEPTHS:
+        wish.depth = depth
+    elif depth is not None:
+        unusable.append(names.unknown_depth(key, depth))
+    if wish.record:
+        (wish.problems if wish.required else wish.notes).extend(unusable)
 
 
 def _watching(annotations: Mapping[str, str], environment: Mapping[str, str], wish: Wish) -> None:

@@ -13,7 +13,11 @@ NAME = "scmm.name"
 POLICY = "scmm.policy"
 MODE = "scmm.mode"
 WATCH = "scmm.watch"
-KNOWN = (RECORD, NAME, POLICY, MODE, WATCH)
+DEPTH = "scmm.depth"
+KNOWN = (RECORD, NAME, POLICY, MODE, WATCH, DEPTH)
+
+# How many calls that followed one another a recording keeps.
+DEPTHS = ("2", "3")
 
 MODES = ("standard", "strict", "seccomp", "permissive", "ask")
 # Of scmm.mode alone: the policy is watched by, and not enforced.
@@ -31,17 +35,19 @@ _DIGITS = 64  # of a SHA-256
 
 
 class Wish:
-    """What the annotations ask for: `record` at all, `required` (fail the container otherwise), capture `name`.
+    """What the annotations ask for: `record` at all, `required` (fail the container otherwise), capture `name`, `depth`
+    of the order of calls (2 or 3).
 
-    `problems` says what is wrong with them; a name that cannot be used gives way to the default.
+    `problems` says what is wrong with them; a name or depth that cannot be used gives way to the default.
     """
 
-    __slots__ = ("name", "problems", "record", "required")
+    __slots__ = ("depth", "name", "problems", "record", "required")
 
-    def __init__(self, *, record: bool, required: bool, name: str, problems: list[str]) -> None:
+    def __init__(self, *, record: bool, required: bool, name: str, depth: int, problems: list[str]) -> None:
         self.record = record
         self.required = required
         self.name = name
+        self.depth = depth
         self.problems = problems
 
 
@@ -127,6 +133,10 @@ def unknown_action(key: str, value: str) -> str:
     return f"{key}={shown(value)} (known values: {', '.join(ACTIONS)})"
 
 
+def unknown_depth(key: str, value: str) -> str:
+    return f"{key}={shown(value)} (known values: {', '.join(DEPTHS)})"
+
+
 def read(annotations: Mapping[str, str], *, default_name: str) -> Wish:
     """What `annotations` ask for; capture `default_name` where they give no usable one."""
     problems = []
@@ -137,7 +147,17 @@ def read(annotations: Mapping[str, str], *, default_name: str) -> Wish:
     if not is_capture_name(name):
         problems.append(f"{NAME}={shown(name)} (a capture name is {NAME_RULE})")
         name = default_name
+    depth = annotations.get(DEPTH, DEPTHS[0])
+    if depth not in DEPTHS:
+        problems.append(unknown_depth(DEPTH, depth))
+        depth = DEPTHS[0]
     for key in sorted(annotations):
         if key.startswith("scmm.") and key not in KNOWN:
             problems.append(f"{shown(key)} (known annotations: {', '.join(KNOWN)})")
-    return Wish(record=record in ("true", "required"), required=record == "required", name=name, problems=problems)
+    return Wish(
+        record=record in ("true", "required"),
+        required=record == "required",
+        name=name,
+        depth=int(depth),
+        problems=problems,
+    )

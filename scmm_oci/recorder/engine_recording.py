@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scmm_oci.errors import BadInput, Failure, Problem, short
+from scmm_oci.errors import BadInput, Failure, Problem, short, unknown_value
 from scmm_oci.files import reason
 from scmm_oci.oci import annotations as names
 from scmm_oci.recorder import engine_answers, installation
@@ -39,10 +39,12 @@ class Wanted:
     Attributes:
         name: the capture's; None where it says nothing.
         asks: it asks for a recording by itself, and `required` is not to be weakened.
+        depth: of the order of calls; None where it says nothing.
     """
 
     name: str | None
     asks: bool
+    depth: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,13 @@ def wanted(command: EngineCommand, environ: Mapping[str, str]) -> Wanted:
     name = given.get(names.NAME, variables.get("SCMM_NAME"))
     if name is not None and not names.is_capture_name(name):
         problems.append(Problem(PLACE, f"{short(name)} is not a capture's name", names.NAME_RULE))
+    depth = given.get(names.DEPTH, variables.get("SCMM_DEPTH"))
+    if depth is not None and depth not in names.DEPTHS:
+        what = names.DEPTH if names.DEPTH in given else "SCMM_DEPTH"
+        problems.append(unknown_value(PLACE, f"a depth ({what})", depth, names.DEPTHS))
     if problems:
         raise BadInput(problems)
-    return Wanted(name, record is not None)
+    return Wanted(name, record is not None, depth)
 
 
 def usual_name(command: EngineCommand) -> str:
@@ -114,11 +120,13 @@ def usual_name(command: EngineCommand) -> str:
     return default_name(command.last("name") or image or "container")[:_MOST_NAME]
 
 
-def by_podman(command: EngineCommand, wish: Wanted, name: str, *, settings: Settings, config: Path) -> Planned:
+def by_podman(
+    command: EngineCommand, wish: Wanted, name: str, *, depth: str | None, settings: Settings, config: Path
+) -> Planned:
     """How to start the container by podman.
 
     Args:
-        name: the capture's; it is used where the command has none.
+        name: the capture's, depth: of the order of calls, or None for the usual; used where the command has none.
         settings, config: those of hooks of our own, and where they are written.
 
     Raises:
@@ -126,6 +134,7 @@ def by_podman(command: EngineCommand, wish: Wanted, name: str, *, settings: Sett
     """
     asks = [] if wish.asks else [f"--annotation={names.RECORD}=true"]
     asks += [] if wish.name is not None else [f"--annotation={names.NAME}={name}"]
+    asks += [] if wish.depth is not None or depth is None else [f"--annotation={names.DEPTH}={depth}"]
     given = command.parts("hooks-dir")
     places = given or engine_answers.podman_hooks_dirs(command.client)
     for place in places:
@@ -138,11 +147,13 @@ def by_podman(command: EngineCommand, wish: Wanted, name: str, *, settings: Sett
     return Planned(command.with_options(asks, globals=[*more, f"--hooks-dir={ours}"]), settings)
 
 
-def by_docker(command: EngineCommand, wish: Wanted, name: str, *, runtime: Sequence[str], hook: str) -> Planned:
+def by_docker(
+    command: EngineCommand, wish: Wanted, name: str, *, depth: str | None, runtime: Sequence[str], hook: str
+) -> Planned:
     """How to start the container by Docker.
 
     Args:
-        name: as above.
+        name, depth: as above.
         runtime: the options that say scmm-runc, if the command does not.
         hook: the starter of the hooks that it is set to.
 
@@ -151,6 +162,7 @@ def by_docker(command: EngineCommand, wish: Wanted, name: str, *, runtime: Seque
     """
     asks = [] if wish.asks else ["--env=SCMM_RECORD=1"]
     asks += [] if wish.name is not None else [f"--env=SCMM_NAME={name}"]
+    asks += [] if wish.depth is not None or depth is None else [f"--env=SCMM_DEPTH={depth}"]
     again = "run scmm install docker again"
     if not os.access(hook, os.X_OK):
         raise Failure(f"{hook}, which records, is not there or not executable", again)

@@ -213,6 +213,7 @@ def _start(wanted: state.State, settings: settings_module.Settings, given: Given
             files={"root": process.root, "mounts": process.mounts},
             pid=wanted.pid,
             name=wish.name,
+            depth=wish.depth,
             runtime=question.answer,
             now=now,
             monotonic=time.monotonic_ns(),

@@ -86,11 +86,13 @@ def begin(
     runtime: Callable[[], dict[str, Any]],
     now: float,
     monotonic: int,
+    depth: int = 2,
 ) -> bool:
     """Record the container whose init is `pid` from here on; False if it is recorded already.
 
     files: where its files are, as drain's resolver takes it: {"root": …, "mounts": {…}}. runtime: called last, because
     its answer takes a while and is on its way meanwhile. now: seconds since the epoch; monotonic: CLOCK_MONOTONIC, ns.
+    depth: how many calls that followed one another are kept, 2 or 3.
     On failure nothing of this recording is left. Raises OSError.
     """
     for entry in ledger.entries():
@@ -112,7 +114,8 @@ def begin(
     }
 
     def attach(maps: pins.Maps, number: int, epoch: int) -> None:
-        slots.make_live(maps, number, epoch=epoch, mntns=mntns, started=monotonic)
+        flags = slots.depth_flag(depth)
+        slots.make_live(maps, number, epoch=epoch, mntns=mntns, started=monotonic, flags=flags)
         slots.watch_cgroup(maps, number, epoch=epoch, place=place)
         entry["runtime"] = runtime()
 

@@ -48,6 +48,11 @@ def value_of(maps: Maps, number: int) -> wire.SlotValue:
     return wire.SlotValue(maps.slots.get(wire.KEY.pack(number)) or bytes(wire.SLOT.size))
 
 
+def depth_flag(depth: int) -> int:
+    """What a slot's flags have for a recording of this depth, 2 or 3."""
+    return wire.DEPTH_3 if depth == 3 else 0
+
+
 def make_live(maps: Maps, number: int, *, epoch: int, mntns: int, started: int, flags: int = 0, init: int = 0) -> None:
     """Make slot `number` ready to be recorded into.
 

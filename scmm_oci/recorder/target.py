@@ -26,10 +26,10 @@ _MOST_NAMES = 8  # in a message
 
 
 def record_command(
-    settings: Settings, child: Child, words: Sequence[str], *, name: str, user: User | None, follow: bool
+    settings: Settings, child: Child, words: Sequence[str], *, name: str, user: User | None, follow: bool, depth: int = 2
 ) -> Recording:
     """Record a child that is yet to execute its command. Raises OSError."""
-    flags = 0 if follow else wire.NO_FOLLOW
+    flags = slots.depth_flag(depth) | (0 if follow else wire.NO_FOLLOW)
     entry = _entry("command", name=name, pid=child.pid, args=words, root="/", losses={})
     entry["container"]["uid"] = user.uid if user else os.getuid()
     entry["container"]["gid"] = user.gid if user else os.getgid()
@@ -42,13 +42,13 @@ def record_command(
     return _begin(settings, entry, attach, root=None)
 
 
-def record_process(settings: Settings, pid: int, *, name: str, follow: bool) -> Recording:
+def record_process(settings: Settings, pid: int, *, name: str, follow: bool, depth: int = 2) -> Recording:
     """Record a process that runs, and what it starts from now on.
 
     Raises:
         Failure: it has ended, or does not let us look. OSError: it cannot be recorded.
     """
-    flags = wire.ATTACHED | (0 if follow else wire.NO_FOLLOW)
+    flags = wire.ATTACHED | slots.depth_flag(depth) | (0 if follow else wire.NO_FOLLOW)
     root = processes.open_root(pid)
     losses: dict[str, Any] = {"attached": None}
     words = processes.command_line(pid)
@@ -68,7 +68,7 @@ def record_process(settings: Settings, pid: int, *, name: str, follow: bool) -> 
     return _begin(settings, entry, attach, root=root)
 
 
-def record_container(settings: Settings, container: Container, *, name: str) -> Recording:
+def record_container(settings: Settings, container: Container, *, name: str, depth: int = 2) -> Recording:
     """Record a container that runs: all that is in its cgroup, and what enters it.
 
     Raises:
@@ -99,7 +99,7 @@ def record_container(settings: Settings, container: Container, *, name: str) -> 
             epoch=epoch,
             mntns=mntns,
             started=time.monotonic_ns(),
-            flags=wire.ATTACHED,
+            flags=wire.ATTACHED | slots.depth_flag(depth),
             init=container.pid,
         )
         slots.watch_cgroup(maps, number, epoch=epoch, place=place)
