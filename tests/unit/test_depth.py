@@ -55,15 +55,15 @@ def test_the_flag_of_a_slot() -> None:
 )
 def test_under_the_shim(said: dict[str, str], env: list[str], depth: str | None, notes: list[str]) -> None:
     process = {"args": ["true"], "env": ["SCMM_RECORD=1", *env]}
-    said = dict(said)
-    config = {"annotations": said, "process": process}
+    annotations = dict(said)
+    config = {"annotations": annotations, "process": process}
     wish = wishes.read(config, _Settings())  # type: ignore[arg-type]
     assert (wish.record, wish.depth, wish.notes, wish.problems) == (True, depth, notes, [])
     assert process["env"] == []
     # The hook gets what is meant, and nothing that it could not use.
     added_hooks.record(config, "/hook", wish)
-    assert names.read(said, default_name="c").depth == int(depth or 2)
-    assert names.read(said, default_name="c").problems == []
+    assert names.read(annotations, default_name="c").depth == int(depth or 2)
+    assert names.read(annotations, default_name="c").problems == []
     # Where the recording is required, one that is not understood starts nothing.
     required = {"annotations": {**said, "scmm.record": "required"}, "process": {"args": ["true"], "env": env}}
     wish = wishes.read(required, _Settings())  # type: ignore[arg-type]
