@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rig.switch import Fail, Kind, Skip, decide
-from scmm_oci.recorder import installation, settings
+from scmm_oci.recorder import installation
 from scmm_oci.recorder.installation import Layout
 from scmm_oci.recorder.settings import Settings
 
@@ -63,9 +63,10 @@ def install_hooks(directory: Path, **changes: object) -> Hooks:
         # Other workers, and others who run tests here, have directories of the same name.
         "pin_dir": f"/sys/fs/bpf/scmm-{os.getpid()}-{directory.name}",
         "watch_pin_dir": f"/sys/fs/bpf/scmm-watch-{os.getpid()}-{directory.name}",
+        "shim": {"policy_dir": str(directory / "policies")},
         **changes,
     }
     config.write_text(json.dumps(values))  # JSON is YAML
     layout = Layout(hooks_dir=directory / "hooks.d", libexec_dir=directory / "libexec", config=config)
     installation.install(layout)
-    return Hooks(layout, settings.check(values))
+    return Hooks(layout, installation.configured(config))

@@ -18,9 +18,10 @@ from scmm_oci.enforcer.registration.engines import ENGINES, Kind
 from scmm_oci.enforcer.registration.standing import SHIM, standings
 from scmm_oci.errors import BadInput, Failure, Problem
 from scmm_oci.recorder import doctor as checks
-from scmm_oci.recorder import engine_answers
+from scmm_oci.recorder import engine_answers, installation
 from scmm_oci.recorder.doctor import Check, Verdict
 from scmm_oci.recorder.installation import Layout
+from scmm_oci.watch import doctor as watch_checks
 
 _EXAMPLE = """\b
 Example:
@@ -43,7 +44,7 @@ def doctor(*, hooks_dir: Path, libexec_dir: Path, config: Path, as_json: bool) -
     over = any(each.name == Kind.PODMAN and each.verdict is Verdict.OK for each in shim)
     if any(each.name == Kind.DOCKER and each.verdict is Verdict.OK for each in shim):
         shim += unnoticed(["docker"])
-    report = [*checks.examine(layout), *enforcing(Enforcing(layout), shim=over), *shim]
+    report = [*checks.examine(layout), *watching(layout), *enforcing(Enforcing(layout), shim=over), *shim]
     if as_json:
         data([dataclasses.asdict(each) for each in report])
     else:
@@ -58,6 +59,15 @@ def doctor(*, hooks_dir: Path, libexec_dir: Path, config: Path, as_json: bool) -
             table.add_row(Text(each.verdict.value, style=_COLOURS[each.verdict]), Text(each.name), detail)
         console().print(table)
     return 1 if any(each.verdict is Verdict.FAILED for each in report) else 0
+
+
+def watching(layout: Layout) -> Iterator[Check]:
+    """Whether containers can be watched; nothing where the settings cannot be read, which has been told."""
+    try:
+        settings = installation.configured(layout.config)
+    except (BadInput, PermissionError):
+        return
+    yield from watch_checks.checks(settings)
 
 
 def registered(layout: Layout, configs: Mapping[Kind, Path]) -> Iterator[Check]:

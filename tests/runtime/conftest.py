@@ -7,6 +7,7 @@ from pathlib import Path
 
 import crun_here
 import pytest
+import watched
 from recordings import Ground, await_capture, recorded
 from support import Hooks, install_hooks, need
 
@@ -30,6 +31,7 @@ def shared_hooks(inside: namespace.Entered, tmp_path_factory: pytest.TempPathFac
     made = install_hooks(tmp_path_factory.mktemp("hooks"))
     yield made
     assert not Path(made.settings.pin_dir).exists(), "the recorder is still pinned"
+    assert not Path(made.settings.watch_pin_dir).exists(), "a watch is still pinned"
 
 
 @pytest.fixture(params=["runc", "crun"])
@@ -76,3 +78,9 @@ def captures(podman: Ground, shared_hooks: Hooks) -> dict[str, Path]:
         assert servers.redis_benchmark(store.port, requests=2000)
     podman.engine.run(podman.busybox, "true", options=recorded("true"))
     return {name: await_capture(shared_hooks, name) for name in ("nginx", "redis", "true")}
+
+
+@pytest.fixture(scope="session")
+def learnt(podman: Ground, shared_hooks: Hooks, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled policy of watched.WAITS and what is executed in it, which is in the hooks' store as watched.NAME."""
+    return watched.learn(podman.engine, podman.busybox, shared_hooks, tmp_path_factory.mktemp("learnt"))
