@@ -29,7 +29,6 @@ from scmm_oci.policy.choices import Choices, narrowed, unused
 from scmm_oci.policy.explain import comments
 from scmm_oci.policy.infer import Inference, infer, runtime_names, see
 from scmm_oci.policy.infer.silence import silence
-from scmm_oci.policy.model import Policy
 from scmm_oci.policy.render import dump, to_document
 from scmm_oci.tables.floor import Floor
 
@@ -128,7 +127,7 @@ def _extract(run: _Run, choices: Choices, values: Mapping[str, Any], *, interact
     if values["stats_only"]:
         from scmm_oci.cli.stats import print_stats
 
-        print_stats(captures, as_json=values["as_json"])
+        print_stats(captures, choices.decisions, as_json=values["as_json"])
         return
     before = None if run.update is None else read_bounded(run.update, document.MAX_BYTES)
     if before is not None:
@@ -143,7 +142,7 @@ def _extract(run: _Run, choices: Choices, values: Mapping[str, Any], *, interact
     seen = see(captures, choices.decisions)
     inferred = infer(captures, choices.decisions, needed=needs.names, seen=narrowed(seen, choices))
     compiled = oci_profile(inferred.policy, needs)
-    policy = _policy(inferred.policy, before, run)
+    policy = _policy(inferred, before, run)
     written = [(run.output, policy), (run.oci, compiled.json)]
     atomic_write_all([(path, content) for path, content in written if path])
     told = [*unused(seen, choices), *inferred.findings]
@@ -242,9 +241,11 @@ def _usual_session(run: _Run) -> bool:
     return run.session == f"{run.output if run.output is not None else run.oci}.interview"
 
 
-def _policy(policy: Policy, before: bytes | None, run: _Run) -> bytes:
+def _policy(inferred: Inference, before: bytes | None, run: _Run) -> bytes:
+    policy = inferred.policy
     if before is None:
-        return dump(policy, comments=comments(policy))
+        above = {} if inferred.machine is None else inferred.machine.comments()
+        return dump(policy, comments={**comments(policy), **above})
     from scmm_oci.policy.yaml import edit
 
     return edit.update(before, to_document(policy), source=run.update or "")

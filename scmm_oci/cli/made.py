@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scmm_oci.cli.decided import command_line
+from scmm_oci.cli.machine_values import machine_values, size_in_short
 from scmm_oci.errors import printable
 from scmm_oci.policy.choices import Choices, taken
 from scmm_oci.policy.infer import Inference
@@ -62,6 +63,7 @@ def made(inference: Inference, choices: Choices) -> dict[str, Any]:
         ],
         "network": None if policy.network is None else [*_network(policy)],
         "capabilities": None if policy.capabilities is None else list(policy.capabilities),
+        "order": None if inference.machine is None else machine_values(inference.machine),
     }
 
 
@@ -111,7 +113,7 @@ def _rule(rule: NetworkRule) -> dict[str, Any]:
 
 
 def in_short(found: Mapping[str, Any]) -> list[str]:
-    """The numbers of :func:`made` as lines, safe to print: calls, arguments, files, network."""
+    """The numbers of :func:`made` as lines, safe to print: calls, arguments, files, network, order."""
     calls = ", ".join(f"{count} {action}" for action, count in sorted(found["calls"].items())) or "none"
     lines = [f"calls: {calls}", f"calls whose arguments are checked: {len(found['checked_calls'])}"]
     if found["files"] is None:
@@ -126,6 +128,8 @@ def in_short(found: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"network rules: {', '.join(map(_peer, found['network'][:MOST])) or 'none'}{_more(found['network'])}"
         )
+    if found["order"] is not None:
+        lines.append(f"order of calls: {size_in_short(found['order'])}")
     return [printable(line) for line in lines]
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from scmm_oci.capture.merge import distinct
 from scmm_oci.capture.model import Capture
+from scmm_oci.cli.machine_values import curve, numbers_in_short, size_in_short
 from scmm_oci.cli.output import console, data, plain
-from scmm_oci.cli.stats_values import Item, recording, together
+from scmm_oci.cli.stats_values import Item, order, recording, together
+from scmm_oci.policy.decisions import Decisions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,11 +20,19 @@ _ROWS = 25
 _CELL = 8
 
 
-def print_stats(captures: Sequence[Capture], *, as_json: bool) -> None:
-    """Print what each capture holds, and all of them together, on stdout."""
+def print_stats(captures: Sequence[Capture], decisions: Decisions, *, as_json: bool) -> None:
+    """Print what each capture holds, and all of them together, on stdout.
+
+    Args:
+        decisions: those about transitions say which machine of calls is shown.
+
+    Raises:
+        BadInput: the captures lack what that machine is to be made of.
+    """
     chosen = distinct(captures)
+    machines = order(chosen, decisions)
     if as_json:
-        data({"recordings": [recording(one) for one in chosen], "together": together(chosen)})
+        data({"recordings": [recording(one) for one in chosen], "together": together(chosen), "order": machines})
         return
     from rich.text import Text
 
@@ -38,6 +48,30 @@ def print_stats(captures: Sequence[Capture], *, as_json: bool) -> None:
         out.print(Text(f"together: {len(chosen)} recordings", style="bold"))
         out.print()
         _facts(out, together(chosen))
+    for one in machines:
+        _order(out, one)
+
+
+def _order(out: Console, found: Item) -> None:
+    """The machine of one ABI."""
+    from rich.text import Text
+
+    out.print(Text(f"order of calls ({found['arch']}): {size_in_short(found)}", style="bold"))
+    if found["stages"]:
+        out.print(Text(f"by stage: {_counts(found['stages'].items())}"))
+    for text in (found["estimate"]["words"], numbers_in_short(found), *found["notes"]):
+        if text:
+            out.print(Text(plain(text)))
+    out.print()
+    if len(found["recordings"]) > 1:
+        _table(out, ["recording", "#steps", "#new", "#alone", ""], curve(found["recordings"]))
+        out.print()
+    rows = [
+        [f"{one['from']} > {one['to']}" + (" (serving)" if one["serving"] else ""), one["recordings"], one["why"]]
+        for one in found["likely"]
+    ]
+    if rows:
+        _section(out, "likely, and in no recording", ["step", "#recordings", "why"], rows)
 
 
 def heading(capture: Capture) -> Iterable[tuple[str, str]]:

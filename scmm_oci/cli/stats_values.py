@@ -6,17 +6,25 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from scmm_oci.capture.facts import PathState
+from scmm_oci.capture.facts import PathState, Stage
 from scmm_oci.capture.merge import distinct
 from scmm_oci.capture.model import Call, Capture, Phase
+from scmm_oci.cli.machine_values import machine_values
 from scmm_oci.cli.meanings import meaning
-from scmm_oci.policy.infer import name_of
+from scmm_oci.errors import BadInput, Finding, Problem
+from scmm_oci.policy.decisions import Decisions, check
+from scmm_oci.policy.infer import name_of, stages
 from scmm_oci.policy.infer.network import direction_of, is_ip, protocol_of
+from scmm_oci.policy.infer.observe import native
+from scmm_oci.policy.infer.order import machine
+from scmm_oci.tables.arch import Arch
 from scmm_oci.tables.categories import Category, category_of
 
 TOP = 5
 # Values of an argument that are told by name; a capture can hold thousands.
 _VALUES = 64
+# Findings about a machine that are not told in another way.
+_NOTES = ("transitions-left-out", "class-not-known", "no-order")
 
 Item = dict[str, Any]
 
@@ -51,6 +59,47 @@ def together(captures: Sequence[Capture]) -> Item:
         "network": _network(chosen),
         "arguments": _arguments(chosen),
     }
+
+
+def order(captures: Sequence[Capture], decisions: Decisions) -> list[Item]:
+    """The machine of calls of each ABI that the captures' machines have, as the decisions about transitions make it.
+
+    Args:
+        captures: different ones, in their one order.
+
+    Raises:
+        BadInput: they lack what it is to be made of.
+    """
+    wanted = decisions.changed(transitions=True)
+    check(wanted)
+    found: list[Problem] = []
+    machines = []
+    for arch in sorted({one for capture in captures if (one := native(capture)) is not None}):
+        those = [capture for capture in captures if native(capture) is arch and capture.order]
+        problems = list(stages.check(those, arch, wanted))
+        found += problems
+        if those and not problems:
+            findings: list[Finding] = []
+            made = machine(those, arch, wanted, findings)
+            machines.append({
+                "arch": arch.value,
+                **machine_values(made),
+                "stages": _stages(those, arch),
+                "notes": [one.message for one in findings if one.code in _NOTES],
+            })  # fmt: skip
+    if found:
+        raise BadInput(found)
+    return machines
+
+
+def _stages(captures: Iterable[Capture], arch: Arch) -> dict[str, int]:
+    """How many different steps processes made at each stage, as they were recorded."""
+    steps: dict[Stage, set[object]] = defaultdict(set)
+    for capture in captures:
+        for edges in capture.order:
+            if edges.arch is arch and edges.stage is not None:
+                steps[edges.stage].update(edges.pairs)
+    return {stage.value: len(steps[stage]) for stage in Stage if stage in steps}
 
 
 def _phase(calls: Sequence[Call]) -> Item:

@@ -49,6 +49,8 @@ def test_interchangeable_calls_need_to_share_less():
     assert set(found) == {"readv > write"} and found["readv > write"].kinds == (Kind.INTERCHANGEABLE,)
     assert not proposed("read > close, lseek > close, read > write")
     assert set(proposed("openat:read > close, open:write > close, openat:read > read")) == {"open:write > read"}
+    # Classes of one call were told apart because they are not alike.
+    assert not proposed("mmap:data > close, mmap:exec > close, mmap:data > read")
     # One that never came is never proposed, and neither is one that shares nothing.
     assert not proposed("read > close, read > write, write > readv")
 
@@ -64,6 +66,14 @@ def test_calls_that_come_in_either_order():
     assert "a > b" not in proposed("a > c, c > b, d > b, a > d, d > a")
     # Both orders in different recordings are none that one program had.
     assert "a > b" not in proposed("a > c, c > b, d > b, a > d, d > a", "b > c")
+
+
+@pytest.mark.parametrize("word", ["execve", "ptrace", "socket:inet", "mmap:exec", "mprotect", "openat:write", "bpf"])
+def test_nothing_leads_to_what_attacks_are_after(word):
+    assert word in likely.GUARDED and not proposed(f"{ALIKE}, a > {word}")
+    assert set(proposed(f"{ALIKE}, a > mmap:data")) == {"b > mmap:data"}
+    # What comes after them can be likely.
+    assert set(proposed(f"{ALIKE}, a > new".replace("b >", f"{word} >"))) == {f"{word} > new"}
 
 
 def test_start_up_and_serving_are_apart():

@@ -148,7 +148,7 @@ def in_words(found: Completeness) -> str:
         if found.most > 0.5:
             return f"{text}, but they are too few to say how often a further one will"
         return f"{text}; at most {_one_of(found.most)} further ones is expected to show a new one (95 % sure)"
-    bound = f"at most {_one_of(found.most)}" if found.most <= 0.5 else "maybe more of them"
+    bound = f"at most {_one_of(found.most)}" if found.most <= 0.5 else f"at most {math.ceil(10 * found.most)} of 10"
     return f"{_expected(found.chance)} expected to show an order not seen yet ({bound}; 95 % sure)"
 
 

@@ -9,7 +9,8 @@ Three things speak for a > b, all of them seen in the recordings:
 - *swapped*: a call c follows a and comes before and after b in some recording (c > b, b > c), and a call d leads to b
   and comes before and after a.
 
-docs/policy.md tells how often that was right. Pure.
+No step that leads to what attacks are after (GUARDED) is proposed, whatever speaks for it. docs/policy.md tells how
+often proposals were right. Pure.
 """
 
 from __future__ import annotations
@@ -19,7 +20,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from scmm_oci.tables import states
 from scmm_oci.tables.families import family_of
+from scmm_oci.tables.sensitive import DANGEROUS
+
+# Programs, code that can be run, files opened to be written, sockets, and calls that are dangerous by themselves.
+# Without classes open, openat and mmap are too common to be told by.
+GUARDED = frozenset(
+    [
+        *DANGEROUS,
+        *("execve", "execveat", "memfd_create", "mprotect", "pkey_mprotect", "creat", "socket", "socketcall"),
+        *(f"{call}:write" for call in ("open", "openat")),
+        *(f"{call}:exec" for call in ("mmap", "mmap2", "mprotect", "pkey_mprotect")),
+        *states.classes_of("socket"),
+    ]
+)
 
 # What two calls must share to be alike: so many followers, and this share of all that either has.
 _SHARED, _OF_ALL = 4, 0.5
@@ -103,6 +118,8 @@ class _Evidence:
         found: dict[tuple[str, str], dict[Kind, tuple[int, str]]] = {}
 
         def add(kind: Kind, a: str, b: str, recordings: int, why: str) -> None:
+            if b in GUARDED:
+                return
             kinds = found.setdefault((a, b), {})
             if recordings > kinds.get(kind, (0, ""))[0]:
                 kinds[kind] = recordings, why
@@ -111,13 +128,13 @@ class _Evidence:
             for b in self._members(self._after[other] & ~self._after[one]):
                 seen = self._counts[other, b]
                 what = f"{other} > {b} is in {seen} of the recordings"
-                add(kind, one, b, seen, f"{what}, and {shared} calls follow both {other} and {one}")
+                add(kind, one, b, seen, f"{what}, and {_calls(shared, 'follows', 'follow')} both {other} and {one}")
         called = {b for _, b in self._counts}
         for kind, one, other, shared in self._pairs({b: self._before[b] for b in self._names if b in called}):
             for a in self._members(self._before[other] & ~self._before[one]):
                 seen = self._counts[a, other]
                 what = f"{a} > {other} is in {seen} of the recordings"
-                add(kind, a, one, seen, f"{what}, and {shared} calls lead to both {other} and {one}")
+                add(kind, a, one, seen, f"{what}, and {_calls(shared, 'leads', 'lead')} to both {other} and {one}")
         for a, b in self._swapped():
             first = self._best(
                 (self._both[c, b], self._counts[a, c], c) for c in self._members(self._after[a] & self._around[b])
@@ -144,7 +161,8 @@ class _Evidence:
                 if shared >= _SHARED and shared >= _OF_ALL * (mine | theirs).bit_count():
                     yield Kind.ALIKE, one, other, shared
                 fewer = min(mine.bit_count(), theirs.bit_count())
-                if shared >= _OF_FEWER * fewer and _call(other) in family_of(_call(one)):
+                call, twin = states.call_of(one), states.call_of(other)
+                if shared >= _OF_FEWER * fewer and call is not None and call != twin in family_of(call):
                     yield Kind.INTERCHANGEABLE, one, other, shared
 
     def _swapped(self) -> Iterator[tuple[str, str]]:
@@ -169,5 +187,5 @@ class _Evidence:
             mask ^= low
 
 
-def _call(word: str) -> str:
-    return word.partition(":")[0]
+def _calls(number: int, one: str, many: str) -> str:
+    return f"{number} calls {many}" if number != 1 else f"1 call {one}"

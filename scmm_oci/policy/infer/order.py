@@ -8,7 +8,7 @@ beginnings. Pure.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -23,6 +23,7 @@ from scmm_oci.policy.model import Serving, Transition
 from scmm_oci.policy.order import Pair, Table
 from scmm_oci.policy.order import transitions as in_rules
 from scmm_oci.policy.paths.proposals import counted
+from scmm_oci.schema import Steps
 from scmm_oci.tables import states, syscalls
 from scmm_oci.tables.arch import Arch
 
@@ -63,6 +64,21 @@ class Machine:
     def serving_rules(self) -> Serving | None:
         """The rules for the time after."""
         return None if self.serving is None else Serving(self.calls, _rules(self.serving))
+
+    def comments(self) -> Mapping[Steps, str]:
+        """Path in the policy's document → which of the calls in that list no recording has."""
+        found: dict[Steps, list[Likely]] = defaultdict(list)
+        for one in self.accepted:
+            serving = self.serving_rules
+            rules = serving.transitions if one.serving and serving is not None else self.transitions
+            above: Steps = ("serving", "transitions") if one.serving else ("transitions",)
+            for rule in rules:
+                if _holds(rule, one):
+                    found[*above, rule.key].append(one)
+        return {
+            path: "\n".join(f"Likely, and in no recording: {one}: {one.why}." for one in those)
+            for path, those in found.items()
+        }
 
 
 def machine(captures: Sequence[Capture], arch: Arch, decisions: Decisions, findings: list[Finding]) -> Machine:
@@ -188,6 +204,14 @@ def _rules(table: Table) -> tuple[Transition, ...]:
     first = [*states.STARTS, states.START, states.SIGNAL, states.FOREIGN]
     order = {word: number for number, word in enumerate(first)}
     return tuple(sorted(in_rules(table), key=lambda one: (order.get(one.call, len(order)), one.call, one.before)))
+
+
+def _holds(rule: Transition, step: Likely) -> bool:
+    """Whether a list is for the state that a step begins with, or one of them, and has where it leads."""
+    led = {state for word in rule.to for state in states.expand(word)}
+    return not led.isdisjoint(states.expand(step.to)) and not set(states.expand(rule.call)).isdisjoint(
+        states.expand(step.call)
+    )
 
 
 def _told(made: Machine) -> Iterator[Finding]:
