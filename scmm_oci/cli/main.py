@@ -41,6 +41,7 @@ VERBS = {
     "watch": ("scmm_oci.cli.watch", "Judge the order of a container's or command's calls, in the kernel."),
     "try": ("scmm_oci.cli.try_policy", "Run a container under a policy: what would be refused, and does it serve?"),
     "explain": ("scmm_oci.cli.explain", "Tell what would happen to a system call, and which rule says so."),
+    "graph": ("scmm_oci.cli.graph", "Draw which call may follow which: SVG, or a page."),
     "disasm": ("scmm_oci.cli.disasm", "Print the instructions of filters, with names."),
     "verify": ("scmm_oci.cli.verify", "Prove a policy against captures: what it refuses, what is left over, the cost."),
     "logs": ("scmm_oci.cli.logs", "Tell what was refused to a program or container, and what would allow it."),
@@ -158,6 +159,11 @@ def monitor(argv: Sequence[str] | None = None) -> int:
 def explain(argv: Sequence[str] | None = None) -> int:
     """Run ``scmm-explain``."""
     return _verb("explain", argv)
+
+
+def graph(argv: Sequence[str] | None = None) -> int:
+    """Run ``scmm-graph``."""
+    return _verb("graph", argv)
 
 
 def disasm(argv: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ FORMS = {
     "enforce": "-p POLICY [-- PROGRAM [ARGUMENTS]…]",
     "try": "POLICY -- docker|podman run …",
     "explain": "-p POLICY NAME|NR [ARGS]...",
+    "graph": "POLICY",
     "disasm": "FILE",
     "verify": "POLICY [CAPTURE]... | -- [ARG]...",
     "logs": "-p POLICY",
