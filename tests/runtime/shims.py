@@ -73,7 +73,7 @@ class Shims:
 
 
 def make_shims(base: Path, *, hooks: Hooks | None = None, **changes: Any) -> Shims:
-    """Install below a directory that only root can write. hooks: what records; changes: settings that differ."""
+    """Install below a directory that only root can write. hooks: what records and watches; changes: other settings."""
     base.mkdir(exist_ok=True)
     base.chmod(0o711)  # as /run is for others: root of a user namespace goes through
     libexec = base / "libexec"
@@ -85,6 +85,7 @@ def make_shims(base: Path, *, hooks: Hooks | None = None, **changes: Any) -> Shi
         "images": [],
         "launcher": str(libexec / "scmm-enforce"),
         "hook": str(hooks.starter if hooks else libexec / "scmm-hook"),
+        "watch_hook": str((hooks.layout.libexec_dir if hooks else libexec) / installation.WATCH_STARTER),
         "policy_dir": str(base / "store"),
         "run_dir": str(base / "run/containers"),
         "log_file": str(base / "shim.log"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import watched
 from scenarios import LOOP, said
 from shims import Shims, make_shims
 from support import Hooks, need
@@ -20,6 +21,7 @@ from rig.engine import Engine
 from rig.mounts import MS_BIND, mount, private_dir, unmount_below
 from rig.podman import Podman
 from rig.process import wait_until
+from scmm_oci.watch import session
 
 
 @dataclass
@@ -93,6 +95,32 @@ def test_exec_before_and_after_a_restart(ground: Ground) -> None:
     told = (["begun", "ended"] * 2, 9)
     assert outcomes["runc"] == ([(5, ["read"], [])] * 4, *told)
     assert outcomes["scmm"] == ([(5, ["refused"], [])] * 4, *told)
+    assert ground.shims.kept() == []
+
+
+def test_watched_and_enforced(ground: Ground, shared_hooks: Hooks, learnt: Path) -> None:
+    """Docker has no hooks of its own, and may have no annotations: the shim adds the ones, and takes variables."""
+    ground.shims.store.add(watched.NAME, learnt.read_bytes(), replace=True)
+    outcomes = {}
+    for watch in ("kill", ""):
+        asked = {"POLICY": watched.NAME, **({"WATCH": watch} if watch else {})}
+        options = ground.options(over="scmm")[:1] if ground.engine.kind == "docker" else []
+        if ground.engine.kind == "docker":
+            options += [f"--env=SCMM_{name}={value}" for name, value in asked.items()]
+        else:
+            options += [f"--annotation=scmm.{name.lower()}={value}" for name, value in asked.items()]
+            ground.options(over="scmm")
+        name = watched.started(ground.engine, ground.image, *options)
+        which = watched.identity(ground.engine, name)
+        healthy = ground.engine.exec(name, *watched.HEALTH).stdout.partition(":")[0]
+        wrong = ground.engine.exec(name, *watched.WRONG, check=False).returncode
+        outcomes[watch] = healthy, wrong, watched.made(ground.engine, name), len(session.entries(shared_hooks.settings))
+        ground.engine.rm(name)
+        if watch:
+            told = watched.ended(shared_hooks, which, lines=2)
+            assert told[0].startswith(f"watched by {watched.NAME} (kill): 1 violation, 1 kill")
+    assert outcomes == {"kill": ("root", 137, "", 1), "": ("root", 0, "made", 0)}
+    assert watched.nothing_is_left(shared_hooks)
     assert ground.shims.kept() == []
 
 

@@ -19,7 +19,7 @@ WAITS = ("sh", "-c", 'read line </etc/passwd; echo "$line"; exec sleep 1000')
 HEALTH = ("sh", "-c", 'read line </etc/group; echo "$line"')
 #: Calls that are learnt, in an order that is not: a file is opened to write. That call is made still (docs/watch.md).
 WRONG = ("sh", "-c", 'echo made >/tmp/made; read line </etc/group; echo "$line"')
-_LOOK = ("sh", "-c", 'read line </tmp/made; echo "$line"')
+LOOK = ("sh", "-c", 'read line </tmp/made; echo "$line"')
 
 
 def started(engine: Engine, image: str, *options: str) -> str:
@@ -48,7 +48,7 @@ def asked(action: str, *, policy: str = NAME) -> list[str]:
 
 def made(engine: Engine, name: str) -> str:
     """What the wrong order wrote; looked at in an order that was learnt."""
-    return engine.exec(name, *_LOOK).stdout.strip()
+    return engine.exec(name, *LOOK).stdout.strip()
 
 
 def ended(hooks: Hooks, identity: str, *, lines: int) -> list[str]:
