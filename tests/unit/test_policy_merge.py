@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from order_samples import servings, transitions
 
 from scmm_oci.errors import BadInput
 from scmm_oci.policy import document
@@ -32,7 +33,7 @@ from scmm_oci.policy.model import (
     RunAs,
     Settings,
     SyscallRule,
-    Transition,
+    WatchAction,
 )
 from scmm_oci.tables import groups
 from scmm_oci.tables.arch import Arch
@@ -102,10 +103,9 @@ def policies(draw):
     ).map(tuple)
     capabilities = st.lists(st.sampled_from(["CAP_CHOWN", "CAP_KILL"]), unique=True).map(tuple)
     scopes = st.lists(st.sampled_from(LandlockScope), unique=True).map(tuple)
-    following = st.lists(
-        st.builds(Transition, st.sampled_from(["start", "read"]), st.sampled_from([("read",), ("read", "close")])),
-        unique_by=lambda one: one.call,
-    ).map(tuple)
+    following = draw(st.none() | transitions)
+    serving = draw(st.none() | servings)
+    spoken = following is not None or serving is not None
     beside = draw(st.sampled_from([(), (Arch.X86,)]))
     return Policy(
         Metadata(draw(st.sampled_from(["a", "b", "c"])), generated_at=draw(st.sampled_from([None, "1", "2"]))),
@@ -122,7 +122,9 @@ def policies(draw):
         draw(st.none() | path_rules.map(tuple)),
         draw(st.none() | st.builds(Network, st.booleans(), peers, peers)),
         draw(st.none() | scopes),
-        draw(st.none() | following),
+        following,
+        serving,
+        draw(st.none() | st.sampled_from(WatchAction)) if spoken else None,
     )
 
 

@@ -7,15 +7,15 @@ cannot be written as rules of one, a union allows more and an intersection less,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
 from scmm_oci.errors import BadInput, Finding, Problem
-from scmm_oci.policy.merge import calls, files, heads, network
+from scmm_oci.policy.merge import calls, files, heads, network, order
 from scmm_oci.policy.merge import entries as algebra
 from scmm_oci.policy.merge.entries import Side
-from scmm_oci.policy.model import LandlockScope, Network, PathRule, Policy, SyscallRule, Transition
+from scmm_oci.policy.model import LandlockScope, Network, PathRule, Policy, SyscallRule
 
 __all__ = ["Merged", "canonical", "difference", "intersection", "union"]
 
@@ -84,12 +84,13 @@ def difference(first: Policy, second: Policy) -> Merged:
         more = _more(mine.entry(name), theirs.entry(name))
         if more is not None:
             rules += calls.entry_rules(name, more, theirs.default)
-    for what in ("filesystem", "network", "capabilities", "scopes", "transitions"):
-        if getattr(first, what) is None and getattr(second, what) is not None:
+    for what in _unspoken([first, second]):
+        if getattr(first, what) is None:
             findings.append(Finding("not-spoken-of", f"the first policy has no {what}, so it allows everything there"))
     if set(second.scopes or ()) - set(first.scopes or ()) and first.scopes is not None:
         names = ", ".join(sorted(set(second.scopes or ()) - set(first.scopes)))
         findings.append(Finding("scopes-wider", f"the first policy does not keep in {names}"))
+    following = order.difference(first, second, findings)
     policy = Policy(
         metadata=replace(first.metadata, description=""),
         settings=calls.default_settings(second.settings, theirs.default),
@@ -97,7 +98,8 @@ def difference(first: Policy, second: Policy) -> Merged:
         capabilities=_less(first.capabilities, second.capabilities),
         filesystem=_files_less(first.filesystem, second.filesystem),
         network=_network_less(first.network, second.network),
-        transitions=_transitions_less(first.transitions, second.transitions),
+        transitions=following.transitions,
+        serving=following.serving,
     )
     return Merged(policy, tuple(findings))
 
@@ -111,6 +113,7 @@ def _merged(policies: Sequence[Policy], side: Side) -> Merged:
     result = reduce(lambda first, second: calls.joined(first, second, side), views)
     for name in calls.inexact(views, result, side):
         findings.append(_inexact(name, side))
+    following = order.joined(policies, settings, side, findings)
     policy = Policy(
         metadata=heads.metadata([one.metadata for one in policies]),
         settings=calls.default_settings(settings, result.default),
@@ -119,15 +122,27 @@ def _merged(policies: Sequence[Policy], side: Side) -> Merged:
         filesystem=_files([one.filesystem for one in policies], side, findings),
         network=_network([one.network for one in policies], side),
         scopes=_scopes([one.scopes for one in policies], side),
-        transitions=_transitions([one.transitions for one in policies], side),
+        transitions=following.transitions,
+        serving=following.serving,
+        watch=following.watch,
     )
     if side is Side.LEAST:
-        for what in ("filesystem", "network", "capabilities", "scopes", "transitions"):
-            given = [getattr(one, what) is not None for one in policies]
-            if any(given) and not all(given):
-                message = f"a policy has no {what}, so it allows everything there, and so does the union"
-                findings.append(Finding("not-spoken-of", message, "leave that policy out, or give it that section"))
+        for what in _unspoken(policies):
+            message = f"a policy has no {what}, so it allows everything there, and so does the union"
+            findings.append(Finding("not-spoken-of", message, "leave that policy out, or give it that section"))
     return Merged(policy, tuple(dict.fromkeys(findings)))
+
+
+def _unspoken(policies: Sequence[Policy]) -> Iterator[str]:
+    """The sections that some of the policies speak of, and others do not, so that those allow everything there."""
+    for what in ("filesystem", "network", "capabilities", "scopes", "transitions"):
+        given = [getattr(one, what) is not None for one in policies]
+        if any(given) and not all(given):
+            yield what
+    # Transitions hold for processes that serve, too.
+    given = [one.serving is not None or one.transitions is not None for one in policies]
+    if any(one.serving is not None for one in policies) and not all(given):
+        yield "serving"
 
 
 def _inexact(name: str, side: Side) -> Finding:
@@ -197,29 +212,6 @@ def _network(given: Sequence[Network | None], side: Side) -> Network | None:
     return network.union(different) if side is Side.LEAST else reduce(network.intersection, different)
 
 
-def _transitions(given: Sequence[tuple[Transition, ...] | None], side: Side) -> tuple[Transition, ...] | None:
-    tables = [_following(table) for table in given if table is not None]
-    if not tables or (side is Side.LEAST and len(tables) < len(given)):
-        return None
-    # Nothing may follow a call that a table does not name.
-    names = set[str]().union(*tables)
-    if side is Side.LEAST:
-        return _table({name: set[str]().union(*(one.get(name, ()) for one in tables)) for name in names})
-    common = {name for name in names if all(name in one for one in tables)}
-    return _table({name: set.intersection(*(one[name] for one in tables)) for name in common})
-
-
-def _following(table: tuple[Transition, ...]) -> dict[str, set[str]]:
-    following: dict[str, set[str]] = {}
-    for one in table:
-        following.setdefault(one.call, set()).update(one.to)
-    return following
-
-
-def _table(following: dict[str, set[str]]) -> tuple[Transition, ...]:
-    return tuple(Transition(call, tuple(sorted(to))) for call, to in sorted(following.items()))
-
-
 def _less(first: tuple[str, ...] | None, second: tuple[str, ...] | None) -> tuple[str, ...] | None:
     rest = sorted(set(first or ()) - set(second or ())) if second is not None else []
     return tuple(rest) or None
@@ -234,13 +226,3 @@ def _network_less(first: Network | None, second: Network | None) -> Network | No
         return None
     rest = network.difference(first, second)
     return rest if rest != Network() else None
-
-
-def _transitions_less(
-    first: tuple[Transition, ...] | None, second: tuple[Transition, ...] | None
-) -> tuple[Transition, ...] | None:
-    if first is None or second is None:
-        return None
-    theirs = _following(second)
-    rest = {name: to - theirs.get(name, set()) for name, to in _following(first).items()}
-    return _table({name: to for name, to in rest.items() if to}) or None
