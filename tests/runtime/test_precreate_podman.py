@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import watched
 from shims import Shims, make_shims
 from small_monitor import WORDS, Asked
-from support import need
+from support import Hooks, need
 from test_shim_bundles import FREE, HELD, POLICY, SCRIPT
 
 from rig import images, namespace
@@ -25,6 +26,7 @@ from rig.process import Completed, wait_until
 from scmm_oci.cli import hooks_enforcing
 from scmm_oci.cli.hooks_enforcing import Enforcing
 from scmm_oci.enforcer import precreate
+from scmm_oci.recorder import installation
 from scmm_oci.recorder.installation import Layout
 
 SOAK = bool(os.environ.get("SCMM_SOAK"))
@@ -56,9 +58,12 @@ def installed(inside: namespace.Entered) -> Iterator[tuple[Enforcing, Shims]]:
         shims = make_shims(base / "shims")
         shims.add("files", POLICY)
         places = {name: shims.settings[name] for name in ("policy_dir", "run_dir", "log_file")}
-        (base / "config.yaml").write_text(json.dumps({"shim": places}))
+        own = {name: str(base / name) for name in ("run_dir", "capture_dir")}
+        own |= {name: f"/sys/fs/bpf/scmm-precreate-{os.getpid()}-{name}" for name in ("pin_dir", "watch_pin_dir")}
+        (base / "config.yaml").write_text(json.dumps({**own, "log_file": str(base / "hook.log"), "shim": places}))
         layout = Layout(hooks_dir=base / "usual", libexec_dir=base / "libexec", config=base / "config.yaml")
         place = Enforcing(layout, base / "etc/containers.conf.d/scmm-hooks.conf")
+        installation.install(layout)
         hooks_enforcing.install(place)
         yield place, shims
 
@@ -133,6 +138,31 @@ def test_a_store_that_others_can_write_and_a_full_disk(over_runc: Ground) -> Non
     assert (done.returncode, done.stdout) == (127, "") and "No space left on device" in done.stderr
     assert left == ["full", "precreate"]
     assert over_runc.run(ASKS, script="echo started").stdout == "started\n"  # the control
+
+
+def test_what_is_watched_too(over_runc: Ground, learnt: Path) -> None:
+    """The hook tells the watch's of the launcher; what `podman exec` runs is not enforced, and it is watched."""
+    shims, engine = over_runc.shims, over_runc.engine
+    shims.store.add(watched.NAME, learnt.read_bytes(), replace=True)
+    hooks = Hooks(over_runc.place.layout, installation.configured(over_runc.place.layout.config))
+    outcomes = {}
+    for mode in ("standard", "watch"):
+        options = [*watched.asked("kill"), f"--annotation=scmm.mode={mode}"]
+        name = watched.started(engine, over_runc.image, *options)
+        which = watched.identity(engine, name)
+        pid = engine.inspect(name)["State"]["Pid"]
+        enforced = "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
+        healthy = engine.exec(name, *watched.HEALTH).stdout.partition(":")[0]
+        outcomes[mode] = enforced, healthy, engine.exec(name, *watched.WRONG, check=False).returncode
+        engine.rm(name)
+        assert watched.ended(hooks, which, lines=2)[0].startswith(
+            f"watched by {watched.NAME} (kill): 1 violation, 1 kill"
+        )
+    assert outcomes == {"standard": (True, "root", 137), "watch": (False, "root", 137)}
+    assert watched.nothing_is_left(hooks)
+    assert over_runc.copies() == []
+    done = over_runc.run("--annotation=scmm.watch=kill", script="echo started")
+    assert (done.returncode, done.stdout) == (127, "") and "no policy is named" in done.stderr
 
 
 def test_each_start_has_the_policy_that_is_there_then(over_runc: Ground) -> None:
