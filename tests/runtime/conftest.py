@@ -7,7 +7,7 @@ from pathlib import Path
 
 import crun_here
 import pytest
-import watched
+import watched_containers as watched
 from recordings import Ground, await_capture, recorded
 from support import Hooks, install_hooks, need
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import watched
+import watched_containers as watched
 from shims import Shims, make_shims
 from small_monitor import WORDS, Asked
 from support import Hooks, need

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import watched
+import watched_containers as watched
 from scenarios import LOOP, said
 from shims import Shims, make_shims
 from support import Hooks, need

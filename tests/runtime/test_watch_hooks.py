@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from recordings import Ground, recorded
 from support import Hooks
-from watched import HEALTH, NAME, WRONG, asked, ended, identity, made, nothing_is_left, started
+from watched_containers import HEALTH, NAME, WRONG, asked, ended, identity, made, nothing_is_left, started
 
 from rig import images
 from rig.process import wait_until

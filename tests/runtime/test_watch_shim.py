@@ -12,7 +12,7 @@ import pytest
 from shims import Shims, make_shims
 from support import Hooks
 from test_shim_bundles import asks, bundle
-from watched import HEALTH, LOOK, NAME, WAITS, WRONG, ended, nothing_is_left
+from watched_containers import HEALTH, LOOK, NAME, WAITS, WRONG, ended, nothing_is_left
 
 from rig.mounts import private_dir
 from rig.process import wait_until
