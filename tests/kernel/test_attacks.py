@@ -23,10 +23,11 @@ NUMBERS = numbers("x86_64")
 
 
 def edges(capture: dict[str, Any]) -> set[tuple[str, str]]:
-    """(call before, call) by name of the x86_64 calls of the program."""
+    """(state before, state) of the x86_64 calls of the program, before it listens: names of calls, and words."""
     names = {number: name for name, number in NUMBERS.items()}
-    [found] = [each["edges"] for each in capture["order"] if each["arch"] == "x86_64"]
-    return {(names.get(before, before), names[after]) for before, after in found}
+    [found] = [each for each in capture["order"] if each["arch"] == "x86_64"]
+    assert found["stage"] == "starting"
+    return {(names.get(before, before), names.get(after, after)) for before, after in found["edges"]}
 
 
 def after(capture: dict[str, Any], name: str) -> set[str]:
@@ -114,7 +115,7 @@ def test_execution_in_a_thread_ends_the_others(hooks: Hooks, payload: Path) -> N
     assert losses(capture) == {}
     call = calls(capture)["getpgid"]
     assert call["entered"] == 3 and len(call["programs"]) == 1
-    assert ("start", "getpgid") not in edges(capture) and before(capture, "getpgid") == {"set_robust_list"}
+    assert ("start:exec", "getpgid") not in edges(capture) and before(capture, "getpgid") == {"set_robust_list"}
 
 
 def test_child_put_into_another_cgroup_is_told(hooks: Hooks, payload: Path) -> None:
