@@ -32,14 +32,18 @@ def matrix(phase: Phase) -> tuple[str, float, float]:
     for index, column in enumerate(columns):
         x = longest + (index + 0.5) * side
         turned = f"translate({x:.1f} {longest - 5:.1f}) rotate(-90)"
-        label = element("text", clean(column), transform=turned, dy=f"{size / 3:.1f}", font_size=size)
+        label = element("text", clean(column), transform=turned, dy=f"{size / 3:.1f}")
         pieces.append(element("g", label, class_=f"column {kinds[column]}"))
     bits: dict[str, str | float | int] = {
         "data_columns": " ".join(columns),
         "data_side": side,
         "data_at": f"{longest:.1f}",
     }
-    return element("g", "".join(pieces), class_="matrix", **bits), longest + width + _MARGIN, longest + height + _MARGIN
+    return (
+        element("g", "".join(pieces), class_=f"matrix size-{size}", **bits),
+        longest + width + _MARGIN,
+        longest + height + _MARGIN,
+    )
 
 
 def _row(
@@ -56,8 +60,7 @@ def _row(
     y = left + index * side
     size = next(size for _, one, size in _SIDES if one == side)
     pieces = [element("title", clean(told(phase, state)))] if len(phase.states) <= _MOST_TOLD else []
-    attributes: dict[str, str | float | int] = {"text_anchor": "end", "font_size": size}
-    pieces.append(element("text", clean(state), x=left - 5, y=y + side / 2 + size / 3, **attributes))
+    pieces.append(element("text", clean(state), x=left - 5, y=y + side / 2 + size / 3, text_anchor="end"))
     there = set(following)
     for kind in Kind:
         cells = [place for place, column in enumerate(columns) if column in there and kinds[column] is kind]

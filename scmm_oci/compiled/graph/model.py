@@ -13,7 +13,7 @@ from scmm_oci.tables import sensitive, states
 
 # Beyond, nobody can follow lines: then there is a matrix only.
 MOST_LINKED_STATES = 60
-MOST_LINKED_EDGES = 420
+MOST_LINKED_EDGES = 300
 # No ABI has as many; a hostile file can have more.
 MOST_STATES = 1024
 # Words of one list, in a table or a tooltip: what is beyond is counted.
@@ -122,11 +122,24 @@ def picture(machine: Machine, *, name: str, action: str | None, part: Part = Par
 
 def joined(table: Table) -> Table:
     """The table with one state for classes of a call, or starts of threads, that it makes no difference between."""
+    names: dict[str, str] = {}
     for whole in (states.START, *states.REFINED):
         parts = frozenset(states.expand(whole))
         if parts <= table.states and _are_alike(table, parts):
-            table = _renamed(table, parts, whole)
-    return table
+            names.update(dict.fromkeys(parts, whole))
+    if not names:
+        return table
+
+    def named(following: frozenset[str]) -> frozenset[str]:
+        return frozenset(names.get(one, one) for one in following)
+
+    return Table(
+        {names.get(state, state): named(following) for state, following in table.rows.items()},
+        {
+            (names.get(before, before), names.get(state, state)): named(following)
+            for (before, state), following in table.deep.items()
+        },
+    )
 
 
 def _are_alike(table: Table, parts: frozenset[str]) -> bool:
@@ -144,30 +157,21 @@ def _are_alike(table: Table, parts: frozenset[str]) -> bool:
     return len(rows) == 1 and len({frozenset(way) for way in ways.values()}) == 1
 
 
-def _renamed(table: Table, parts: frozenset[str], whole: str) -> Table:
-    def one(state: str) -> str:
-        return whole if state in parts else state
-
-    return Table(
-        {one(state): frozenset(map(one, following)) for state, following in table.rows.items()},
-        {
-            (one(before), one(state)): frozenset(map(one, following))
-            for (before, state), following in table.deep.items()
-        },
-    )
-
-
 def _phase(title: str, table: Table, note: str) -> Phase:
     if len(table.states) > MOST_STATES:
         message = f"{title} has {len(table.states)} states; {MOST_STATES} are the most that are drawn"
         raise BadInput([Problem("", message, "`scmm show` prints them")])
     drawn = joined(table)
-    edges = f"{len(table.edges)} edges ({100 * table.share:.1f} % of the square)"
-    lists = f", {len(table.deep)} lists by what was before" if table.deep else ""
-    size = f"{len(table.states)} states, {edges}{lists}"
+    edges = f"{_counted(len(table.edges), 'edge')} ({100 * table.share:.1f} % of the square)"
+    lists = f", {_counted(len(table.deep), 'list')} by what was before" if table.deep else ""
+    size = f"{_counted(len(table.states), 'state')}, {edges}{lists}"
     if len(drawn.states) < len(table.states):
         size += f"; drawn as {len(drawn.states)}: classes that are treated alike are one"
     return Phase(title, drawn, tuple(sorted(drawn.states, key=_place)), note, size)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def _place(word: str) -> tuple[int, str]:

@@ -54,7 +54,9 @@ def clean_style(text: str) -> str:
 
 def too_large(phase: Phase) -> str:
     """What is said where there are no lines between states."""
-    return "too large for lines between states" if not phase.is_followed else ""
+    if phase.is_followed:
+        return ""
+    return "too large for lines between states: a row for each state, a column for each call that may follow it"
 
 
 def _head(picture: Picture) -> tuple[list[str], float]:
