@@ -19,7 +19,19 @@ from terminal import Terminal
 
 #: Where the example has its files: file systems of the test's own, in its mount namespace.
 PLACES = ("/srv", "/usr/local/etc")
-VERBS = ("compile", "diff", "disasm", "explain", "extract", "groups", "import-profile", "lint", "merge", "verify")
+VERBS = (
+    "compile",
+    "diff",
+    "disasm",
+    "explain",
+    "extract",
+    "graph",
+    "groups",
+    "import-profile",
+    "lint",
+    "merge",
+    "verify",
+)
 #: Commands that the page shows, and whose options another page describes.
 SHOWN = ("enforce",)
 
