@@ -49,7 +49,7 @@ def verify(
 
     POLICY is a policy, which is compiled for this, or a compiled policy (.scmm-pol). Every recorded call of the program
     is run through the filter, with each value that its arguments were recorded with; files and ports are asked of the
-    rules.
+    rules, and which call followed which of the transitions.
 
     The exit code is 0 if all is allowed, 1 if something that was recorded would be refused, and 2 for bad input.
 
@@ -118,6 +118,8 @@ def _print(report: Report) -> None:
     wider = [[one.path, ", ".join(one.rights)] for one in beyond.files if not one.unused]
     _table(out, "file rules with rights that nothing used", ["path", "rights"], wider, limit=_ROWS)
     _list(out, "ports allowed, and never used", beyond.ports)
+    if report.steps:
+        _list(out, "steps from one call to the next allowed, and never recorded", report.steps)
     costs = report.costs
     rows = [[one.name, one.arch, one.count, _span(one), _number(one.total)] for one in costs.calls]
     _table(
@@ -180,6 +182,7 @@ def _as_json(report: Report) -> dict[str, Any]:
             "arguments": [asdict(one) for one in report.beyond.arguments],
             "files": [asdict(one) for one in report.beyond.files],
             "ports": list(report.beyond.ports),
+            "steps": list(report.steps),
         },
         "cost": {
             "calls": [

@@ -6,14 +6,15 @@ Called by compiled.verify.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from scmm_oci.compiled import needed
+from scmm_oci.compiled import machines, needed
 from scmm_oci.compiled.bpf import RET, RET_ALLOW, Instruction, Program
 from scmm_oci.compiled.filter import build, of_policy
 from scmm_oci.compiled.polfile.model import Missing, PolicyFile, PortRule, Ruleset
 from scmm_oci.compiled.polfile.paths import to_text
 from scmm_oci.errors import BadInput, Problem
+from scmm_oci.policy.machine import Machine
 from scmm_oci.policy.model import Network, NetworkRule, OnMissing, PathRule, Policy, PortRange, Protocol
 from scmm_oci.tables import landlock
 from scmm_oci.tables.arch import Arch
@@ -40,12 +41,14 @@ class Enforced:
         policy: what rules for files and ports there are; of a policy all else that it says too.
         answers: whether ``policy`` speaks of system calls. A compiled filter's rules are not known.
         unhandled: rights on files that are not refused anywhere.
+        machines: by ABI; none if there are no transitions.
     """
 
     filters: Mapping[Arch, Program]
     policy: Policy
     answers: bool
     unhandled: tuple[str, ...] = ()
+    machines: Mapping[Arch, Machine] = field(default_factory=dict)
 
     def filter_for(self, machine: Arch) -> Program:
         """The filter for kernels of an architecture; one that allows everything where there is none at all.
@@ -70,19 +73,24 @@ def of_a_policy(policy: Policy) -> Enforced:
     """
     needed.check(policy)
     whole, _ = needed.completed(policy)
-    return Enforced({whole.settings.arch: build(of_policy(whole))}, whole, answers=True)
+    found = {
+        arch: machine for arch in policy.settings.architectures if (machine := Machine.of(policy, arch)) is not None
+    }
+    return Enforced({whole.settings.arch: build(of_policy(whole))}, whole, answers=True, machines=found)
 
 
 def of_a_file(file: PolicyFile) -> Enforced:
     """What is enforced of a compiled policy."""
     filters = {one.arch: one.program for one in file.filters}
+    found = {one.arch: one for one in machines.machines(file.transitions, file.watch)}
     if file.ruleset is None:
-        return Enforced(filters, Policy(), answers=False)
+        return Enforced(filters, Policy(), answers=False, machines=found)
     rules = file.ruleset
     files = _files(rules) if rules.handled_fs else None
     network = _network(rules) if rules.handled_net else None
     unhandled = landlock.fs_names(landlock.ALL_FS & ~rules.handled_fs)
-    return Enforced(filters, Policy(filesystem=files, network=network), answers=False, unhandled=unhandled)
+    policy = Policy(filesystem=files, network=network)
+    return Enforced(filters, policy, answers=False, unhandled=unhandled, machines=found)
 
 
 def _files(rules: Ruleset) -> tuple[PathRule, ...]:

@@ -4,7 +4,8 @@ Calls are asked of the filter itself, run on what it would see: each call of the
 arguments were seen with. A recording does not say which values came together, nor has it every argument. So a value is
 combined with the recorded values of the call's other arguments, and what was not recorded may be anything: a value is
 refused if every combination that it is in is. The policy is asked as well where it is known (policy.admit); either
-refusal counts. Files, peers and ports are asked of the policy's rules.
+refusal counts. Files, peers and ports are asked of the policy's rules, and of its transitions every step from one call
+to the next.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from fractions import Fraction
 
 from scmm_oci.capture.merge import distinct
 from scmm_oci.capture.model import Capture, Phase
+from scmm_oci.compiled import recorded_order
 from scmm_oci.compiled.beyond import Beyond, Open, beyond
 from scmm_oci.compiled.bpf import Program
 from scmm_oci.compiled.enforced import Enforced
@@ -35,7 +37,8 @@ class Refused:
     """Something that was recorded and would be refused; the fields are those of policy.admit.Refusal.
 
     Attributes:
-        count: how often it was recorded; of an argument's value, how often the call was made with any.
+        count: how often it was recorded; of an argument's value, how often the call was made with any, and of a step
+            from one call to the next, in how many captures it is.
     """
 
     section: str
@@ -98,12 +101,18 @@ class Costs:
 
 @dataclass(frozen=True)
 class Report:
-    """The proof, or what is in its way; findings: what the captures do not hold, so that nothing is proven of it."""
+    """The proof, or what is in its way.
+
+    Attributes:
+        findings: what the captures do not hold, so that nothing is proven of it.
+        steps: from one call to the next, which the policy's transitions have and no capture: ``read → write``.
+    """
 
     refused: tuple[Refused, ...]
     beyond: Beyond
     costs: Costs
     findings: tuple[Finding, ...] = ()
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,6 +146,8 @@ def verify(enforced: Enforced, captures: Sequence[Capture]) -> Report:
             refused["syscalls", call.title, detail] += call.count
     for key, count in _admitted(enforced, chosen).items():
         refused.setdefault(key, count)
+    order = recorded_order.prove(enforced.machines, chosen)
+    refused.update(order.refused)
     opened = [one for call, found in asked if found.allowed for one in _opened(call, found)]
     made = {call.title for call in calls}
     unmade = sorted({name for machine in machines for name in _unmade(filters[machine], machine) if name not in made})
@@ -144,7 +155,8 @@ def verify(enforced: Enforced, captures: Sequence[Capture]) -> Report:
         tuple(sorted(Refused(*key, count) for key, count in refused.items())),
         beyond(enforced.policy, chosen, calls=unmade, opened=opened),
         _costs(filters, asked),
-        (*losses(chosen, [], accept=True), *_not_recorded(filters, asked)),
+        (*losses(chosen, [], accept=True), *_not_recorded(filters, asked), *order.findings),
+        order.unused,
     )
 
 
