@@ -92,9 +92,7 @@ def run_command(settings: Settings, command: tuple[str, ...], wish: Wish, *, use
             asyncio.run(_loop(follower, shown, attended.step, place_of_metrics, (child.pidfd, signals.descriptor)))
             status = child.poll()
             if not own_cgroup.remove(place, patience_s=_PATIENCE_S):
-                _say(
-                    wish, f"{plain(command[0])} goes on, and is watched: scmm-watch --follow {entry['container']['id']}"
-                )
+                _say(wish, f"what goes on is watched: scmm-watch --follow {entry['container']['id']}")
                 return status or 0
             session.finish(settings, entry, now=time.time(), why=session.OVER)
             for event in follower.poll():

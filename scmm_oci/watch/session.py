@@ -145,6 +145,9 @@ def begin(
             "started_at": timestamp(now),
             "pin_dir": settings.watch_pin_dir,
         }
+        if made:
+            # Who waits for its end; when that is gone, whoever comes next ends it.
+            entry["owner"] = {"pid": os.getpid(), "started": started(os.getpid())}
         if not pins.is_loaded(settings.watch_pin_dir):
             pins.load(settings.watch_pin_dir, run_dir=ledger.directory, machines=settings.watch_machines)
         try:
@@ -235,7 +238,7 @@ def is_stale(entry: dict[str, Any]) -> bool:
     found = cgroup.directory(place["path"], controller=place["controller"])
     try:
         if found is not None and os.stat(found).st_ino == place["id"]:
-            return bool(place["made"]) and not _is_alive(entry) and not _is_populated(found)
+            return bool(place["made"]) and not _has_owner(entry) and not _is_populated(found)
     except (FileNotFoundError, NotADirectoryError):
         pass
     # Elsewhere the cgroups may be mounted otherwise: its first process, if that lives, is in it.
@@ -395,6 +398,11 @@ def _mount_namespace(pid: int) -> int:
 
 def _is_alive(entry: dict[str, Any]) -> bool:
     return bool(entry["pid"]) and started(entry["pid"]) == entry["pid_started"] != 0
+
+
+def _has_owner(entry: dict[str, Any]) -> bool:
+    owner = entry.get("owner")
+    return owner is not None and started(owner["pid"]) == owner["started"]
 
 
 def _is_populated(found: str) -> bool:

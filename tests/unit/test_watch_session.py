@@ -124,12 +124,23 @@ def test_where_the_cgroup_is_not_mounted_the_process_tells(settings: Settings, k
     assert [each["container"]["name"] for each in session.prune(settings, now=NOW)] == ["others"]
 
 
-def test_a_command_whose_last_process_is_gone_is_pruned_with_its_cgroup(settings: Settings, kernel: Kernel) -> None:
+def test_a_command_whose_last_process_is_gone_is_pruned_with_its_cgroup(
+    settings: Settings, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = kernel.place("scmm-watch-1")
     events = Path(place.directory, "cgroup.events")
     events.write_text("populated 1\nfrozen 0\n")
     begin(settings, kernel, place=place, pid=2**22 + 1)
-    assert session.prune(settings, now=NOW) == []
+    owner = {"one": True}
+    monkeypatch.setattr(session, "started", lambda pid: 7 if owner["one"] and pid == os.getpid() else 0)
+    with session.open_ledger(settings) as ledger:
+        (entry,) = ledger.entries()
+        ledger.write({**entry, "owner": {"pid": os.getpid(), "started": 7}})
+    events.write_text("populated 0\nfrozen 0\n")
+    assert session.prune(settings, now=NOW) == [], "who began it ends it"
+    owner["one"] = False
+    events.write_text("populated 1\nfrozen 0\n")
+    assert session.prune(settings, now=NOW) == [], "somebody is watched by it"
     events.write_text("populated 0\nfrozen 0\n")
     # The file of a real one goes with it.
     events.rename(kernel.root / "events")
