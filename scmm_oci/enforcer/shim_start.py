@@ -70,7 +70,11 @@ def _lost(wish: Wish) -> list[str]:
 def _restored(settings: Settings, line: CommandLine, wish: Wish) -> list[str]:
     """The words for `restore`: those given, and what is not done. Raises ValueError where it had to be."""
     if wish.is_closed:
-        lacks = [*([f"policy {wish.policy} cannot be enforced"] if wish.is_enforced else []), *_lost(wish)]
+        lacks = [
+            *([f"policy {wish.policy} cannot be enforced"] if wish.is_enforced else []),
+            *(["it cannot be recorded"] if wish.record else []),
+            *(["it cannot be watched"] if wish.watch else []),
+        ]
         raise ValueError(f"a restored process has no Landlock domain and no beginning: {', '.join(lacks)}")
     if lost := _lost(wish):
         enforcing.note(settings, line, f"{' and '.join(lost)}: a restored process has no beginning")

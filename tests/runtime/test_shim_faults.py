@@ -169,14 +169,20 @@ def test_words_that_are_not_understood(ground: Ground) -> None:
 
 def test_a_restored_process_cannot_be_enforced(ground: Ground) -> None:
     words = ("restore", f"--bundle={ground.bundle}", "one")
-    for wishes in ({"policy": "files"}, {"record": "required"}):
+    only_watched = {"policy": "files", "mode": "watch"}
+    for wishes, what in (
+        ({"policy": "files"}, "enforced"),
+        ({"record": "required"}, "recorded"),
+        ({**only_watched, "watch": "kill"}, "watched"),
+    ):
         ground.ask(**wishes)
         assert ground.run("0", 0, *words)[::2] == (1, None)
-        assert "cannot be enforced" in ground.said or "cannot be recorded" in ground.said
-    for wishes in ({}, {"record": "true"}):
+        assert f"cannot be {what}" in ground.said
+    for wishes in ({}, {"record": "true"}, {**only_watched, "watch": "alert"}):
         ground.ask(**wishes)
         assert ground.run("0", 0, *words)[0] == 3
-    assert ground.shims.log().count("not recorded: a restored process") == 1
+    for what in ("recorded", "watched"):
+        assert ground.shims.log().count(f"not {what}: a restored process") == 1
 
 
 def test_the_environment_is_passed_on(ground: Ground) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import subprocess
@@ -100,6 +101,65 @@ def test_what_asks_for_no_policy_is_given_back_as_it_is(settings: Settings, anno
     data = json.dumps(config, indent=3).encode()
     assert precreate.answer(data, settings, STARTER) == data
     assert kept(settings) == []
+
+
+def hooks_of(found: dict[str, Any], stage: str, settings: Settings) -> list[list[str]]:
+    return [each["args"][1:] for each in found["hooks"].get(stage, []) if each["path"] == settings.watch_hook]
+
+
+@pytest.fixture
+def watching(settings: Settings, tmp_path: Path) -> Settings:
+    starter = tmp_path / "scmm-watch-hook"
+    starter.write_text("#!/bin/sh\n")
+    starter.chmod(0o755)
+    return shim_settings.check({**settings.as_dict(), "watch_hook": str(starter)})
+
+
+def test_the_watch_is_told_of_the_launcher(watching: Settings, shims: Shims) -> None:
+    found = answer(asking(policy="files", watch="kill"), watching)
+    (name,) = kept(watching)
+    launcher = str(Path(copies.directory(watching), name, "launcher"))
+    assert hooks_of(found, "prestart", watching) == [["prestart", "--launcher", launcher]]
+    assert hooks_of(found, "poststop", watching) == [["poststop"]]
+    digest = hashlib.sha256(shims.store.read("files")).hexdigest()
+    assert found["annotations"] == {"scmm.policy": f"files@sha256:{digest}", "scmm.watch": "kill"}
+    assert found["process"]["args"][0] == "/dev/.scmm-enforce"
+    # The twin: who asks for no watch gets none.
+    assert not hooks_of(answer(asking(policy="files"), watching), "prestart", watching)
+
+
+def test_what_is_only_watched_is_not_enforced(watching: Settings) -> None:
+    config = asking(policy="files", watch="alert", mode="watch")
+    found = answer(config, watching)
+    assert hooks_of(found, "prestart", watching) == [["prestart"]]
+    assert {**found, "hooks": None, "process": None} == {**config, "hooks": None, "process": None}
+    assert found["process"] == {**config["process"], "env": ["PATH=/bin"]}
+    assert kept(watching) == []
+
+
+@pytest.mark.parametrize(
+    ("annotations", "told"),
+    [
+        ({"policy": "files", "watch": "kil"}, "known values: count, alert, freeze, kill"),
+        ({"watch": "kill"}, "there is no policy other"),  # that of the environment
+        ({"policy": "files", "mode": "watch"}, "does not say how"),
+        ({"policy": "files", "mode": "watch", "watch": "kill"}, "scmm-watch-hook is not there"),
+        ({"policy": "files", "watch": "freeze"}, "scmm-watch-hook is not there"),
+    ],
+)
+def test_what_cannot_be_watched_does_not_start(settings: Settings, annotations: dict[str, str], told: str) -> None:
+    (word,) = answer(asking(**annotations), settings)["process"]["args"]
+    assert word.startswith(again.NOT_STARTED) and told in word
+    assert kept(settings) == []
+
+
+def test_what_may_start_without_starts_without(settings: Settings) -> None:
+    """No hook is there to be called: the policy is enforced all the same, or nothing is done, as it is asked for."""
+    found = answer(asking(policy="files", watch="alert"), settings)
+    assert found["process"]["args"][0] == "/dev/.scmm-enforce" and not hooks_of(found, "prestart", settings)
+    config = asking(policy="files", mode="watch", watch="alert")
+    assert answer(config, settings)["process"]["args"] == config["process"]["args"]
+    assert Path(settings.log_file).read_text().count("not watched: ") == 2
 
 
 def test_the_environment_is_asked_as_the_shim_asks_it(settings: Settings) -> None:
