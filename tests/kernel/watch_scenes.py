@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -170,3 +171,83 @@ class Server:
         (self.cgroup / "cgroup.kill").write_text("1")
         self.process.communicate()
         wait_until(self.scene.killed, deadline_s=DEADLINE_S, what="the victim has ended")
+
+
+class Machine(StrEnum):
+    """What a watch is told of the server: of which decisions its policy is made."""
+
+    PLAIN = "plain"  # single steps, calls without classes
+    REFINED = "refined"  # classes, beginnings
+    DEEP = "deep"  # … and what came before the call before
+    SERVING = "serving"  # … another machine from listen on
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What is tried: in words, the first edge that no machine has, and whether a kill comes before the effect.
+
+    Attributes:
+        needs: the least of what a watch must know to see it; None: no watch does.
+        spares: the server goes on when the one who did it is killed.
+    """
+
+    title: str
+    edge: str = ""
+    stopped: bool = True
+    needs: Machine | None = Machine.PLAIN
+    spares: bool = False
+
+    @property
+    def row(self) -> str:
+        """The line of the table in docs/watch.md."""
+        if self.needs is None:
+            return f"| {self.title} | – | not seen |"
+        seen = "" if self.needs is Machine.PLAIN else f" ({self.needs})"
+        return f"| {self.title} | `{self.edge}`{seen} | {'stopped before' if self.stopped else 'happened'} |"
+
+
+HEAD = "| what is tried | first edge that is flagged | with `kill` |"
+_READ = "recvfrom > "
+ATTACKS = {
+    "exec": Attack("a shell in its place, `execve`", _READ + "execve"),
+    "execveat": Attack("a shell in its place, `execveat`", _READ + "execveat"),
+    "exec-child": Attack("a shell in a child, `clone` and `execve`", _READ + "clone"),
+    "memfd-exec": Attack("a program out of memory, `memfd_create` and `execveat`", _READ + "memfd_create"),
+    "reverse-shell": Attack("a shell that connects out, `socket`, `connect`, `dup2`, `execve`", _READ + "socket:inet"),
+    "client-shell": Attack("a shell on the attacker's own connection, `dup2`, `execve`", _READ + "dup2"),
+    "bind-shell": Attack("a new listener, `socket`, `bind`, `listen`", _READ + "socket:inet"),
+    "connect": Attack("a connection out on a socket that there is, `connect`", _READ + "connect", stopped=False),
+    "send": Attack("bytes sent to the attacker, `sendto`", _READ + "sendto", stopped=False),
+    "sendmsg": Attack("bytes sent to the attacker, `sendmsg`", _READ + "sendmsg", stopped=False),
+    "sendfile": Attack("a file's bytes sent to the attacker, `sendfile`", _READ + "sendfile"),
+    "exfiltrate": Attack("a secret file opened, read and sent", _READ + "openat:read"),
+    "create": Attack("a file made, `openat` with `O_CREAT`", _READ + "openat:write", stopped=False),
+    "truncate": Attack("a file emptied, `openat` with `O_TRUNC`", _READ + "openat:write", stopped=False),
+    "overwrite": Attack("a file overwritten, `pwrite64`", _READ + "pwrite64"),
+    "unlink": Attack("a file removed, `unlink`", _READ + "unlink", stopped=False),
+    "rename": Attack("a file renamed, `rename`", _READ + "rename", stopped=False),
+    "chmod": Attack("a set-user-ID bit, `chmod`", _READ + "chmod", stopped=False),
+    "chown": Attack("a file given away, `lchown`", _READ + "lchown", stopped=False),
+    "symlink": Attack("a symbolic link, `symlink`", _READ + "symlink", stopped=False),
+    "mkdir": Attack("a directory, `mkdir`", _READ + "mkdir", stopped=False),
+    "mount": Attack("a file system mounted, `mount`", _READ + "mount", stopped=False),
+    "unshare": Attack("a namespace of its own, `unshare`, and work in it", _READ + "unshare"),
+    "clone-namespace": Attack("a child in a namespace of its own, `clone`", _READ + "clone"),
+    "setuid": Attack("another user, `setresuid`, and work as that", _READ + "setresuid"),
+    "kill": Attack("another process killed, `kill`", _READ + "kill", stopped=False),
+    "ptrace": Attack("another process's memory changed, `ptrace`", _READ + "ptrace"),
+    "vm-write": Attack("another process's memory changed, `process_vm_writev`", _READ + "process_vm_writev"),
+    "mem-write": Attack("another process's memory changed, `/proc/PID/mem`", _READ + "openat:write"),
+    "mprotect": Attack("code in data, `mprotect` and a jump", _READ + "mprotect:exec"),
+    "mmap": Attack("code in new memory, `mmap` and a jump", _READ + "mmap:exec"),
+    "memfd-mmap": Attack("code in a file of memory, `memfd_create`, `mmap`, a jump", _READ + "memfd_create"),
+    "sigreturn": Attack("registers out of a forged frame, `rt_sigreturn`", _READ + "rt_sigreturn"),
+    "int80": Attack("a call of another ABI, `int 0x80`", "no-machine", stopped=False),
+    "handler": Attack("a signal handler replaced", "signal > mkdir", stopped=False),
+    "thread": Attack("what a new thread begins with replaced", "start:thread > mkdir", stopped=False),
+    "child": Attack("what a new process begins with replaced", "start:fork > mkdir", stopped=False, spares=True),
+    "class": Attack("a file made where one is read", "write > openat:write", stopped=False, needs=Machine.REFINED),
+    "mimic": Attack("a call after one that it follows elsewhere", "write > unlink", stopped=False, needs=Machine.DEEP),
+    "late": Attack("a call of start-up, where start-up has it", "write > mkdir", stopped=False, needs=Machine.SERVING),
+    "argument": Attack("another file, where one is read", needs=None),
+}

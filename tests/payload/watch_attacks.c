@@ -41,6 +41,7 @@ static struct sockaddr_in outside = { .sin_family = AF_INET };
 
 /* mov $SYS_mkdir, %eax; syscall; ret */
 static const unsigned char code[] = { 0xb8, 83, 0, 0, 0, 0x0f, 0x05, 0xc3 };
+static const char *volatile served = "config";
 /* Where a function of ours is called, an attacker has put another one. */
 static void (*volatile in_handler)(void), (*volatile in_thread)(void), (*volatile in_child)(void);
 

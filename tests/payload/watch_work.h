@@ -102,6 +102,7 @@ static void writes_a_file(void)
 	syscall(SYS_symlink, "config", "link");
 	say("link\n");
 	syscall(SYS_unlink, "link");
+	say("no link\n");
 }
 
 static void memory(void)
@@ -147,7 +148,7 @@ static void network(void)
 static void job(void)
 {
 	say("job\n");
-	reads_a_file("config");
+	reads_a_file(served);
 	writes_a_file();
 	memory();
 	network();
@@ -174,6 +175,7 @@ static void start_up(void)
 	log_fd = put("log", O_WRONLY | O_CREAT | O_APPEND);
 	say("starting\n");
 	syscall(SYS_mkdir, "run", 0755);
+	say("directory\n");
 	sigaction(SIGUSR1, &action, NULL);
 	held = put("target", O_RDWR);
 	syscall(SYS_socketpair, AF_UNIX, SOCK_DGRAM, 0, pair);
