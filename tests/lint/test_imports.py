@@ -230,7 +230,7 @@ from scmm_oci.kernel import prepared
 from scmm_oci.recorder import settings
 from scmm_oci.watch import kept, machines, pins, session, slots, wire
 none = machines.Machines((None,) * (len(wire.PHASES) * len(wire.ABIS)))
-assert kept.machines("/none", "0", lambda: none) == none
+assert kept.machines("/proc/none", "0", lambda: none) == none  # where nothing can be kept
 assert kept._unpacked(__import__("zlib").compress(none.to_bytes())) == none
 assert not pins.is_loaded("/none") and session.entries(settings.check({"run_dir": "/none"})) == []
 assert session.end(settings.check({"run_dir": "/none"}), container_id="x", bundle="", now=0) is None
