@@ -115,7 +115,7 @@ def test_ctrl_c_keeps_the_answers_and_resume_takes_them_up(work: Path) -> None:
         talk.type(CTRL_C)
         assert talk.end() == 130
         text = talk.text()
-    assert "stopped at: system calls (2 of 7), question 3; nothing is written" in text
+    assert "stopped at: system calls (2 of 8), question 3; nothing is written" in text
     assert "--resume" in text
     kept = work / "p.yaml.interview"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
@@ -152,7 +152,7 @@ def test_ctrl_c_before_the_first_answer_leaves_nothing(work: Path) -> None:
         question(talk, "outside the policy?")
         talk.type(CTRL_C)
         assert talk.end() == 130
-        assert "stopped at: default action (1 of 7), question 1; nothing is written" in talk.text()
+        assert "stopped at: default action (1 of 8), question 1; nothing is written" in talk.text()
         assert "--resume" not in talk.text()
         assert not talk.cursor_is_hidden
     assert sorted(path.name for path in work.iterdir()) == ["other.scmm-cap", "rich.scmm-cap"]

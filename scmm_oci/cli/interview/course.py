@@ -16,6 +16,7 @@ from scmm_oci.cli.interview.arguments_part import arguments_part
 from scmm_oci.cli.interview.calls_part import calls_part, default_part
 from scmm_oci.cli.interview.files_part import files_part
 from scmm_oci.cli.interview.network_part import network_part
+from scmm_oci.cli.interview.order_part import order_part
 from scmm_oci.cli.interview.questions import Answer, Asking, Part, Question, check
 from scmm_oci.cli.interview.world import World
 from scmm_oci.errors import BadInput, Problem
@@ -28,6 +29,7 @@ _PARTS: Mapping[Part, Callable[[World, Choices], Asking]] = {
     Part.ABSENT: absent_part,
     Part.NETWORK: network_part,
     Part.ARGUMENTS: arguments_part,
+    Part.ORDER: order_part,
 }
 
 

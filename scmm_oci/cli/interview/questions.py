@@ -20,6 +20,7 @@ class Part(StrEnum):
     ABSENT = "absent"
     NETWORK = "network"
     ARGUMENTS = "arguments"
+    ORDER = "order"
     SUMMARY = "summary"
 
 
@@ -30,6 +31,7 @@ TITLES = {
     Part.ABSENT: "missing and created files",
     Part.NETWORK: "network",
     Part.ARGUMENTS: "arguments",
+    Part.ORDER: "order of calls",
     Part.SUMMARY: "summary",
 }
 

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scmm_oci.capture.facts import Operation, PathState
 from scmm_oci.capture.merge import distinct
 from scmm_oci.capture.model import Capture
+from scmm_oci.errors import Problem
 from scmm_oci.policy import infer
 from scmm_oci.policy.choices import Choices, narrowed
 from scmm_oci.policy.decisions import Decisions
-from scmm_oci.policy.infer import Inference, Seen, observe
+from scmm_oci.policy.infer import Inference, Seen, observe, stages
+from scmm_oci.policy.infer.completeness import in_words
 from scmm_oci.policy.infer.file_rules import sorted_rights
+from scmm_oci.policy.infer.likely import Likely
+from scmm_oci.policy.infer.observe import native
+from scmm_oci.policy.infer.order import Machine, machine
 from scmm_oci.policy.paths.patterns import Kind, Pattern, covers, escape, root
 from scmm_oci.policy.paths.proposals import Need, Proposal
 
@@ -61,10 +66,12 @@ class World:
         self._groups: dict[object, tuple[Group, ...]] = {}
         self._reach: dict[object, Reach] = {}
         self._texts: dict[object, tuple[str, ...]] = {}
+        self._machines: dict[object, Machine] = {}
 
     @staticmethod
     def _key(decisions: Decisions) -> object:
-        return decisions.accept_incomplete, decisions.files, decisions.missing_files, decisions.home
+        order = decisions.transitions, decisions.depth, decisions.serving_from
+        return decisions.accept_incomplete, decisions.files, decisions.missing_files, decisions.home, order
 
     def seen(self, choices: Choices) -> Seen:
         """What the captures show under these choices, files that are left out among it.
@@ -95,6 +102,27 @@ class World:
         if key not in self._reach:
             self._reach[key] = _reach(group, pattern.resolve(home=home))
         return self._reach[key]
+
+    def lacking(self, choices: Choices) -> Iterator[Problem]:
+        """What keeps the machine of these choices from being made of the captures."""
+        arch = native(self.captures[0])
+        return iter(()) if arch is None else stages.check(self.captures, arch, choices.decisions)
+
+    def likely(self, choices: Choices) -> tuple[Likely, ...]:
+        """The steps that no recording has but something speaks for."""
+        return self._machine(choices).likely
+
+    def estimate(self, choices: Choices) -> str:
+        """What is to be expected of further recordings, in one sentence."""
+        return in_words(self._machine(choices).found)
+
+    def _machine(self, choices: Choices) -> Machine:
+        decided = choices.decisions
+        key = decided.refine, decided.depth, decided.serving_from
+        if key not in self._machines:
+            arch = self.seen(choices).settings.arch
+            self._machines[key] = machine(self.captures, arch, decided.changed(likely=0), [])
+        return self._machines[key]
 
     def missing(self) -> tuple[str, ...]:
         """Paths that programs tried to open or execute and never found, sorted."""

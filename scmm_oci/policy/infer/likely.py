@@ -45,11 +45,11 @@ _LARGEST = 10_000
 
 
 class Kind(StrEnum):
-    """What speaks for a step."""
+    """What speaks for a step; what was right most often comes first."""
 
-    INTERCHANGEABLE = "interchangeable"
     ALIKE = "alike"
     SWAPPED = "swapped"
+    INTERCHANGEABLE = "interchangeable"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Likely:
 
 
 def propose(recordings: Sequence[Iterable[tuple[bool, tuple[str, ...]]]]) -> tuple[Likely, ...]:
-    """The likely steps, those with the most evidence first, then by name.
+    """The likely steps: first what several things speak for, then by kind, recordings and name.
 
     Args:
         recordings: what each shows: whether the process served, and two words or more; only pairs are looked at.
@@ -90,7 +90,20 @@ def propose(recordings: Sequence[Iterable[tuple[bool, tuple[str, ...]]]]) -> tup
             counts[phase].update(pairs[phase])
             both[phase].update((a, b) for a, b in pairs[phase] if a != b and (b, a) in pairs[phase])
     found = [one for phase in (False, True) for one in _Evidence(counts[phase], both[phase]).likely(serving=phase)]
-    return tuple(sorted(found, key=lambda one: (-len(one.kinds), -one.recordings, one.serving, one.call, one.to)))
+    kinds = list(Kind)
+    return tuple(
+        sorted(
+            found,
+            key=lambda one: (
+                -len(one.kinds),
+                kinds.index(one.kinds[0]),
+                -one.recordings,
+                one.serving,
+                one.call,
+                one.to,
+            ),
+        )
+    )
 
 
 class _Evidence:

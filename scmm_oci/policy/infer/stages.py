@@ -28,7 +28,7 @@ def serves(stage: Stage | None, calls: Sequence[str], capture: Capture) -> bool:
     if stage is Stage.LISTENING:
         return LISTEN in calls
     if stage is Stage.ACCEPTING:
-        return any(one in calls for one in ACCEPTS) or (LISTEN in calls and LISTEN in _made(capture))
+        return any(one in calls for one in ACCEPTS) or (LISTEN in calls and LISTEN in made(capture))
     return False
 
 
@@ -54,8 +54,8 @@ def check(captures: Sequence[Capture], arch: Arch, decisions: Decisions) -> Iter
     if strange or unstaged:
         return
     accepting = [one for one in decisions.serving_from if one in ACCEPTS]
-    made = frozenset[str]().union(*map(_made, captures))
-    for one in sorted(made.intersection(ACCEPTS) - set(accepting)) if accepting else ():
+    seen = frozenset[str]().union(*map(made, captures))
+    for one in sorted(seen.intersection(ACCEPTS) - set(accepting)) if accepting else ():
         message = f"programs made {one} as well, and recordings do not tell accept from accept4"
         yield Problem("serving_from", message, f"name {one} too")
     if not any(serves(edges.stage, decisions.serving_from, capture) for capture in captures for edges in capture.order):
@@ -78,6 +78,6 @@ def _lacks_stages(capture: Capture, arch: Arch) -> bool:
     return any(edges.arch is arch and edges.pairs and edges.stage is None for edges in capture.order)
 
 
-def _made(capture: Capture) -> frozenset[str]:
+def made(capture: Capture) -> frozenset[str]:
     """The calls of listening and accepting that programs made."""
     return frozenset(name for _, call in capture.calls(Phase.APP) if call.entered and (name := name_of(call)) in KNOWN)
