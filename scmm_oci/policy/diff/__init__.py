@@ -14,11 +14,12 @@ from scmm_oci.errors import BadInput
 from scmm_oci.policy import constraints
 from scmm_oci.policy.answers import Answer
 from scmm_oci.policy.diff.files import file_differences, network_differences
+from scmm_oci.policy.diff.order import order_differences
 from scmm_oci.policy.diff.words import Difference, Kind, described, kind_of, words
 from scmm_oci.policy.merge import calls
 from scmm_oci.policy.merge.entries import Conditions, Entry, Side, entry, joined
 from scmm_oci.policy.merge.notes import Note
-from scmm_oci.policy.model import Constraint, FilterFlag, Policy, RunAs, Settings, SyscallRule, Transition
+from scmm_oci.policy.model import Constraint, FilterFlag, Policy, RunAs, Settings, SyscallRule
 from scmm_oci.tables.arch import Arch
 
 __all__ = ["Difference", "Kind", "Section", "differences"]
@@ -34,6 +35,8 @@ class Section(StrEnum):
     NETWORK = "network"
     SCOPES = "scopes"
     TRANSITIONS = "transitions"
+    SERVING = "serving"
+    WATCH = "watch"
 
 
 def differences(first: Policy, second: Policy) -> tuple[Difference, ...]:
@@ -48,7 +51,7 @@ def differences(first: Policy, second: Policy) -> tuple[Difference, ...]:
         *file_differences(first.filesystem, second.filesystem),
         *network_differences(first.network, second.network),
         *_sets("scopes", first.scopes, second.scopes, keeps_in=True),
-        *_transitions(first.transitions, second.transitions),
+        *order_differences(first, second),
     ]
     order = list(Section)
     return tuple(sorted(found, key=lambda one: (order.index(Section(one.section)), one.what, one.kind)))
@@ -214,21 +217,6 @@ def _sets(
         yield Difference(section, word, Kind.NEW, "–", word, not keeps_in)
     for word in sorted(old - new):
         yield Difference(section, word, Kind.GONE, word, "–", keeps_in)
-
-
-def _transitions(first: tuple[Transition, ...] | None, second: tuple[Transition, ...] | None) -> Iterator[Difference]:
-    if first is None or second is None:
-        if first is not second:
-            texts = ["–" if one is None else f"after {len(one)} calls" for one in (first, second)]
-            kind = kind_of(first, second)
-            yield Difference("transitions", "transitions", kind, texts[0], texts[1], second is None)
-        return
-    tables = [{one.call: frozenset(one.to) for one in table} for table in (first, second)]
-    for call in sorted(tables[0].keys() | tables[1].keys()):
-        was, now = (table.get(call, frozenset()) for table in tables)
-        if was != now:
-            kind = kind_of(was or None, now or None)
-            yield Difference("transitions", call, kind, words(was - now), words(now - was), bool(now - was))
 
 
 def _changed(section: str, what: str, before: str, after: str, wider: bool) -> Difference:
