@@ -35,6 +35,8 @@ def test_where_no_edge_is_in_exactly_two():
     assert (found.once, found.twice) == (2, 0)
     assert found.coverage == pytest.approx(1 - 2 / 8 * (2 * 1) / (2 * 1 + 2))
     assert found.total == pytest.approx(4 + 2 / 3 * 2 * 1 / 2)
+    # One edge alone is no reason to say that all is known.
+    assert completeness(["abx", "ab", "ab"]).coverage == pytest.approx(1 - 1 / 7)
 
 
 def test_one_recording_says_nothing_and_says_so():

@@ -29,7 +29,8 @@ class Completeness:
         own: of each recording, how many of its edges no other one has. Their sum is Q1.
         coverage: the share of all that happens, weighted by how often it does, that consists of known edges:
             1 - Q1/U * (t-1)Q1 / ((t-1)Q1 + 2 Q2), and where Q2 is 0 (t-1)(Q1-1) / ((t-1)(Q1-1) + 2) as the last
-            factor (Chao and Jost, Ecology 93, 2012, appendix G; Chao et al., Ecological Monographs 84, 2014, eq. 4b).
+            factor (Chao and Jost, Ecology 93, 2012, for incidences). With Q1 = 1 and no Q2 that says all; there
+            Good's 1 - Q1/U holds instead.
         expected: how many new edges one more recording is expected to have: Q1/t (Good, Biometrika 40, 1953, for
             incidences).
         chance: how likely one more recording has any: the share of recordings that have an edge of their own, which
@@ -83,8 +84,8 @@ def _told(
     t: int, observed: int, incidences: int, once: int, twice: int, pairs: int, _: object, own: Sequence[int]
 ) -> tuple[float, ...]:
     """The estimates, in the order of the attributes."""
-    part = (t - 1) * (once if twice else once - 1)
-    factor = part / (part + 2 * (twice or 1)) if once else 0.0
+    part = (t - 1) * (once if twice else max(0, once - 1))
+    factor = part / (part + 2 * (twice or 1)) if part else 1.0
     coverage = 1 - once / incidences * factor if incidences else 1.0
     alone = sum(map(bool, own))
     varies = NormalDist().inv_cdf(CONFIDENCE) * math.sqrt(alone + 2 * pairs) / t

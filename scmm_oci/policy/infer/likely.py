@@ -157,7 +157,8 @@ class _Evidence:
             )
             (seen, c), (also, d) = first, second
             least = min(seen, also)
-            why = f"{c} follows {a} and {d} leads to {b}, and {c} and {b}, and {a} and {d}, come in either order"
+            orders = f"{a} and {d}" if (a, d) == (b, c) else f"{a} and {d}, and {c} and {b},"
+            why = f"{orders} come in either order, and {a} > {c} and {d} > {b} are there"
             add(Kind.SWAPPED, a, b, least, f"{why} (in {least} of the recordings)")
         for (a, b), kinds in found.items():
             order = [kind for kind in Kind if kind in kinds]

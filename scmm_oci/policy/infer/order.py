@@ -67,18 +67,16 @@ class Machine:
 
     def comments(self) -> Mapping[Steps, str]:
         """Path in the policy's document → which of the calls in that list no recording has."""
-        found: dict[Steps, list[Likely]] = defaultdict(list)
+        found: dict[Steps, list[str]] = defaultdict(list)
+        serving = self.serving_rules
         for one in self.accepted:
-            serving = self.serving_rules
             rules = serving.transitions if one.serving and serving is not None else self.transitions
             above: Steps = ("serving", "transitions") if one.serving else ("transitions",)
             for rule in rules:
-                if _holds(rule, one):
-                    found[*above, rule.key].append(one)
-        return {
-            path: "\n".join(f"Likely, and in no recording: {one}: {one.why}." for one in those)
-            for path, those in found.items()
-        }
+                # Lists of histories have it as well; one list can be for several states.
+                if not rule.before and not set(states.expand(one.call)).isdisjoint(states.expand(rule.call)):
+                    found[*above, rule.key].append(one.to)
+        return {path: f"Likely, and in no recording: {', '.join(sorted(to))}." for path, to in found.items()}
 
 
 def machine(captures: Sequence[Capture], arch: Arch, decisions: Decisions, findings: list[Finding]) -> Machine:
@@ -204,14 +202,6 @@ def _rules(table: Table) -> tuple[Transition, ...]:
     first = [*states.STARTS, states.START, states.SIGNAL, states.FOREIGN]
     order = {word: number for number, word in enumerate(first)}
     return tuple(sorted(in_rules(table), key=lambda one: (order.get(one.call, len(order)), one.call, one.before)))
-
-
-def _holds(rule: Transition, step: Likely) -> bool:
-    """Whether a list is for the state that a step begins with, or one of them, and has where it leads."""
-    led = {state for word in rule.to for state in states.expand(word)}
-    return not led.isdisjoint(states.expand(step.to)) and not set(states.expand(rule.call)).isdisjoint(
-        states.expand(step.call)
-    )
 
 
 def _told(made: Machine) -> Iterator[Finding]:
