@@ -8,44 +8,54 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import watched_servers
 from benchmarks.learning import Learning, settings_in
 from benchmarks.watched import Watch, Watcher, edge_of
-from rig import namespace
+from benchmarks.watched_servers import Server
+from rig import images, namespace
 from rig.cgroup import child_cgroup
 from rig.mounts import private_dir
-from rig.process import RigError
+from rig.process import RigError, missing_programs
 
-from . import report, suites
+from . import report, serving, suites
 from .experiment import Outcome, Place, Sizes, outcome
 from .programs import BUSYBOX, COREUTILS, Program
+from .serving import Lives, Served
 
 EVERY = (*COREUTILS, *BUSYBOX, *suites.SUITES)
 #: Suites do many things in one machine: more runs of each, in larger batches.
 SMALL, LARGE = Sizes(), Sizes(batch=60, least=24, most=72, batches=8)
+LIVES = Lives()
 SEED = 20_261_126
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0: no alarm that was not foretold; 1: not so; 2: it cannot be run here."""
     options = _options(argv)
-    reason = namespace.unavailable() or suites.unavailable()
+    reason = namespace.unavailable() or suites.unavailable() or servers_unavailable()
     if reason:
         print(f"falsealarms: {reason}", file=sys.stderr)
         return 2
-    chosen = [
-        one for one in EVERY if not options.programs or one.key in options.programs or one.group in options.programs
-    ]
+    wanted = options.programs
+    chosen = [one for one in EVERY if not wanted or one.key in wanted or one.group in wanted]
+    servers = [one for one in watched_servers.EVERY if not wanted or one.key in wanted]
     namespace.enter(fresh_bpffs=True)
     try:
-        found = performed(chosen, seed=options.seed)
+        found = performed(chosen, seed=options.seed) if chosen else []
+        served = lived(servers, seed=options.seed) if servers else []
     except RigError as error:
         print(f"falsealarms: {error}", file=sys.stderr)
         return 2
-    text = [*report.lines(found), "", *report.details(found)]
-    print("\n".join(text))
+    text = "\n".join(report.whole(found, served)) + "\n"
+    print(text, end="")
     if options.markdown:
-        options.markdown.write_text("\n".join(text) + "\n")
-    return 0 if report.goals(found).met else 1
+        options.markdown.write_text(text)
+    return 0 if report.goals(found).met and all(one.foretold for one in served) else 1
+
+
+def servers_unavailable() -> str | None:
+    """Why servers cannot be run under load here, or None."""
+    return missing_programs("runc", "wrk", "redis-benchmark") or images.services_unavailable()
 
 
 def performed(
@@ -66,6 +76,15 @@ def performed(
                 if not quiet:
                     print(f"{report.brief(one)} in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return found
+
+
+def lived(servers: Sequence[Server], *, seed: int, lives: Lives = LIVES) -> list[Served]:
+    """The outcome of each server. In a private namespace. Raises RigError."""
+    with private_dir("falsealarms") as base:
+        used = settings_in(base)
+        learning, watcher = Learning(used), Watcher(used)
+        with learning.kept(), watcher.loaded() as maps:
+            return [serving.outcome(one, learning, watcher, maps, lives, seed=seed) for one in servers]
 
 
 def _named(watch: Watch, before: int) -> str:

@@ -18,7 +18,7 @@ from benchmarks.watched import Watch, Watcher, machines_of
 from scmm_oci.capture.model import Capture
 from scmm_oci.compiled.policy_file import policy_file
 from scmm_oci.policy.infer.completeness import Completeness, at_most, completeness
-from scmm_oci.policy.order import table
+from scmm_oci.policy.order import Table, table
 from scmm_oci.watch.pins import Maps
 
 from .inputs import Judging, Maker, Training
@@ -68,7 +68,6 @@ class Outcome:
     """What became of a program.
 
     Attributes:
-        states, edges, share: of its machine: how much of the square of its states it allows.
         alarms: of each judged batch, in how many runs there was a violation; examples: of these runs, their words and
             the edges that were none of the machine's.
         blind: what the watch could not judge.
@@ -77,9 +76,7 @@ class Outcome:
     program: Program
     sizes: Sizes
     estimate: Completeness
-    states: int
-    edges: int
-    share: float
+    machine: Table
     alarms: tuple[int, ...]
     examples: tuple[str, ...]
     blind: dict[str, int]
@@ -94,11 +91,15 @@ class Outcome:
 
     @property
     def foretold(self) -> bool:
-        """Whether so many alarms are no surprise: not less likely than SURE, if the chance is what the estimate says
-        that it is at most."""
-        assert self.estimate.most is not None
-        batches = sum(map(bool, self.alarms))
-        return not batches or 1 - at_most(batches - 1, len(self.alarms), self.estimate.most) >= SURE
+        """Whether so many batches with alarms are no surprise."""
+        return foretold(self.estimate, sum(map(bool, self.alarms)), len(self.alarms))
+
+
+def foretold(estimate: Completeness, alarmed: int, judged: int) -> bool:
+    """Whether so many of the judged, or more, have alarms not less likely than SURE, if the chance of each is what the
+    estimate says that it is at most."""
+    assert estimate.most is not None
+    return not alarmed or 1 - at_most(alarmed - 1, judged, estimate.most) >= SURE
 
 
 def is_judged(choice: Choice) -> bool:
@@ -169,9 +170,7 @@ def outcome(
         program,
         sizes,
         estimate_of(captures),
-        len(machine.states),
-        len(machine.edges),
-        machine.share,
+        machine,
         alarms,
         examples,
         blind,

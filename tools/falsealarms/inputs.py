@@ -6,6 +6,7 @@ contents and other shapes of directories. Everything comes from a seed.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from pathlib import Path
 from random import Random
@@ -66,14 +67,21 @@ class Maker(ABC):
         """The name of a new directory with files and directories."""
         name = self.name()
         deep, wide = self.shape()
-        place = self.where / name
-        for _ in range(deep):
-            place.mkdir()
-            for _ in range(wide):
-                (place / self.name()).write_bytes(self.text(self.random.randint(1, 2000)))
-            (place / self.name()).symlink_to("nowhere")
-            place /= self.name()
+        self._fill(self.where / name, deep, wide)
         return name
+
+    def _fill(self, place: Path, deep: int, wide: int) -> None:
+        """Files, a link and directories, made in any order: that in which they are found depends on it."""
+        place.mkdir()
+        making = [*["file"] * wide, "link", *["directory"] * (self.random.randint(1, 2) if deep > 1 else 0)]
+        for kind in self.random.sample(making, len(making)):
+            path = place / self.name()
+            if kind == "file":
+                path.write_bytes(self.text(self.random.randint(1, 2000)))
+            elif kind == "link":
+                path.symlink_to("nowhere")
+            else:
+                self._fill(path, deep - 1, wide)
 
     def number(self) -> int:
         """A number for counts and fields: 1 to 9."""
@@ -131,7 +139,7 @@ class Training(Maker):
         return self.random.choice((1, 60, 900, 4096, 9000, 40_000, 140_000, LARGEST))
 
     def _name(self) -> str:
-        return f"file{self._next()}.txt"
+        return f"{self.random.choice('abcxyz')}file{self._next()}.txt"
 
     def line(self) -> str:
         return " ".join(self.random.choices(_WORDS, k=self.random.choice((1, 4, 9))))
@@ -144,7 +152,7 @@ class Judging(Maker):
     """Sizes from a range, by their logarithm; names and text with other letters."""
 
     def size(self) -> int:
-        return max(1, round(float(LARGEST) ** self.random.random()))
+        return max(1, round(math.exp(self.random.random() * math.log(LARGEST))))
 
     def _name(self) -> str:
         letters = "".join(self.random.choices("abcdefghijklmnopqrstuvwxyz_0123456789", k=self.random.randint(1, 24)))

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from scmm_oci.policy.order import Pair
+
 from .experiment import Outcome
+from .serving import Served
 
 RUNS = 6_300
+#: How much of the square of its states the machine of a group may allow.
 SHARE = 0.10
-_COLUMNS = "program", "recordings", "runs", "states", "edges", "square", "chance", "at most", "judged", "alarms"
+_COLUMNS = ("program", "recordings", "runs", "states", "edges", "square", "chance", "at most", "judged", "alarms")
+
+
+@dataclass(frozen=True)
+class Union:
+    """One machine for all programs of a group: what its square and its edges are."""
+
+    states: int
+    edges: int
+
+    @property
+    def share(self) -> float:
+        return self.edges / self.states**2
 
 
 @dataclass(frozen=True)
 class Goals:
-    """Whether enough runs were judged, all in silence or as foretold, by machines that allow little."""
+    """Whether all was silent or foretold, and was judged, by machines that allow little."""
 
     runs: int
     alarms: int
@@ -33,70 +49,114 @@ def goals(outcomes: Sequence[Outcome]) -> Goals:
         runs=sum(one.judged for one in outcomes),
         alarms=sum(sum(one.alarms) for one in outcomes),
         unforetold=tuple(one.program.key for one in outcomes if not one.foretold),
-        wide=tuple(one.program.key for one in outcomes if one.share > SHARE),
+        wide=tuple(group for group, members in _grouped(outcomes) if union(members).share > SHARE),
         blind=tuple(f"{one.program.key} {one.blind}" for one in outcomes if one.blind),
     )
 
 
-def lines(outcomes: Sequence[Outcome]) -> list[str]:
-    """The report as Markdown: groups of many programs in one line each, the others by themselves, then what is left."""
-    found = [_line(_COLUMNS), _line((":--", *["--:"] * (len(_COLUMNS) - 1)))]
-    for group, members in groupby(outcomes, key=lambda one: one.program.group):
-        found.append(_line(_row(group, list(members))))
-    found += ["", *(f"- {each}" for each in _told(outcomes))]
+def union(members: Sequence[Outcome]) -> Union:
+    states: set[str] = set()
+    edges: set[Pair] = set()
+    for one in members:
+        states |= one.machine.states
+        edges |= one.machine.edges
+    return Union(len(states), len(edges))
+
+
+def whole(outcomes: Sequence[Outcome], served: Sequence[Served]) -> list[str]:
+    """All of it, as Markdown: groups, servers, what is to be said of them, each program."""
+    found = []
+    if outcomes:
+        found += [*_table(_row(group, members) for group, members in _grouped(outcomes)), ""]
+    if served:
+        found += [*_served(served), ""]
+    found += [f"- {each}" for each in (*_told(outcomes), *_told_served(served))]
+    if outcomes:
+        found += ["", *_table(_row(one.program.key, [one]) for one in outcomes)]
     return found
 
 
 def brief(one: Outcome) -> str:
     """One program in a few words."""
     return (
-        f"{one.program.key}: {one.estimate.recordings} recordings, {one.states} states, {one.edges} edges, "
-        f"{sum(one.alarms)} alarms in {one.judged} runs"
+        f"{one.program.key}: {one.estimate.recordings} recordings, {len(one.machine.states)} states, "
+        f"{len(one.machine.edges)} edges, {sum(one.alarms)} alarms in {one.judged} runs"
     )
 
 
-def details(outcomes: Sequence[Outcome]) -> list[str]:
-    """A line for each program."""
-    found = [_line(_COLUMNS), _line((":--", *["--:"] * (len(_COLUMNS) - 1)))]
-    return found + [_line(_row(one.program.key, [one])) for one in outcomes]
+def _grouped(outcomes: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
+    return [(group, list(members)) for group, members in groupby(outcomes, key=lambda one: one.program.group)]
 
 
 def _row(name: str, members: Sequence[Outcome]) -> tuple[str, ...]:
     """A line for programs; of several, from the least to the most."""
-    title = f"{name}, {len(members)} programs" if len(members) > 1 else name
-    chances = [one.estimate.chance or 0 for one in members]
-    bounds = [1 if one.estimate.most is None else one.estimate.most for one in members]
     return (
-        title,
+        f"{name}, {len(members)} programs" if len(members) > 1 else name,
         _range([one.estimate.recordings for one in members], "{:d}"),
         f"{sum(one.trained for one in members):,}",
-        _range([one.states for one in members], "{:d}"),
-        _range([one.edges for one in members], "{:d}"),
-        _range([100 * one.share for one in members], "{:.1f} %"),
-        _range([100 * each for each in chances], "{:.1f} %"),
-        _range([100 * each for each in bounds], "{:.1f} %"),
+        _range([len(one.machine.states) for one in members], "{:d}"),
+        _range([len(one.machine.edges) for one in members], "{:d}"),
+        _range([100 * one.machine.share for one in members], "{:.1f} %"),
+        _range([100 * (one.estimate.chance or 0) for one in members], "{:.1f} %"),
+        _range([100 * (one.estimate.most or 0) for one in members], "{:.1f} %"),
         f"{sum(one.judged for one in members):,}",
         str(sum(sum(one.alarms) for one in members)),
     )
 
 
 def _told(outcomes: Sequence[Outcome]) -> list[str]:
+    if not outcomes:
+        return []
     result = goals(outcomes)
-    found = [
-        f"{result.runs:,} runs judged, {result.alarms} with a violation",
-        "chance, at most: of one more recording to show an order that none had; the upper end of its interval (95 %)",
+    few = f", fewer than {RUNS:,}" if result.runs < RUNS else ""
+    found = [f"{result.runs:,} runs judged{few}, {result.alarms} with a violation"]
+    for group, members in _grouped(outcomes):
+        if len(members) > 1:
+            one = union(members)
+            above = sum(each.machine.share > SHARE for each in members)
+            found.append(
+                f"{group}: one machine for all of them: {one.states} states, {one.edges} edges, {one.share:.1%}; "
+                f"of each by itself, {above} allow more than {SHARE:.0%}"
+            )
+    for each in outcomes:
+        if any(each.alarms):
+            batches = sum(map(bool, each.alarms))
+            word = "foretold" if each.foretold else "NOT foretold"
+            found.append(f"{each.program.key}: {batches} of {len(each.alarms)} batches with a violation, {word}")
+            found += [f"{each.program.key}: `{example}`" for example in each.examples]
+    found += [f"NOT met: {group} allows more than {SHARE:.0%} of its square" for group in result.wide]
+    return found + [f"NOT judged: {each}" for each in result.blind]
+
+
+def _served(served: Sequence[Served]) -> list[str]:
+    columns = ("server", "recordings", "states", "edges", "square", "start-up, serving", "at most", "judged", "alarms")
+    rows = [
+        (
+            one.key,
+            str(one.estimate.recordings),
+            str(one.states),
+            str(one.edges),
+            f"{one.share:.1%}",
+            f"{one.phases[0]:.1%}, {one.phases[1]:.1%}",
+            f"{one.estimate.most or 0:.1%}",
+            str(len(one.alarms)),
+            str(sum(map(bool, one.alarms))),
+        )
+        for one in served
     ]
-    for one in outcomes:
-        if any(one.alarms):
-            batches = sum(map(bool, one.alarms))
-            word = "foretold" if one.foretold else "NOT foretold"
-            found.append(f"{one.program.key}: {batches} of {len(one.alarms)} batches with a violation, {word}")
-            found += [f"{one.program.key}: {each}" for each in one.examples]
-    found += [f"NOT met: {each} allows more than {SHARE:.0%} of its square" for each in result.wide]
-    found += [f"NOT judged: {each}" for each in result.blind]
-    if result.runs < RUNS:
-        found.append(f"fewer than {RUNS:,} runs")
+    return [_line(columns), _line((":--", *["--:"] * (len(columns) - 1))), *map(_line, rows)]
+
+
+def _told_served(served: Sequence[Served]) -> list[str]:
+    found = []
+    for one in served:
+        word = "foretold" if one.foretold else "NOT foretold"
+        found += [f"{one.key}: `{alarm}`, {word}" for alarm in one.alarms if alarm]
     return found
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    return [_line(_COLUMNS), _line((":--", *["--:"] * (len(_COLUMNS) - 1))), *map(_line, rows)]
 
 
 def _range(values: Sequence[float], form: str) -> str:
