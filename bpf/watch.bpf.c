@@ -34,32 +34,30 @@ static __always_inline u64 user_ip(struct pt_regs *regs)
 #endif
 }
 
-/* A thread has moved out of what is watched. */
-static __noinline int leave(struct scmm_member *member, struct scmm_watched *w, u64 regs)
+/* The current thread has moved out of what is watched. */
+__noinline int leave(struct scmm_member *member)
 {
-	struct scmm_watch *watch = watch_of(w->watch, w->epoch);
-	struct event event = {};
+	struct scmm_watched *w = state_of_member(member);
+	struct scmm_watch *watch;
 
+	if (!w || !member)
+		return 0;
+	watch = watch_of(w->watch, w->epoch);
 	if (watch && !(w->flags & SCMM_IN_SETUP)) {
 		member->left = w->epoch;
 		count(watch, SCMM_LEFT);
-		event.regs = regs;
-		event.kind = SCMM_MOVED_OUT;
-		event.from2 = w->from2;
-		event.from = w->from;
-		event.to = SCMM_FROM_NONE;
 		if (watch->action != SCMM_WATCH_COUNT)
-			write_alert(watch, w, &event);
+			write_alert(w, EVENT(SCMM_MOVED_OUT, w->from_abi, w->from2, w->from, SCMM_FROM_NONE), 0);
 	}
 	release(member);
 	return 0;
 }
 
 /*
- * The state of the current thread, or nothing if it is not watched: without what its place remembers. What it is
- * watched by, in which phase its process is, and by which machine it is judged is looked up and kept.
+ * Find the state of the current thread without what its place remembers, and keep there what it is watched by, in which
+ * phase its process is, and by which machine it is judged: where it is as struct scmm_member has it; 0: not watched.
  */
-static __noinline struct scmm_watched *look_up(u64 regs)
+__noinline u32 look_up(u64 regs)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	/* Before looking, so that what happens meanwhile counts. */
@@ -70,15 +68,15 @@ static __noinline struct scmm_watched *look_up(u64 regs)
 	struct scmm_target *target;
 	struct scmm_watch *watch;
 	struct scmm_live *alive;
-	bool moved = false;
+	u32 known = 0;
 
 	target = member || config.v1_controller || is_hot(bpf_get_current_cgroup_id()) ? target_of(task) : 0;
 	alive = target ? live_of(target->slot, target->epoch) : 0;
 	watch = alive ? watch_of(target->slot, target->epoch) : 0;
 	w = state_of_member(member);
 	if (w && (!watch || w->epoch != target->epoch || w->watch != target->slot)) {
-		moved = live_of(w->watch, w->epoch) && !(w->flags & SCMM_IN_SETUP);
-		leave(member, w, regs);
+		known = live_of(w->watch, w->epoch) && !(w->flags & SCMM_IN_SETUP);
+		leave(member);
 		w = 0;
 	}
 	if (!watch)
@@ -89,10 +87,11 @@ static __noinline struct scmm_watched *look_up(u64 regs)
 			count(watch, SCMM_UNWATCHED);
 			goto unwatched;
 		}
-		w = take(member, regs, watch);
-		w->watch = target->slot;
-		w->epoch = target->epoch;
-		enter(task, w, moved || member->left == target->epoch);
+		take(member, regs, target->slot, target->epoch);
+		w = state_of_member(member);
+		if (!w)
+			goto unwatched;
+		enter(w, known || member->left == target->epoch);
 	}
 	w->task = (u64)task;
 	w->place = (u64)BPF_CORE_READ(task, cgroups);
@@ -104,7 +103,7 @@ static __noinline struct scmm_watched *look_up(u64 regs)
 		w->generation--;
 		stop(watch);
 	}
-	return w;
+	return member->place;
 unwatched:
 	stranger = bpf_map_lookup_elem(&strangers, &zero);
 	if (stranger) {
@@ -116,10 +115,10 @@ unwatched:
 }
 
 /* Its process goes over to the serving phase. */
-static __noinline int serve(struct scmm_watched *w)
+__noinline int serve(u32 number, u32 epoch)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct scmm_watch *watch = watch_of(w->watch, w->epoch);
+	struct scmm_watch *watch = watch_of(number, epoch);
 	struct scmm_member *leader;
 
 	if (!watch)
@@ -129,8 +128,8 @@ static __noinline int serve(struct scmm_watched *w)
 		count(watch, SCMM_UNWATCHED);
 		return 0;
 	}
-	if (leader->serves != w->epoch) {
-		leader->serves = w->epoch;
+	if (leader->serves != epoch) {
+		leader->serves = epoch;
 		count(watch, SCMM_SERVE);
 		/* Its other threads look anew. */
 		new_generation();
@@ -138,14 +137,13 @@ static __noinline int serve(struct scmm_watched *w)
 	return 0;
 }
 
-/* Whether (from2, from) has a list of its own, and `to` is not in it. */
-static __noinline u32 is_deep_violation(u32 index, u32 from2, u32 from, u32 to)
+/* Whether (from2, from) has a list of its own, and `to` is in it: 0: no, so the row holds; 1: yes; 2: it is not. */
+__noinline u32 look_deep(u32 index, u32 from2, u32 from, u32 to)
 {
 	struct scmm_deep *deep = bpf_map_lookup_elem(&deeps, &index);
 	u64 bit = from2 * SCMM_NR_MAX + from, word = bit / 64;
 	u32 key = (from2 << 20 | from << 10 | to) + 1, slot, at;
 
-	/* 0: the row holds; 1: the list has it; 2: it has not. */
 	if (!deep || word >= SCMM_MACHINE_WORDS)
 		return 0;
 	CHECKED(word);
@@ -172,13 +170,16 @@ _Static_assert(1 << (32 - 18) == SCMM_TRIPLE_SLOTS, "the hash has as many values
  * have been left by siglongjmp(3). If none did (a handler can change where it returns to), the newest. Whether there
  * was any.
  */
-static __noinline u32 leave_handler(struct scmm_watched *w, u64 address, u32 native)
+__noinline u32 leave_handler(struct scmm_watched *w, u32 native)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct scmm_member *member = bpf_task_storage_get(&members, task, 0, 0);
-	struct pt_regs *regs = (void *)address;
+	struct pt_regs *regs;
 	u64 stack = 0, top;
 
+	if (!w)
+		return 1;
+	regs = (void *)w->regs;
 	w->from = SCMM_FROM_ANY;
 	w->from2 = SCMM_FROM_NONE;
 	if (!member)
@@ -211,20 +212,20 @@ static __noinline u32 leave_handler(struct scmm_watched *w, u64 address, u32 nat
 }
 
 /* A call with a number that no kernel has, which changes nothing. */
-static __noinline int count_no_call(struct scmm_watched *w)
+__noinline int count_no_call(u32 number, u32 epoch)
 {
-	struct scmm_watch *watch = watch_of(w->watch, w->epoch);
+	struct scmm_watch *watch = watch_of(number, epoch);
 
 	if (watch)
 		count(watch, SCMM_NO_CALLS);
 	return 0;
 }
 
-static __noinline u32 other_machine(struct scmm_watched *w, u32 abi)
+__noinline u32 other_machine(u32 number, u32 epoch, u32 phase, u32 abi)
 {
-	struct scmm_watch *watch = watch_of(w->watch, w->epoch);
+	struct scmm_watch *watch = watch_of(number, epoch);
 
-	return watch ? machine_of(watch, w->phase, abi) : 0;
+	return watch ? machine_of(watch, phase, abi) : 0;
 }
 
 /* Judge the call that a thread begins. */
@@ -233,7 +234,6 @@ static __always_inline int judge(struct scmm_watched *w, struct pt_regs *regs, s
 	u32 abi = abi_of(task, &nr), from = w->from, from2 = w->from2, index = w->machine, to, at, verdict;
 	struct scmm_watch_plan plan;
 	struct scmm_machine *machine;
-	struct event event;
 	u64 bit, word, place;
 
 	if (w->flags & SCMM_IN_SETUP)
@@ -241,7 +241,7 @@ static __always_inline int judge(struct scmm_watched *w, struct pt_regs *regs, s
 	if ((u64)nr >= SCMM_CALLS) {
 		/* -1: who traces it has skipped the call. */
 		if (nr != -1)
-			count_no_call(w);
+			count_no_call(w->watch, w->epoch);
 		return 0;
 	}
 	place = abi * SCMM_NR_MAX + nr;
@@ -265,7 +265,7 @@ static __always_inline int judge(struct scmm_watched *w, struct pt_regs *regs, s
 		w->recent[at] = to;
 	w->made++;
 	if (abi != SCMM_NATIVE)
-		index = other_machine(w, abi);
+		index = other_machine(w->watch, w->epoch, w->phase, abi);
 	index--;
 	machine = bpf_map_lookup_elem(&machines, &index);
 	bit = from * SCMM_NR_MAX + to;
@@ -275,24 +275,16 @@ static __always_inline int judge(struct scmm_watched *w, struct pt_regs *regs, s
 	CHECKED(word);
 	verdict = machine && machine->bits[word] >> (bit % 64) & 1;
 	if (machine && machine->deep && from2 < SCMM_NR_MAX && to != from) {
-		u32 deep = is_deep_violation(machine->deep - 1, from2, from, to);
+		u32 deep = look_deep(machine->deep - 1, from2, from, to);
 
 		verdict = deep ? deep == 1 : verdict;
 	}
 	/* A call that was interrupted is made again by the kernel, from the same place. */
-	if (!verdict && !(to == w->from && from == w->from && user_ip(regs) == w->ip)) {
-		event.regs = (u64)regs;
-		event.kind = machine ? SCMM_EDGE : SCMM_ABI_WITHOUT_MACHINE;
-		event.action = 0;
-		event.abi = abi;
-		event.pad = 0;
-		event.from2 = from2;
-		event.from = from;
-		event.to = to;
-		event.pad2 = 0;
-		violate(w, &event);
-	} else {
-		verdict = 1;
+	if (!verdict) {
+		if (to == w->from && from == to && user_ip(regs) == w->ip)
+			verdict = 1;
+		else
+			violate(w, EVENT(machine ? SCMM_EDGE : SCMM_ABI_WITHOUT_MACHINE, abi, from2, from, to));
 	}
 	w->ip = user_ip(regs);
 	if (to != from) {
@@ -313,21 +305,11 @@ static __always_inline int judge(struct scmm_watched *w, struct pt_regs *regs, s
 		if (word < SCMM_STATE_WORDS) {
 			CHECKED(word);
 			if (machine->switches[word] >> (call % 64) & 1)
-				serve(w);
+				serve(w->watch, w->epoch);
 		}
 	}
-	if (plan.bits & SCMM_WATCH_SIGRETURN && !leave_handler(w, (u64)regs, abi == SCMM_NATIVE) && verdict) {
-		event.regs = (u64)regs;
-		event.kind = SCMM_NOT_IN_HANDLER;
-		event.action = 0;
-		event.abi = abi;
-		event.pad = 0;
-		event.from2 = from2;
-		event.from = from;
-		event.to = to;
-		event.pad2 = 0;
-		violate(w, &event);
-	}
+	if (plan.bits & SCMM_WATCH_SIGRETURN && !leave_handler(w, abi == SCMM_NATIVE) && verdict)
+		violate(w, EVENT(SCMM_NOT_IN_HANDLER, abi, from2, from, to));
 	return 0;
 }
 
@@ -336,8 +318,9 @@ int BPF_PROG(scmm_watch_enter, struct pt_regs *regs, long id)
 {
 	struct scmm_watched *w = place_at(hash_of((u64)regs));
 	struct scmm_stranger *stranger;
+	struct scmm_member *member;
 	struct task_struct *task;
-	u32 zero = 0;
+	u32 zero = 0, place;
 
 	if (w && w->regs == (u64)regs) {
 		if (bpf_rdonly_cast)
@@ -352,10 +335,19 @@ int BPF_PROG(scmm_watch_enter, struct pt_regs *regs, long id)
 		    stranger->own_generation == state.generation)
 			return 0;
 	}
-	w = look_up((u64)regs);
-	if (!w)
+	place = look_up(as_number(regs));
+	if (!place)
 		return 0;
-	return judge(w, regs, bpf_get_current_task_btf(), (int)id);
+	task = bpf_get_current_task_btf();
+	if (place == SCMM_HERE) {
+		member = bpf_task_storage_get(&members, task, 0, 0);
+		if (!member)
+			return 0;
+		w = &member->here;
+	} else {
+		w = place_at(place - 1);
+	}
+	return w ? judge(w, regs, task, (int)id) : 0;
 }
 
 /* A signal handler is about to run: what it calls does not follow what it interrupts. */
@@ -456,10 +448,11 @@ int BPF_PROG(scmm_watch_fork, struct task_struct *parent, struct task_struct *ch
 	if (!w) {
 		if (!config.v1_controller && !is_hot(BPF_CORE_READ(child, cgroups, dfl_cgrp, kn, id)))
 			return 0;
-		w = look_up((u64)bpf_task_pt_regs(bpf_get_current_task_btf()));
+		look_up(as_number((void *)bpf_task_pt_regs(bpf_get_current_task_btf())));
 		/* clone3(2) can put a child of anyone into a watched cgroup. */
 		new_generation();
 		member = member_of(bpf_get_current_task_btf());
+		w = state_of_member(member);
 	}
 	watch = w ? watch_of(w->watch, w->epoch) : 0;
 	if (!w || !watch || !member)
@@ -470,13 +463,14 @@ int BPF_PROG(scmm_watch_fork, struct task_struct *parent, struct task_struct *ch
 		new_generation();
 		return 0;
 	}
-	regs = (u64)bpf_task_pt_regs(child);
-	begun = take(copy, regs, watch);
+	regs = as_number((void *)bpf_task_pt_regs(child));
+	take(copy, regs, w->watch, w->epoch);
+	begun = state_of_member(copy);
+	if (!begun)
+		return 0;
 	begun->task = (u64)child;
 	begun->place = w->place;
 	begun->generation = w->generation;
-	begun->watch = w->watch;
-	begun->epoch = w->epoch;
 	begun->machine = w->machine;
 	begun->phase = w->phase;
 	begun->flags = w->flags;
@@ -484,12 +478,11 @@ int BPF_PROG(scmm_watch_fork, struct task_struct *parent, struct task_struct *ch
 	/* A child that is forked in a signal handler returns from it, too. */
 	copy->depth = member->depth;
 	copy->forgotten = member->forgotten;
-	for (int i = 0; i < SCMM_WATCH_HANDLERS; i++)
-		copy->handlers[i] = member->handlers[i];
+	__builtin_memcpy(copy->handlers, member->handlers, sizeof(copy->handlers));
 	if (!thread && serves(parent, w->epoch))
 		copy->serves = w->epoch;
 	/* One whose state is in its storage could be taken for a stranger that had these registers. */
-	if (!copy->place)
+	if (copy->place == SCMM_HERE)
 		new_generation();
 	return 0;
 }

@@ -222,9 +222,11 @@ struct scmm_interrupted {
 	__u8 pad[3];
 };
 
+#define SCMM_HERE 0xffffffff	/* a thread's state is in its storage */
+
 /* In a task's storage. */
 struct scmm_member {
-	__u32 place;		/* index + 1 of its struct scmm_watched in the array; 0: it is here */
+	__u32 place;		/* index + 1 of its struct scmm_watched in the array, or SCMM_HERE; 0: it has none */
 	__u32 left;		/* epoch of the watch that it moved out of */
 	__u32 serves;		/* of a group leader: epoch of the watch in which its process serves; 0: it does not */
 	__u8 depth;		/* handlers it is in */
@@ -239,6 +241,7 @@ struct scmm_stranger {
 	__u64 regs;
 	__u32 generation;
 	__u32 own_generation;
+	__u64 asked;		/* an address that is to be looked up, on its way between two functions */
 };
 
 #endif

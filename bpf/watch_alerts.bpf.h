@@ -22,18 +22,9 @@ struct pid {
 
 #pragma clang attribute pop
 
-/* A violation, or a thread that moved out. */
-struct event {
-	u64 regs;
-	u8 kind;
-	u8 action;
-	u8 abi;
-	u8 pad;
-	u16 from2;
-	u16 from;
-	u16 to;
-	u16 pad2;
-};
+/* A violation, or a thread that moved out: enum scmm_alert_kind, enum scmm_abi, and states. */
+#define EVENT(kind, abi, from2, from, to) \
+	((u64)(kind) | (u64)(abi) << 8 | (u64)(from2) << 16 | (u64)(from) << 32 | (u64)(to) << 48)
 
 /* Where a path is put together, with room for a name that does not fit any more. */
 struct scratch {
@@ -104,7 +95,7 @@ static long step(u32 index, void *context)
 }
 
 /* The path of the current process's program. A rename meanwhile may give a mixture. */
-static __noinline int write_path(struct scmm_alert *alert)
+__noinline int write_path(struct scmm_alert *alert)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = BPF_CORE_READ(task, mm, exe_file);
@@ -113,9 +104,7 @@ static __noinline int write_path(struct scmm_alert *alert)
 	u32 zero = 0;
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
 
-	alert->path_length = 0;
-	alert->path_whole = 0;
-	if (!file || !mount || !scratch)
+	if (!file || !mount || !scratch || !alert)
 		return 0;
 	walk.dentry = (u64)BPF_CORE_READ(file, f_path.dentry);
 	walk.mount = (u64)mount - bpf_core_field_offset(struct mount, mnt);
@@ -139,15 +128,24 @@ static __always_inline bool may_write(struct scmm_watch *watch, u64 now)
 	return __sync_fetch_and_add(&watch->in_second, 1) < SCMM_WATCH_RATE;
 }
 
-static __noinline int write_alert(struct scmm_watch *watch, struct scmm_watched *w, struct event *event)
+/* What the current thread does is told, with what was done about it (enum scmm_alert_action). */
+__noinline int write_alert(struct scmm_watched *w, u64 event, u32 action)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (void *)event->regs;
+	struct pt_regs *regs;
+	u32 abi = event >> 8 & 0xff;
 	u64 now = bpf_ktime_get_ns(), ids = bpf_get_current_pid_tgid(), seq;
 	struct scmm_alert *alert;
+	struct scmm_watch *watch;
 	struct pid *pid = 0;
 	u32 index;
 
+	if (!w)
+		return 0;
+	regs = (void *)w->regs;
+	watch = watch_of(w->watch, w->epoch);
+	if (!watch)
+		return 0;
 	if (!may_write(watch, now)) {
 		count(watch, SCMM_UNREPORTED);
 		return 0;
@@ -167,20 +165,19 @@ static __noinline int write_alert(struct scmm_watch *watch, struct scmm_watched 
 	alert->watch = w->watch;
 	alert->tgid = ids >> 32;
 	alert->tid = ids;
-	alert->from2 = event->from2;
-	alert->from = event->from;
-	alert->to = event->to;
-	alert->kind = event->kind;
-	alert->action = event->action;
+	alert->from2 = event >> 16;
+	alert->from = event >> 32;
+	alert->to = event >> 48;
+	alert->kind = event;
+	alert->action = action;
 	alert->phase = w->phase;
-	alert->abi = event->abi;
+	alert->abi = abi;
 	alert->made = w->made;
 	alert->recent_at = w->at & (SCMM_WATCH_RECENT - 1);
-	for (int i = 0; i < SCMM_WATCH_RECENT; i++)
-		alert->recent[i] = w->recent[i];
+	__builtin_memcpy(alert->recent, w->recent, sizeof(alert->recent));
 #if defined(__TARGET_ARCH_x86)
 	alert->ip = BPF_CORE_READ(regs, ip);
-	if (event->abi == SCMM_COMPAT) {
+	if (abi == SCMM_COMPAT) {
 		alert->args[0] = (u32)BPF_CORE_READ(regs, bx);
 		alert->args[1] = (u32)BPF_CORE_READ(regs, cx);
 		alert->args[2] = (u32)BPF_CORE_READ(regs, dx);
@@ -211,6 +208,8 @@ static __noinline int write_alert(struct scmm_watch *watch, struct scmm_watched 
 					      (u64)BPF_CORE_READ(pid, level) * bpf_core_type_size(struct upid) +
 					      bpf_core_field_offset(struct upid, nr));
 	bpf_get_current_comm(alert->comm, sizeof(alert->comm));
+	alert->path_length = 0;
+	alert->path_whole = 0;
 	write_path(alert);
 	count(watch, SCMM_ALERTED);
 	barrier();
@@ -227,32 +226,36 @@ static __always_inline void stop(struct scmm_watch *watch)
 }
 
 /* What the current thread does is not in its machine. */
-static __noinline int violate(struct scmm_watched *w, struct event *event)
+__noinline int violate(struct scmm_watched *w, u64 event)
 {
-	struct scmm_live *alive = live_of(w->watch, w->epoch);
-	struct scmm_watch *watch = watch_of(w->watch, w->epoch);
+	u32 kind = event & 0xff, action = SCMM_DID_NOTHING;
+	struct scmm_watch *watch;
+	struct scmm_live *alive;
 
+	if (!w)
+		return 0;
+	alive = live_of(w->watch, w->epoch);
+	watch = watch_of(w->watch, w->epoch);
 	if (!watch || !alive)
 		return 0;
 	count(watch, SCMM_VIOLATIONS);
-	if (event->kind == SCMM_NOT_IN_HANDLER)
+	if (kind == SCMM_NOT_IN_HANDLER)
 		count(watch, SCMM_NO_HANDLER);
-	if (event->kind == SCMM_ABI_WITHOUT_MACHINE)
+	if (kind == SCMM_ABI_WITHOUT_MACHINE)
 		count(watch, SCMM_NO_MACHINE);
-	event->action = SCMM_DID_NOTHING;
 	if (watch->action == SCMM_WATCH_KILL) {
 		/* To the thread group, from the kernel: a container's first process gets it, too. */
-		event->action = bpf_send_signal(SIGKILL) ? SCMM_DID_FAIL : SCMM_DID_KILL;
-		count(watch, event->action == SCMM_DID_KILL ? SCMM_KILLS : SCMM_FAILED);
+		action = bpf_send_signal(SIGKILL) ? SCMM_DID_FAIL : SCMM_DID_KILL;
+		count(watch, action == SCMM_DID_KILL ? SCMM_KILLS : SCMM_FAILED);
 	} else if (watch->action == SCMM_WATCH_FREEZE) {
 		alive->frozen = 1;
-		event->action = bpf_send_signal(SIGSTOP) ? SCMM_DID_FAIL : SCMM_DID_FREEZE;
-		count(watch, event->action == SCMM_DID_FREEZE ? SCMM_FREEZES : SCMM_FAILED);
+		action = bpf_send_signal(SIGSTOP) ? SCMM_DID_FAIL : SCMM_DID_FREEZE;
+		count(watch, action == SCMM_DID_FREEZE ? SCMM_FREEZES : SCMM_FAILED);
 		/* Whatever the others do next stops them. */
 		new_generation();
 	}
 	if (watch->action != SCMM_WATCH_COUNT)
-		write_alert(watch, w, event);
+		write_alert(w, event, action);
 	return 0;
 }
 

@@ -161,11 +161,9 @@ _Static_assert(1 << (32 - 18) == SCMM_WATCH_PLACES, "the hash has as many values
 /* A thread's state, if it has one. */
 static __always_inline struct scmm_watched *state_of_member(struct scmm_member *member)
 {
-	if (!member)
+	if (!member || !member->place)
 		return 0;
-	if (member->place)
-		return place_at(member->place - 1);
-	return member->here.epoch ? &member->here : 0;
+	return member->place == SCMM_HERE ? &member->here : place_at(member->place - 1);
 }
 
 static __always_inline struct scmm_member *member_of(struct task_struct *task)
@@ -173,42 +171,63 @@ static __always_inline struct scmm_member *member_of(struct task_struct *task)
 	return task->bpf_storage ? bpf_task_storage_get(&members, task, 0, 0) : 0;
 }
 
+/*
+ * Functions that are not static are verified once, by themselves; what is rarely gone would otherwise be verified for
+ * each way that leads there, and loading is what a container's start waits for.
+ */
+
+/* An address as a number: such functions take no pointers to what is the kernel's. */
+static __always_inline u64 as_number(void *address)
+{
+	u32 zero = 0;
+	struct scmm_stranger *stranger = bpf_map_lookup_elem(&strangers, &zero);
+
+	if (!stranger)
+		return 0;
+	stranger->asked = (u64)address;
+	barrier();
+	return *(volatile u64 *)&stranger->asked;
+}
+
 /* Give a thread's state back. */
-static __noinline int release(struct scmm_member *member)
+__noinline int release(struct scmm_member *member)
 {
 	struct scmm_watched *w = state_of_member(member);
 	struct scmm_watch *watch;
 
-	if (!w)
+	if (!w || !member)
 		return 0;
 	watch = watch_of(w->watch, w->epoch);
 	if (watch)
 		__sync_fetch_and_add(&watch->threads, -1);
+	member->place = 0;
 	w->epoch = 0;
 	w->regs = 0;
-	member->place = 0;
 	return 0;
 }
 
-/* A place for the state of a thread with these registers, counted as one of its watch's; all of it but regs is 0. */
-static __noinline struct scmm_watched *take(struct scmm_member *member, u64 regs, struct scmm_watch *watch)
+/* Have a place for the state of a thread with these registers, one more of a watch's; all of it but those is anew. */
+__noinline int take(struct scmm_member *member, u64 regs, u32 number, u32 epoch)
 {
+	struct scmm_watch *watch = watch_of(number, epoch);
 	u32 index = hash_of(regs);
 	struct scmm_watched *w = place_at(index);
 
+	if (!member || !watch)
+		return 0;
 	if (w && !w->regs && !__sync_val_compare_and_swap(&w->regs, 0, regs)) {
 		member->place = index + 1;
 	} else {
-		member->place = 0;
+		member->place = SCMM_HERE;
 		w = &member->here;
 		w->regs = regs;
 	}
 	w->task = 0;
 	w->place = 0;
 	w->ip = 0;
-	w->epoch = 0;
 	w->generation = 0;
-	w->watch = 0;
+	w->epoch = epoch;
+	w->watch = number;
 	w->machine = 0;
 	w->from = SCMM_FROM_ANY;
 	w->from2 = SCMM_FROM_NONE;
@@ -220,7 +239,7 @@ static __noinline struct scmm_watched *take(struct scmm_member *member, u64 regs
 	member->depth = 0;
 	member->forgotten = 0;
 	__sync_fetch_and_add(&watch->threads, 1);
-	return w;
+	return 0;
 }
 
 /* Whether a process serves, as its first thread says. */
@@ -241,13 +260,18 @@ static __always_inline u32 machine_of(struct scmm_watch *watch, u32 phase, u32 a
 	return watch->machines[index];
 }
 
-/* How the state of a thread begins that was not watched before. */
-static __noinline int enter(struct task_struct *task, struct scmm_watched *w, u32 left)
+/* How the state of the current thread begins, which was not watched before. */
+__noinline int enter(struct scmm_watched *w, u32 left)
 {
-	struct scmm_live *alive = live_of(w->watch, w->epoch);
-	struct scmm_watch *watch = watch_of(w->watch, w->epoch);
+	struct task_struct *task = bpf_get_current_task_btf();
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct scmm_watch *watch;
+	struct scmm_live *alive;
 
+	if (!w)
+		return 0;
+	alive = live_of(w->watch, w->epoch);
+	watch = watch_of(w->watch, w->epoch);
 	if (!watch || !alive)
 		return 0;
 	w->flags = SCMM_PAST_UNKNOWN;
