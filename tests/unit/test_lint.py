@@ -2,6 +2,7 @@
 
 import cProfile
 import dataclasses
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -17,16 +18,23 @@ from scmm_oci.policy.model import (
     Listener,
     Match,
     MatchType,
+    Metadata,
     Network,
     NetworkRule,
     OnMissing,
     Operator,
+    Origin,
     PathRule,
     PortRange,
     Protocol,
     RunAs,
+    Serving,
     Settings,
+    Transition,
+    WatchAction,
 )
+from scmm_oci.tables import syscalls
+from scmm_oci.tables.arch import Arch
 
 STARTS = (rule("execve"), rule("exit_group"))
 LOADER = "/lib64/ld-linux-x86-64.so.2"
@@ -269,6 +277,156 @@ CASES = [
 ]
 
 
+def following(*keys, serving=None, **rest):
+    """A policy with transitions, each as ``key: calls``; and with those of serving behind ``from:``."""
+    late = None
+    if serving is not None:
+        late = Serving(tuple(serving[0].split()), tuple(_row(one) for one in serving[1:]))
+    return of(transitions=tuple(map(_row, keys)), serving=late, **rest)
+
+
+def _row(text):
+    key, to = text.split(": ") if ": " in text else (text, "")
+    return Transition.of(key, to.split())
+
+
+def square(size, *, start="start:exec"):
+    """Transitions that let each of some calls follow all of them."""
+    names = sorted(syscalls.numbers("x86_64"))[:size]
+    return [f"{start}: {names[0]}", *(f"{name}: {' '.join(names)}" for name in names)]
+
+
+EVERYWHERE = [
+    f"{call}: {{}}" for call in ("start:exec", "read", "write", "close", "brk", "fstat", "poll", "lseek", "munmap")
+]
+ORDER = ["start:exec: read", "read: read exit_group"]
+BESIDE = Settings(architectures=(Arch.X86_64, Arch.X86))
+LATE = ["start:exec: listen", "listen: read"]
+CASES += [
+    ("wide-machine", "transitions", following(*square(12)), following(*square(3))),
+    ("wide-machine", "serving", following(*LATE, serving=["listen", *square(12)]), following(*LATE)),
+    (
+        "no-start",
+        "transitions",
+        following("start:fork: read", "read: read"),
+        following("start:exec: read", "read: read"),
+    ),
+    ("no-start", "transitions", following("read: read"), following()),
+    (
+        "unreached-state",
+        "transitions",
+        following(*ORDER, "write: read"),
+        following(*ORDER, "signal: write", "write: read"),
+    ),
+    # What follows the call by which a process begins to serve is reached.
+    (
+        "unreached-state",
+        "serving",
+        following(*LATE, serving=["listen", "listen: read", "write: read"]),
+        following(*LATE, serving=["listen", "listen: read", "read: read"]),
+    ),
+    ("ending-state", "transitions", following("start:exec: read"), following("start:exec: exit", "start:fork: execve")),
+    (
+        "handler-without-return",
+        "transitions",
+        following(*ORDER, "signal: read"),
+        following(*ORDER, "signal: read", "read: rt_sigreturn"),
+    ),
+    (
+        "reached-from-everywhere",
+        "transitions: memfd_create",
+        following(*(one.format("memfd_create") for one in EVERYWHERE)),
+        following(*(one.format("memfd_create") for one in EVERYWHERE[:8])),
+    ),
+    (
+        "reached-from-everywhere",
+        "transitions: mprotect:exec",
+        following(*(one.format("mprotect") for one in EVERYWHERE)),
+        following(*(one.format("mprotect:data") for one in EVERYWHERE)),
+    ),
+    (
+        "reached-from-everywhere",
+        "serving: socket",
+        following(*LATE, serving=["listen", *(one.format("socket:unix") for one in EVERYWHERE)]),
+        following(*LATE, serving=["listen", *(one.format("bind") for one in EVERYWHERE)]),
+    ),
+    (
+        "never-that-history",
+        "transitions: read > openat",
+        following(*ORDER, "read > openat: close", "openat: close"),
+        following("start:exec: read", "read: openat:write", "read > openat: close", "openat: close"),
+    ),
+    (
+        "never-serving",
+        "serving: from",
+        following(*ORDER, serving=["listen accept4", "listen: read"]),
+        following(*LATE, serving=["listen accept4", "listen: read"]),
+    ),
+    (
+        "serving-not-narrower",
+        "serving",
+        following(*LATE, serving=["listen", *LATE, "read: read"]),
+        following(*LATE, serving=["listen", "listen: read"]),
+    ),
+    (
+        "refused-in-transitions",
+        "transitions",
+        of(rule("read"), transitions=(Transition("start", ("read", "write")),)),
+        of(rule("read"), rule("write", "allow", eq(0, 1)), transitions=(Transition("start", ("read", "write")),)),
+    ),
+    (
+        "allowed-and-never-called",
+        "syscalls",
+        of(rule("read"), rule("write"), transitions=(Transition("start", ("read",)),)),
+        of(rule("read"), rule("write", "kill"), transitions=(Transition("start", ("read",)),)),
+    ),
+    # What is not judged may be called.
+    (
+        "allowed-and-never-called",
+        "syscalls",
+        of(rule("read"), transitions=(), serving=Serving(("listen",), ())),
+        of(rule("read"), serving=Serving(("listen",), ())),
+    ),
+    (
+        "watch-blind-to-rings",
+        "transitions",
+        following("start:exec: io_uring_enter", "io_uring_enter: read"),
+        of(rule("io_uring_setup")),
+    ),
+    (
+        "watch-blind-to-rings",
+        "transitions",
+        of(rule("io_uring_setup"), transitions=()),
+        of(rule("io_uring_setup", "deny"), transitions=()),
+    ),
+    (
+        "transitions-of-one-abi",
+        "settings: x86",
+        dataclasses.replace(following("start:exec: read newfstatat"), settings=BESIDE),
+        dataclasses.replace(following("start:exec: read fstatat64"), settings=Settings()),
+    ),
+    (
+        "watch-on-thin-evidence",
+        "watch",
+        of(metadata=Metadata(generated_from="a, b"), transitions=(), watch=WatchAction.KILL),
+        of(metadata=Metadata(generated_from="a, b, c"), transitions=(), watch=WatchAction.KILL),
+    ),
+    (
+        "watch-on-thin-evidence",
+        "watch",
+        of(transitions=(), watch=WatchAction.FREEZE),
+        of(transitions=(), watch=WatchAction.ALERT),
+    ),
+    # A rule says in how many recordings it was, where others did without.
+    (
+        "watch-on-thin-evidence",
+        "watch",
+        of(rule("read", origin=Origin(1, recordings=1)), transitions=(), watch=WatchAction.KILL),
+        of(rule("read", origin=Origin(1, recordings=2)), transitions=(), watch=WatchAction.KILL),
+    ),
+]
+
+
 def overridden():
     from scmm_oci.tables import groups
 
@@ -303,6 +461,40 @@ def test_a_plain_policy_has_nothing():
         network=Network(outbound=(TCP,)),
     )
     assert lint(good) == ()
+
+
+def test_a_plain_machine_has_nothing():
+    given = following(
+        "start:exec: brk",
+        "brk: read brk",
+        "read: write listen",
+        "write: exit_group read",
+        "signal: write",
+        "write > read: write",
+        "listen: read",
+        "start:fork: rt_sigreturn",
+        serving=["listen", "listen: read", "read: write", "write: read"],
+        watch=WatchAction.KILL,
+    )
+    rules = [rule(name) for name in ("brk", "read", "write", "listen", "rt_sigreturn")]
+    good = dataclasses.replace(
+        given, syscalls=(*given.syscalls, *rules), metadata=Metadata(generated_from="monday, tuesday, wednesday")
+    )
+    assert lint(good) == ()
+    assert lint(dataclasses.replace(good, transitions=None, serving=None, watch=None)) == ()
+
+
+def test_lists_of_states_are_short():
+    names = sorted(syscalls.numbers("x86_64"))[:60]
+    found = [
+        one for one in lint(following(*(f"{name}: read" for name in names), *ORDER)) if one.id == "unreached-state"
+    ]
+    assert len(found) == 1 and " and 49 more" in found[0].message
+
+
+def test_machines_of_hundreds_of_states_are_judged_in_time():
+    small, large = (calls(partial(lint, following(*square(size)))) for size in (100, 200))
+    assert large < 6 * small
 
 
 def test_the_worst_comes_first():

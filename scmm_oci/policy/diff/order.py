@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from scmm_oci.policy import order
 from scmm_oci.policy.diff.words import Difference, Kind, kind_of, words
-from scmm_oci.policy.merge.order import Phases, phases
+from scmm_oci.policy.merge.order import Phases, covers, phases
 from scmm_oci.policy.model import AFTER, Policy, WatchAction
 from scmm_oci.policy.order import Following, Table
 from scmm_oci.tables import states
@@ -31,30 +31,20 @@ def order_differences(first: Policy, second: Policy) -> Iterator[Difference]:
 def _serving(was: Phases, now: Phases) -> Iterator[Difference]:
     if not (was.switches and now.switches):
         # Without it, what holds at the start goes on to hold.
-        if _covers(was.serving, now.serving) and _covers(now.serving, was.serving):
+        if covers(was.serving, now.serving) and covers(now.serving, was.serving):
             return
         kind = Kind.NEW if now.switches else Kind.GONE
         texts = [f"from {words(one.switches)}" if one.switches else "–" for one in (was, now)]
-        yield Difference("serving", "serving", kind, texts[0], texts[1], not _covers(was.serving, now.serving))
+        yield Difference("serving", "serving", kind, texts[0], texts[1], not covers(was.serving, now.serving))
         if was.spoken and now.spoken:
             yield from _tables("serving", was.serving, now.serving)
         return
     if was.switches != now.switches:
         # Where one serves already and the other does not yet, the second may allow more.
-        sooner = bool(now.switches - was.switches) and not _covers(was.starting, now.serving)
-        later = bool(was.switches - now.switches) and not _covers(was.serving, now.starting)
+        sooner = bool(now.switches - was.switches) and not covers(was.starting, now.serving)
+        later = bool(was.switches - now.switches) and not covers(was.serving, now.starting)
         yield Difference("serving", "from", Kind.CHANGED, words(was.switches), words(now.switches), sooner or later)
     yield from _tables("serving", was.serving, now.serving)
-
-
-def _covers(first: Table | None, second: Table | None) -> bool:
-    """Whether the first table has all that the second has."""
-    if first is None or second is None:
-        return first is None
-    pairs = first.deep.keys() | second.deep.keys()
-    return all(following <= first.rows.get(state, _NOTHING) for state, following in second.rows.items()) and all(
-        second.after(*pair) <= first.after(*pair) for pair in pairs
-    )
 
 
 def _watch(was: WatchAction, now: WatchAction) -> Iterator[Difference]:

@@ -6,6 +6,7 @@ Lint judges what the policy says, not what a program needs: each finding has a s
 from __future__ import annotations
 
 from scmm_oci.policy.lint.calls import call_findings
+from scmm_oci.policy.lint.order import order_findings
 from scmm_oci.policy.lint.rest import engine_findings, file_findings, identity_findings, network_findings
 from scmm_oci.policy.lint.rules import RULES, LintFinding, LintRule, Severity
 from scmm_oci.policy.model import Policy
@@ -19,7 +20,12 @@ def lint(policy: Policy, *, floor: frozenset[str] = frozenset()) -> tuple[LintFi
     Args:
         floor: the names of calls that the runtime needs (tables.floor); none where a launcher starts the program.
     """
-    found = [*call_findings(policy, floor), *identity_findings(policy), *engine_findings(policy)]
+    found = [
+        *call_findings(policy, floor),
+        *identity_findings(policy),
+        *engine_findings(policy),
+        *order_findings(policy),
+    ]
     if policy.filesystem is not None:
         found += file_findings(policy.filesystem)
     if policy.network is not None:

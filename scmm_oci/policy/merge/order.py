@@ -1,4 +1,4 @@
-"""Transitions, serving and what a watch does, joined. Called by policy.merge only.
+"""Transitions, serving and what a watch does, joined; what diff and lint compare them by.
 
 A policy without `serving` is one that serves by any call, and then goes on as before. One that serves later than the
 joined policy may still be at its start when that one serves: what it allows (union) or refuses (intersection) at its
@@ -116,6 +116,16 @@ def less(first: Table, second: Table) -> Table:
     rows = {state: following - second.rows.get(state, _NOTHING) for state, following in first.rows.items()}
     pairs = first.deep.keys() | second.deep.keys()
     return Table(rows, {pair: first.after(*pair) - second.after(*pair) for pair in pairs})
+
+
+def covers(first: Table | None, second: Table | None) -> bool:
+    """Whether the first table has all that the second has. No table has everything."""
+    if first is None or second is None:
+        return first is None
+    pairs = first.deep.keys() | second.deep.keys()
+    return all(following <= first.rows.get(state, _NOTHING) for state, following in second.rows.items()) and all(
+        second.after(*pair) <= first.after(*pair) for pair in pairs
+    )
 
 
 def _less(first: Table | None, second: Table | None, known: Following | None) -> tuple[Transition, ...] | None:
