@@ -2,7 +2,7 @@
  * A program without a C library that makes the calls its arguments say, and no other: its traces are known to the call.
  *
  * Words, from the first to the last, then exit_group(0):
- *   c,NR,A,B…   a call; C,NR,A… the same by int 0x80 (x86). Arguments: numbers; @text: its address; $: of a buffer;
+ *   c,NR,A,B…   a call; d,NR,A,B… from another place; C,NR,A… the same by int 0x80 (x86). Arguments: numbers; @text: its address; $: of a buffer;
  *               *: what the last call returned; ^: the process's id, once `p` was there; !: address of code
  *   p           getpid
  *   f{ … }      fork, and wait4 for it; F{ … } without waiting; v{ … } vfork; 3{ … } clone3, and wait4
@@ -330,6 +330,9 @@ static int run(int at)
 		case '}':
 			return at;
 		case 'c':
+			last = call6(values[0], values[1], values[2], values[3], values[4], values[5], values[6]);
+			break;
+		case 'd':
 			last = call6(values[0], values[1], values[2], values[3], values[4], values[5], values[6]);
 			break;
 		case 'C':
