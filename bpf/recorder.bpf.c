@@ -29,7 +29,7 @@
  * Keep that three states followed one another, and what the next three begin with. Repetitions are none. from_to: from <<
  * 16 | to.
  */
-static __noinline int keep_triple(struct scmm_thread *thread, u32 from_to, u32 abi)
+__noinline int keep_triple(struct scmm_thread *thread, u32 from_to, u32 abi)
 {
 	u32 from = from_to >> 16, to = from_to & 0xffff, one = 1;
 	struct scmm_triple_key key = {};
@@ -76,7 +76,8 @@ static __always_inline void keep_order(struct scmm_thread *thread, struct scmm_p
 		if (again)
 			return;
 	}
-	to = state_of(regs, nr, abi, plan->refined, plan->extra);
+	to = state_of(regs, nr, abi, plan->refined, plan->extra) & 0x3ff;
+	CHECKED(to); /* whichever way it was found: the verifier looks at what follows only once */
 	if (thread->from_abi != abi && from < SCMM_FROM_ANY)
 		from = SCMM_FROM_FOREIGN;
 	if (thread->flags & SCMM_DEEP)
@@ -108,7 +109,7 @@ static __always_inline void keep_order(struct scmm_thread *thread, struct scmm_p
 }
 
 /* A call that brings its process to another stage has been entered. */
-static __noinline int reach(struct scmm_thread *thread, u32 stage)
+__noinline int reach(struct scmm_thread *thread, u32 stage)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
