@@ -104,6 +104,8 @@ def numbers_in_short(values: Mapping[str, Any]) -> str:
     found = values["estimate"]
     if found["coverage"] is None:
         return ""
+    if not found["in_one"]:
+        return f"{counted(found['steps'], 'step', 'steps')}, each in two recordings or more"
     return (
         f"{percent(found['coverage'])} of what happens is known; {found['expected_new']:.2f} new steps are expected in "
         f"the next recording, and {math.ceil(found['steps_at_least'])} or more are there to be seen"

@@ -163,6 +163,13 @@ def test_stats_of_a_machine(work, capsys):
     assert any(line.startswith("recvfrom > getpid 3 read > getpid is in 3 of the") for line in lines)
 
 
+def test_stats_promise_nothing_where_all_is_alike(work, capsys):
+    assert run("--stats-only", names="ab") == 0
+    out = capsys.readouterr().out
+    assert "but they are too few to say how often" in out and "25 steps, each in two recordings or more" in out
+    assert " is known; " not in out
+
+
 def test_stats_of_a_machine_as_json(work, capsys):
     (coarse,) = stats(capsys)
     assert coarse["arch"] == "x86_64" and list(coarse["phases"]) == ["always"]

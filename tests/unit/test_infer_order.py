@@ -263,6 +263,12 @@ def test_an_edge_that_was_seen_before_serving_is_new_while_serving():
     assert made(server(), server(name="b"), other).machine.found.once == 0
 
 
+def test_transitions_are_of_the_systems_that_were_recorded():
+    _, result = transitions(capture(("start", "read")), portable=True)
+    assert len(messages(result, "order-not-portable")) == 1
+    assert not messages(transitions(capture(("start", "read")))[1], "order-not-portable")
+
+
 # read and recvfrom are followed by the same four calls, but for one.
 TWINS = [
     ("start", "read"), *(("read", to) for to in ("write", "close", "lseek", "poll", "getpid")),

@@ -103,6 +103,9 @@ def machine(captures: Sequence[Capture], arch: Arch, decisions: Decisions, findi
         accepted=accepted,
     )
     findings += _told(result)
+    if decisions.portable:
+        message = "transitions have the calls that were recorded, not those that other systems make for the same job"
+        findings.append(Finding("order-not-portable", message, "record on those systems too"))
     return result
 
 
