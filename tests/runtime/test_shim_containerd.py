@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import watched_containers as watched
 from scenarios import AT_TERMINAL, LOOP, Way
 from shims import Shims, make_shims
 from support import Hooks, need
@@ -141,6 +142,21 @@ def test_recorded_by_variable(ways: Mapping[str, Way], shared_hooks: Hooks) -> N
         assert done == (0, ["required" if each == "plain" else "unset"], [])
         assert shared_hooks.path("ctr").exists() == (each == "nothing")
     assert "mkdir" in {call["name"] for call in shared_hooks.capture("ctr")["sessions"][0]["phases"]["app"]}
+
+
+def test_watched(ways: Mapping[str, Way], shims: Shims, shared_hooks: Hooks, learnt: Path) -> None:
+    shims.store.add(watched.NAME, learnt.read_bytes(), replace=True)
+    options = [f"--env=SCMM_POLICY={watched.NAME}", "--env=SCMM_MODE=watch", "--env=SCMM_WATCH=kill"]
+    outcomes = {}
+    for each in ("plain", "nothing"):
+        way = ways[each]
+        with way.started(*watched.WAITS, options=options) as name:
+            assert way.exec(name, *watched.HEALTH)[0] == 0
+            outcomes[each] = way.exec(name, *watched.WRONG)[0], way.exec(name, *watched.LOOK)[1]
+        if each == "nothing":
+            assert "(kill): 1 violation, 1 kill" in watched.ended(shared_hooks, name, lines=2)[0]
+    assert outcomes == {"plain": (0, ["made"]), "nothing": (137, [""])}
+    assert watched.nothing_is_left(shared_hooks)
 
 
 def test_what_cannot_be_enforced_is_told(ways: Mapping[str, Way], shims: Shims, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from scmm_oci.watch import session
 
 NAME = "waits"
 #: What the container does, once it is learnt; and a health check. One thread each, so the order is always the same.
-WAITS = ("sh", "-c", 'read line </etc/passwd; echo "$line"; exec sleep 1000')
+WAITS = ("sh", "-c", 'read line </etc/passwd; echo "begun $line"; exec sleep 1000')
 HEALTH = ("sh", "-c", 'read line </etc/group; echo "$line"')
 #: Calls that are learnt, in an order that is not: a file is opened to write. That call is made still (docs/watch.md).
 WRONG = ("sh", "-c", 'echo made >/tmp/made; read line </etc/group; echo "$line"')
