@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from scmm_oci.cli.outcome import many
+from scmm_oci.errors import printable
 from scmm_oci.watch import words
 from scmm_oci.watch.words import Event
 
@@ -77,9 +78,9 @@ class Terminal(Shown):
         if event["type"] == "alert":
             text.append(f"{words.who(event)} ", "bold")
             text.append(f"{event['time'][11:-1]} ", "dim")
-            text.append(words.printable(words.process(event)))
+            text.append(printable(words.process(event)))
             text.append(": ")
-            text.append(words.printable(words.what(event)), _GRAVE.get(event["done"], "yellow"))
+            text.append(printable(words.what(event)), _GRAVE.get(event["done"], "yellow"))
             text.append(words.done(event), _GRAVE.get(event["done"], ""))
             if event["recent"]:
                 text.append(f"\n  {words.trail(event)}", "dim")

@@ -107,7 +107,7 @@ def _write(entry: dict[str, Any], what: str) -> str | None:
     if isinstance(place, str):
         return place
     try:
-        (place / "cgroup.freeze").write_text(what)
+        own_cgroup.write(place / "cgroup.freeze", what)
     except FileNotFoundError:
         return None  # the cgroup is gone, and all that was in it
     except OSError as error:

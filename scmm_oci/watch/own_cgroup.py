@@ -63,10 +63,16 @@ def enter(place: Place, pid: int) -> None:
         Failure: the kernel does not let us.
     """
     try:
-        Path(place.directory, "cgroup.procs").write_text(str(pid))
+        write(Path(place.directory, "cgroup.procs"), str(pid))
     except OSError as error:
         # EOPNOTSUPP: a threaded cgroup above; EBUSY: it has controllers of its own.
         raise Failure(f"the command cannot be moved into {place.directory}: {error.strerror}", _remedy(error)) from None
+
+
+def write(file: Path, text: str) -> None:
+    """Write to a file of a cgroup, which is there or is not: nobody makes any. Raises OSError."""
+    with file.open("r+") as opened:
+        opened.write(text)
 
 
 def processes(directory: str | Path) -> list[int]:
@@ -104,7 +110,7 @@ def remove(place: Place, *, patience_s: float) -> bool:
 def kill(place: Place) -> None:
     """End everything in it at once, whether it is frozen or not (cgroup.kill is of Linux 5.14)."""
     try:
-        Path(place.directory, "cgroup.kill").write_text("1")
+        write(Path(place.directory, "cgroup.kill"), "1")
     except FileNotFoundError:
         for pid in processes(place.directory):
             try:
