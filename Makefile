@@ -41,6 +41,7 @@ bench: setup  ## what recording and enforcing cost, side by side with what there
 	$(BIN)/python -m benchmarks.launch
 	$(BIN)/python -m benchmarks.shim
 	$(BIN)/python -m benchmarks.monitor --install-sandlock
+	$(BIN)/python -m benchmarks.watch
 
 soak: setup fuzz conformance  ## the long proofs
 	SCMM_SOAK=1 $(BIN)/python -m pytest

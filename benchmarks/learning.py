@@ -102,7 +102,11 @@ class Learning:
     def _begin(self, where: Where | None, *, deep: bool = False) -> dict[str, Any]:
         self._number += 1
         name, flags = f"batch-{self._number}", wire.DEEP if deep else 0
-        nobody: dict[str, Any] = {"id": name, "args": [], "uid": None, "gid": None, "no_new_privileges": None, "seccomp": None}
+        nobody: dict[str, Any] = {
+            "id": name,
+            "args": [],
+            **dict.fromkeys(("uid", "gid", "no_new_privileges", "seccomp")),
+        }
         entry: dict[str, Any] = {"pid": os.getpid(), "name": name, "bundle": "", "container": nobody}
 
         def attach(maps: pins.Maps, number: int, epoch: int) -> None:

@@ -180,7 +180,8 @@ def commands(result: Result, base: Path, settings: Settings, *, runs: int) -> No
     policy, config = base / "true.scmm.yaml", base / "config.yaml"
     policy.write_bytes(render.dump(policy_of(captures)))
     config.write_text(json.dumps(_values(settings)))
-    watched: list[str | Path] = [sys.executable, "-m", "scmm_oci.cli.main", "watch", "--config", config, "-p", policy, "--", program]
+    verb = [sys.executable, "-m", "scmm_oci.cli.main", "watch"]
+    watched: list[str | Path] = [*verb, "--config", config, "-p", policy, "--", program]
     for number in range(runs + 1):
         for key, words in (("plain", [program]), ("watched", watched)):
             seconds = run(words).seconds

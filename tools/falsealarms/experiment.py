@@ -38,7 +38,7 @@ class Sizes:
         batches: of judged runs.
     """
 
-    batch: int = 40
+    batch: int = 30
     least: int = 16
     most: int = 64
     batches: int = 2

@@ -1,6 +1,6 @@
 """What programs are given: files, directories and words, made for training in one way and for judging in another.
 
-Training takes few sizes, plain names and repeated lines; judging draws sizes from a range, and has other names, other
+Training takes few sizes, plain names and few words; judging draws sizes from a range, and has other names, other
 contents and other shapes of directories. Everything comes from a seed.
 """
 
@@ -13,6 +13,7 @@ from random import Random
 
 LARGEST = 300_000
 _WORDS = ("alpha", "beta", "gamma", "delta", "the", "of", "in", "x", "42", "7", "-3", "Zebra", "apple", "mango")
+_NUMBERS = ("0", "1", "22", "333", "4.5", "678901")
 
 
 class Maker(ABC):
@@ -133,16 +134,23 @@ KINDS = {
 
 
 class Training(Maker):
-    """Few sizes, at and beside those where programs change what they do."""
+    """Sizes at and beside powers of two, where programs change what they do; text of words or numbers."""
+
+    _is_wordy, _between = True, " "
 
     def size(self) -> int:
-        return self.random.choice((1, 60, 900, 4096, 9000, 40_000, 140_000, LARGEST))
+        return max(1, (1 << self.random.randrange(19)) + self.random.choice((-1, 0, 1)))
 
     def _name(self) -> str:
         return f"{self.random.choice('abcxyz')}file{self._next()}.txt"
 
     def line(self) -> str:
-        return " ".join(self.random.choices(_WORDS, k=self.random.choice((1, 4, 9))))
+        words = _WORDS if self._is_wordy else _NUMBERS
+        return self._between.join(self.random.choices(words, k=self.random.choice((1, 4, 9))))
+
+    def text(self, size: int | None = None) -> bytes:
+        self._is_wordy, self._between = self.random.random() < 0.7, self.random.choice("  \t,_")
+        return super().text(size)
 
     def shape(self) -> tuple[int, int]:
         return self.random.choice((1, 2, 3)), self.random.choice((0, 3, 8))

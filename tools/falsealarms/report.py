@@ -31,7 +31,7 @@ class Union:
 
 @dataclass(frozen=True)
 class Goals:
-    """Whether all was silent or foretold, and was judged, by machines that allow little."""
+    """Whether all was silent or foretold, and was judged; `wide`: groups whose machine allows more than SHARE."""
 
     runs: int
     alarms: int
@@ -41,7 +41,7 @@ class Goals:
 
     @property
     def met(self) -> bool:
-        return not (self.unforetold or self.wide or self.blind)
+        return not (self.unforetold or self.blind)
 
 
 def goals(outcomes: Sequence[Outcome]) -> Goals:
@@ -124,7 +124,7 @@ def _told(outcomes: Sequence[Outcome]) -> list[str]:
             word = "foretold" if each.foretold else "NOT foretold"
             found.append(f"{each.program.key}: {batches} of {len(each.alarms)} batches with a violation, {word}")
             found += [f"{each.program.key}: `{example}`" for example in each.examples]
-    found += [f"NOT met: {group} allows more than {SHARE:.0%} of its square" for group in result.wide]
+    found += [f"{group} allows more than {SHARE:.0%} of its square" for group in result.wide]
     return found + [f"NOT judged: {each}" for each in result.blind]
 
 
