@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 
+import naive_order
 import pytest
+from naive_order import from_the_program, naive
 
 from scmm_oci.capture import file
 from scmm_oci.capture.facts import PathState
@@ -119,6 +121,17 @@ def test_a_script_is_the_same_however_it_is_traced(variant, plain, tmp_path_fact
     assert {(one.name, one.indexes, one.values) for one in capture.arguments if one.name in ("openat", "mmap")} == {
         (one.name, one.indexes, one.values) for one in plain.arguments if one.name in ("openat", "mmap")
     }
+
+
+def test_the_machine_of_calls_is_the_same_however_it_is_traced(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("strace")
+    command = ["cat", "sub/here"]
+    (order,) = {trace(directory, options, command).order for options in VARIANTS.values()}
+    # And it is what can be read off the plain trace, with the strace of today.
+    capture = trace(directory, VARIANTS["-f"], command)
+    found = naive((directory / "trace").read_text())
+    assert capture.order == order and naive_order.plain(capture) == from_the_program(found)
+    assert {("read", "write"), ("write", "read")} < found
 
 
 def test_resolved_paths_are_those_of_y(tmp_path_factory):
