@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,8 +32,21 @@ def machine_values(machine: Machine) -> Item:
             )
         ],
         "estimate": _estimate(machine.found),
+        "alone": _alone(machine),
         "likely": [_likely(one, machine) for one in machine.likely],
     }
+
+
+def _alone(machine: Machine) -> list[Item]:
+    """The steps that one recording alone has, by recording: what may have been an accident, or an attack."""
+    if len(machine.steps) < 2:
+        return []
+    counts = Counter(step for steps in machine.steps for step in steps)
+    return [
+        {"recording": name, "step": " > ".join(words), "serving": serving}
+        for name, steps in zip(machine.names, machine.steps, strict=True)
+        for serving, words in sorted(step for step in steps if counts[step] == 1)
+    ]
 
 
 def _phases(machine: Machine) -> list[tuple[str, Table]]:
@@ -76,6 +90,11 @@ def _likely(one: Likely, machine: Machine) -> Item:
         "why": one.why,
         "accepted": one in machine.accepted,
     }
+
+
+def step_in_short(step: str, *, serving: bool) -> str:
+    """A step as tables have it."""
+    return f"{step} (serving)" if serving else step
 
 
 def size_in_short(values: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scmm_oci.capture.merge import distinct
 from scmm_oci.capture.model import Capture
-from scmm_oci.cli.machine_values import curve, numbers_in_short, size_in_short
+from scmm_oci.cli.machine_values import curve, numbers_in_short, size_in_short, step_in_short
 from scmm_oci.cli.output import console, data, plain
 from scmm_oci.cli.stats_values import Item, order, recording, together
 from scmm_oci.policy.decisions import Decisions
@@ -66,8 +66,11 @@ def _order(out: Console, found: Item) -> None:
     if len(found["recordings"]) > 1:
         _table(out, ["recording", "#steps", "#new", "#alone", ""], curve(found["recordings"]))
         out.print()
+    alone = [[step_in_short(one["step"], serving=one["serving"]), one["recording"]] for one in found["alone"]]
+    if alone:
+        _section(out, "in one recording only", ["step", "recording"], alone)
     rows = [
-        [f"{one['from']} > {one['to']}" + (" (serving)" if one["serving"] else ""), one["recordings"], one["why"]]
+        [step_in_short(f"{one['from']} > {one['to']}", serving=one["serving"]), one["recordings"], one["why"]]
         for one in found["likely"]
     ]
     if rows:

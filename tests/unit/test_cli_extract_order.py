@@ -160,6 +160,7 @@ def test_stats_of_a_machine(work, capsys):
     table = lines[first + 5 : first + 9]
     assert table[0] == "recording steps new alone" and table[1] == f"a 25 25 0 {'█' * 24}"
     assert table[2] == "b 25 0 0" and table[3] == "c 26 1 1 █"
+    assert lines[first + 10 : first + 13] == ["in one recording only: 1", "step recording", "write > close c"]
     assert any(line.startswith("recvfrom > getpid 3 read > getpid is in 3 of the") for line in lines)
 
 
@@ -181,7 +182,10 @@ def test_stats_of_a_machine_as_json(work, capsys):
     assert set(fine["phases"]) == {"start-up", "serving"} and fine["phases"]["serving"]["histories"] > 0
     assert fine["phases"]["serving"]["share"] == pytest.approx(22 / 81)
     assert fine["estimate"]["steps"] > estimate["steps"]
+    assert coarse["alone"] == [{"recording": "c", "step": "write > close", "serving": False}]
+    assert {"recording": "c", "step": "write > close", "serving": True} in fine["alone"]
     (alone,) = stats(capsys, names="a")
+    assert alone["alone"] == []
     assert alone["estimate"]["chance"] is None and "nothing can be said" in alone["estimate"]["words"]
     assert stats(capsys, names=["nginx"]) == []
 

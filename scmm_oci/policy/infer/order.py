@@ -190,11 +190,14 @@ def _table(steps: Iterable[frozenset[Step]], accepted: Iterable[Likely], serving
             elif before[0] != state and state != to:
                 deep[before[0], state].add(to)
     # What is likely is so whatever came before.
+    histories: defaultdict[str, list[Pair]] = defaultdict(list)
+    for pair in deep:
+        histories[pair[1]].append(pair)
     for one in accepted:
         if one.serving is serving:
             for state, to in product(states.expand(one.call), states.expand(one.to)):
                 rows[state].add(to)
-                for pair in [pair for pair in deep if pair[1] == state != to]:
+                for pair in histories[state] if state != to else ():
                     deep[pair].add(to)
     return Table(
         {state: frozenset(to) for state, to in rows.items()}, {pair: frozenset(to) for pair, to in deep.items()}
