@@ -70,15 +70,13 @@ def both(*several: Rows) -> dict[str, list[str]]:
 
 
 def _edges(rows: Rows, arch: Arch) -> tuple[tuple[int, int], ...]:
-    return tuple(
-        sorted(
-            {
-                (_code(state, arch), _code(to, arch, called=True))
-                for state, following in rows.items()
-                for to in following
-            }
-        )
-    )
+    """Without calls that the ABI lacks."""
+    found = {
+        (codes.code_of(state, arch), codes.called_code(to, arch))
+        for state, following in rows.items()
+        for to in following
+    }
+    return tuple(sorted((state, to) for state, to in found if state is not None and to is not None))
 
 
 def _code(word: str, arch: Arch, *, called: bool = False) -> int:

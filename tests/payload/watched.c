@@ -320,6 +320,7 @@ static long fork_by(int how)
 /* A block, up to its `}`, of which this gives the place. */
 static int run(int at)
 {
+	static char *arguments[257];
 	long values[7];
 
 	while (at < count_of_words) {
@@ -387,8 +388,11 @@ static int run(int at)
 			false_return();
 			break;
 		case 'E':
-			words[at] = words[0];
-			CALL(__NR_execve, word[1] == ',' ? word + 2 : words[0], &words[at], (char *[]){ 0 }, 0);
+			/* In an array of its own: who made this process by vfork has the same memory. */
+			arguments[0] = words[0];
+			for (int i = 1; i <= count_of_words - at && i < 256; i++)
+				arguments[i] = at + i < count_of_words ? words[at + i] : 0;
+			CALL(__NR_execve, word[1] == ',' ? word + 2 : words[0], arguments, (char *[]){ 0 }, 0);
 			leave(90);
 			break;
 		case 'b': {
@@ -433,6 +437,7 @@ void begin(word *stack)
 	count_of_words = (int)stack[0];
 	words = (char **)(stack + 1);
 	run(1);
+	leave(0);
 }
 
 #if defined(__x86_64__)
