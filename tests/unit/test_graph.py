@@ -151,12 +151,16 @@ def test_rows_are_by_the_distance_from_the_beginnings():
             "write": frozenset({"brk", "write"}),
             "signal": frozenset({"futex"}),
             "ptrace": frozenset({"ptrace"}),
+            "listen": frozenset({"accept4"}),
+            "accept4": frozenset({"accept4", "clone"}),
         }
     )
     boxes = layout(table).boxes
     assert [boxes[state].row for state in chain] == [0, 1, 2, 3, 4]
     assert (boxes["signal"].row, boxes["futex"].row) == (0, 1)
-    # What nothing leads to stands below.
+    # A way into a phase, though no thread begins there.
+    assert [boxes[state].row for state in ("listen", "accept4", "clone")] == [0, 1, 2]
+    # What neither leads on nor is led to stands below.
     assert boxes["ptrace"].row == 5
 
 

@@ -101,8 +101,10 @@ def _rows(table: Table) -> list[list[str]]:
         following[before].append(to)
     reached = {to for before, to in table.edges if before != to}
     left = dict.fromkeys(sorted(table.states))
-    first = [word for word in (states.START, *states.BEGINNINGS) if word in left]
-    layer = first or [word for word in left if word not in reached][:_MOST] or list(left)[:1]
+    begins = [word for word in (states.START, *states.BEGINNINGS) if word in left]
+    # What leads on and is not led to is another way in: a phase begins with the call that leads over to it.
+    entered = [word for word in left if word not in reached and word not in begins and {*following[word]} - {word}]
+    layer = [*begins, *entered] or list(left)[:1]
     layers: list[list[str]] = []
     while left:
         for state in layer:
