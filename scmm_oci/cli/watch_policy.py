@@ -6,14 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from scmm_oci.cli import kinds
-from scmm_oci.cli.kinds import Kind
 from scmm_oci.compiled.polfile import reader
-from scmm_oci.compiled.polfile.layout import is_compiled
+from scmm_oci.compiled.polfile.layout import MAX_BYTES, is_compiled
 from scmm_oci.compiled.polfile.model import PolicyFile
 from scmm_oci.errors import BadInput, Problem
 from scmm_oci.files import read_bounded
-from scmm_oci.policy import document
 
 _DEFAULT = "alert"
 
@@ -36,7 +33,7 @@ def read(path: str, *, action: str | None) -> Given:
     """
     if not Path(path).exists():
         raise BadInput([Problem(path, "there is no such file")])
-    data = read_bounded(path, document.MAX_BYTES)
+    data = read_bounded(path, MAX_BYTES)
     file = reader.read(data, source=path) if is_compiled(data) else _compiled(data, path)
     if not file.transitions and (file.watch is None or not file.watch.machines):
         hint = "they come from captures: scmm extract --transitions -i CAPTURE -o POLICY"
@@ -48,7 +45,11 @@ def read(path: str, *, action: str | None) -> Given:
 
 
 def _compiled(data: bytes, path: str) -> PolicyFile:
+    # All of this a policy that is compiled already does without.
+    from scmm_oci.cli import kinds
+    from scmm_oci.cli.kinds import Kind
     from scmm_oci.compiled.policy_file import policy_file
+    from scmm_oci.policy import document
 
     try:
         policy = document.parse(data)

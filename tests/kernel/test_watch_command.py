@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from watched import ARCH, Watcher, build, left, policy
 
 from rig.process import wait_until
 from scmm_oci.fastschema import load
+from scmm_oci.kernel import cgroup
 from scmm_oci.watch import session
 from scmm_oci.watch.follow import Follower
 
@@ -34,11 +36,16 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("steps"))
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return policy(tmp_path_factory.mktemp("policy") / "steps.scmm.yaml")
+
+
 @pytest.fixture
-def watcher(hooks: Hooks, tmp_path: Path, program: Path) -> Watcher:
+def watcher(hooks: Hooks, tmp_path: Path, program: Path, compiled: Path) -> Iterator[Watcher]:
     work = tmp_path / "work"
     work.mkdir(mode=0o755)
-    yield Watcher(hooks, work, program, policy(tmp_path / "steps.scmm.yaml"))
+    yield Watcher(hooks, work, program, compiled)
     assert left(hooks) == []
 
 
@@ -152,7 +159,7 @@ def test_a_watch_needs_nobody_who_runs(watcher: Watcher) -> None:
     with watcher.start(*calls, stdin=subprocess.PIPE) as process:
         entry = watcher.entry()
         watcher.await_reading(entry)
-        cgroup = watcher.directory_of(entry)
+        place = watcher.directory_of(entry)
         process.kill()
         process.wait(30)
         assert state_of(entry["pid"]) == "S"
@@ -162,10 +169,10 @@ def test_a_watch_needs_nobody_who_runs(watcher: Watcher) -> None:
         wait_until(lambda: state_of(entry["pid"]) in "XZ", deadline_s=30, what="the program is dead")
         os.close(pidfd)
         assert len(process.stdout.read()) < 2
-    wait_until(lambda: "populated 0" in (cgroup / "cgroup.events").read_text(), deadline_s=30, what="an empty cgroup")
-    assert left(watcher.hooks) != [] and cgroup.is_dir()
+    wait_until(lambda: "populated 0" in (place / "cgroup.events").read_text(), deadline_s=30, what="an empty cgroup")
+    assert left(watcher.hooks) != [] and place.is_dir()
     assert watcher.here("--list") == 0
-    assert not cgroup.exists()
+    assert not place.exists()
     (summary,) = session.ended(watcher.hooks.settings)
     assert summary["counters"]["kills"] == 1 and summary["events"][0]["done"] == "kill"
 
@@ -275,10 +282,18 @@ def test_metrics_are_given_meanwhile(watcher: Watcher) -> None:
         assert process.wait(30) == 3
 
 
-def test_a_command_in_a_cgroup_that_is_watched_is_refused(watcher: Watcher) -> None:
+def test_a_command_in_a_cgroup_that_is_watched_is_refused(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The child cgroup of a watched one belongs to that watch."""
-    anything = policy(watcher.directory / "any.scmm.yaml", {"start": ["read"]}, action="count")
-    inner = watcher.words(*watcher.of("w"))
-    done = watcher.run("-p", str(anything), "-q", "--", *inner)
-    assert (done.returncode, done.stdout) == (125, "")
-    assert f"{Path(inner[0]).name} is watched already, with the policy 'any'" in done.stderr
+    with watcher.start(*watcher.of("r"), stdin=subprocess.PIPE) as process:
+        entry = watcher.entry()
+        with monkeypatch.context() as patch:
+            patch.setattr(cgroup, "memberships", lambda pid: [(0, (), entry["cgroup"]["path"])])
+            assert watcher.here(*watcher.of("w")) == 125
+        out, err = capfd.readouterr()
+        assert out == "" and "steps is watched already, with the policy 'steps', since " in err
+        assert watcher.entries() == [entry]
+        assert not [each for each in watcher.directory_of(entry).iterdir() if each.is_dir()]
+        process.stdin.close()
+        assert process.wait(30) == 3

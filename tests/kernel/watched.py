@@ -41,7 +41,7 @@ def build(directory: Path) -> Path:
 
 
 def policy(path: Path, transitions: Mapping[str, Sequence[str]] | None = None, *, action: str | None = None) -> Path:
-    """A policy with these transitions; else any of RIGHT may follow any of them, and `write` none."""
+    """A compiled policy with these transitions; else any of RIGHT may follow any of them, and `write` none."""
     if transitions is None:
         transitions = {**dict.fromkeys((*RIGHT, "write", "start"), RIGHT)}
     document: dict[str, Any] = {
@@ -54,7 +54,9 @@ def policy(path: Path, transitions: Mapping[str, Sequence[str]] | None = None, *
     if action is not None:
         document["watch"] = action
     path.write_text(json.dumps(document))  # JSON is YAML
-    return path
+    compiled = path.with_name(f"{path.name}.scmm-pol")
+    assert programs.compile(["-i", str(path), "-o", str(compiled), "--no-validate"]) == 0
+    return compiled
 
 
 @dataclass(frozen=True)
