@@ -130,15 +130,16 @@ def _rows(edges: Iterable[tuple[int, int]], arch: Arch) -> list[int]:
 
 
 def _triples(found: Iterable[tuple[int, int, int]], arch: Arch) -> list[tuple[int, int, int]]:
-    """Single states; the third is -1 where nothing may follow."""
+    """Single states; with -1 as the third for each pair, that it has a list. Repetitions are a matter of the rows."""
     result: set[tuple[int, int, int]] = set()
     for before, state, to in found:
-        ends = (-1,) if to == NOTHING else numbers_of(to, arch)
+        ends = () if to == NOTHING else numbers_of(to, arch)
         for first in numbers_of(before, arch):
             for second in numbers_of(state, arch):
                 # Repetitions count once: no thread comes to a state from itself.
                 if first != second:
-                    result.update((first, second, third) for third in ends)
+                    result.add((first, second, -1))
+                    result.update((first, second, third) for third in ends if third != second)
     return sorted(result)
 
 

@@ -57,10 +57,10 @@ def test_an_object_is_the_same_from_every_checkout(machine: str, tmp_path: Path)
 
 def test_a_changed_source_gives_another_object(tmp_path: Path) -> None:
     first = compiled(tmp_path, "x86_64")
-    text = (tmp_path / "bpf" / "state.bpf.h").read_text()
+    text = (tmp_path / "bpf" / "cgroups.bpf.h").read_text()
     assert "#define TS_COMPAT 0x0002" in text
     shutil.copytree(ROOT / "bpf", tmp_path / "changed" / "bpf")
-    (tmp_path / "changed" / "bpf" / "state.bpf.h").write_text(text.replace("TS_COMPAT 0x0002", "TS_COMPAT 0x0004"))
+    (tmp_path / "changed" / "bpf" / "cgroups.bpf.h").write_text(text.replace("TS_COMPAT 0x0002", "TS_COMPAT 0x0004"))
     target = tmp_path / "changed" / "x.o"
     hatch_build.compile_object(tmp_path / "changed", "x86_64", target)
     assert target.read_bytes() != first
@@ -221,7 +221,7 @@ HOOKS = ("/scmm-hook.in", "/scmm-runc.in", "/containers.conf", "/containerd-2.to
 def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in names(wheel)}
     assert tops == {"scmm_oci", wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"}
-    allowed = (".py", ".json", ".bpf.o", "/py.typed", *HOOKS, *LAUNCHERS)
+    allowed = (".py", ".json", ".bpf.o", ".css", ".js", "/py.typed", *HOOKS, *LAUNCHERS)
     assert [name for name in names(wheel) if name.startswith("scmm_oci/") and not name.endswith(allowed)] == []
     assert not any(part in name for name in names(wheel) for part in ("test", "rig/", "__pycache__"))
 
