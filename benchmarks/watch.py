@@ -71,7 +71,7 @@ def main(
             settings = settings_in(base)
             calls(result, base, settings, rounds=rounds, slices=slices)
             servers(result, settings, rounds=server_rounds, quick=quick)
-            commands(result, base, settings, runs=starts)
+            command_starts(result, base, settings, runs=starts)
     except RigError as error:
         raise click.ClickException(str(error)) from None
     watch_report.show(result, Console(width=watch_report.WIDTH, highlight=False))
@@ -170,20 +170,23 @@ def _attached(watcher: Watcher, where: Where, machines: Machines) -> Iterator[No
         raise ProductError(f"the watch of the server: {value.threads} threads, {value.counters}")
 
 
-def commands(result: Result, base: Path, settings: Settings, *, runs: int) -> None:
+def command_starts(result: Result, base: Path, settings: Settings, *, runs: int) -> None:
     """Fill in what it takes to run a command that does nothing, by itself and watched. Raises RigError."""
     captures: list[Capture] = []
     learning = Learning(settings)
     program = "/bin/true"
     with learning.kept(), child_cgroup("learn") as cgroup, learning.recording(in_cgroup(cgroup), captures):
         run([program], cgroup=cgroup)
-    policy, config = base / "true.scmm.yaml", base / "config.yaml"
-    policy.write_bytes(render.dump(policy_of(captures)))
+    text, compiled, config = (base / name for name in ("true.scmm.yaml", "true.scmm-pol", "config.yaml"))
+    text.write_bytes(render.dump(policy_of(captures)))
     config.write_text(json.dumps(_values(settings)))
-    verb = [sys.executable, "-m", "scmm_oci.cli.main", "watch"]
-    watched: list[str | Path] = [*verb, "--config", config, "-p", policy, "--", program]
+    scmm = [sys.executable, "-m", "scmm_oci.cli.main"]
+    run([*scmm, "compile", "-i", text, "-o", compiled])
+    commands: dict[str, list[str | Path]] = {"plain": [program]}
+    for key, policy in (("watched", compiled), ("text", text)):
+        commands[key] = [*scmm, "watch", "--config", config, "-p", policy, "--", program]
     for number in range(runs + 1):
-        for key, words in (("plain", [program]), ("watched", watched)):
+        for key, words in commands.items():
             seconds = run(words).seconds
             if number:
                 result.starts.setdefault(key, {})[number] = seconds

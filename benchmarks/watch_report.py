@@ -28,7 +28,11 @@ MOST = 1.6
 #: What it may take of a server's throughput; SFIP's transitions took 1.8 % (arXiv:2202.13716).
 MOST_LOSS = 0.009
 SERVERS = {"nginx": "nginx, requests/s (wrk)", "redis SET": "redis SET/s", "redis GET": "redis GET/s"}
-STARTS = {"plain": "true", "watched": "scmm-watch -- true"}
+STARTS = {
+    "plain": "true",
+    "watched": "scmm-watch -p true.scmm-pol -- true",
+    "text": "scmm-watch -p true.scmm.yaml -- true",
+}
 
 
 @dataclass

@@ -65,7 +65,7 @@ def test_what_was_not_measured_is_told() -> None:
     some.missing["nginx"] = "not installed: wrk"
     some.samples.disturbed.append("watched: others were attached")
     text = shown(some)
-    assert text.count("not measured") == 5 and "not installed: wrk" in text and "taken again" in text
+    assert text.count("not measured") == 6 and "not installed: wrk" in text and "taken again" in text
     assert "scmm-watch adds" not in text and "scmm-watch adds 100.0 [100.0, 100.0] ms" in shown(result())
 
 

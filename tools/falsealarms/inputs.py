@@ -1,6 +1,6 @@
 """What programs are given: files, directories and words, made for training in one way and for judging in another.
 
-Training takes few sizes, plain names and few words; judging draws sizes from a range, and has other names, other
+Training takes few sizes, plain names, short or long, and few words; judging draws sizes from a range, and has other names, other
 contents and other shapes of directories. Everything comes from a seed.
 """
 
@@ -142,7 +142,7 @@ class Training(Maker):
         return max(1, (1 << self.random.randrange(19)) + self.random.choice((-1, 0, 1)))
 
     def _name(self) -> str:
-        return f"{self.random.choice('abcxyz')}file{self._next()}.txt"
+        return self.random.choice("abcxyz") * self.random.choice((1, 1, 9, 40)) + f"file{self._next()}.txt"
 
     def line(self) -> str:
         words = _WORDS if self._is_wordy else _NUMBERS
