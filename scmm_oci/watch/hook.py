@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
 from scmm_oci.oci import annotations as wishes
 from scmm_oci.recorder import hook as pair

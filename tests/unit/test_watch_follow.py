@@ -235,9 +235,7 @@ def test_metrics_are_what_is_counted(settings: Settings, kernel: Kernel, one: Fo
     one.poll()
     text = Metrics(lambda: one.watched).text()[0].decode()
     labels = 'container="web",engine="podman",id="web-id",policy="p"'
-    assert sample(text, "scmm_watch_violations_total") == [
-        f'scmm_watch_violations_total{{action="kill",{labels}}} 3.0'
-    ]
+    assert sample(text, "scmm_watch_violations_total") == [f'scmm_watch_violations_total{{action="kill",{labels}}} 3.0']
     for name in TOTALS:
         assert len(sample(text, f"scmm_watch_{name}_total")) == 1
     assert len(sample(text, "scmm_watch_threads")) == len(sample(text, "scmm_watch_stopped")) == 1
