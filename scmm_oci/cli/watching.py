@@ -24,7 +24,7 @@ from scmm_oci.kernel.signals import Heard, Signals
 from scmm_oci.recorder import engines, users
 from scmm_oci.recorder.command import CannotExecute, Child
 from scmm_oci.recorder.settings import Settings
-from scmm_oci.watch import own_cgroup, session
+from scmm_oci.watch import entered_by, own_cgroup, session
 from scmm_oci.watch.follow import Follower
 from scmm_oci.watch.metrics import Metrics
 
@@ -169,6 +169,7 @@ def watch_container(settings: Settings, name: str, wish: Wish, *, follow: bool) 
                 container={"id": found.id, "name": found.name, "engine": str(found.engine)},
                 now=time.time(),
                 attached=True,
+                launcher=entered_by.launcher_of(found.pid),
             )
         except (FileNotFoundError, ProcessLookupError):
             raise Failure(f"the container {found.name!r} has ended") from None

@@ -51,6 +51,7 @@ class Follower:
         self._watched: dict[int, Watched] = {}
         self._maps: dict[tuple[int, int], pins.Maps] = {}
         self._stamp: object = None
+        self._stale: set[int] = set()
         self._looked_at = -(10**12)
         self._over = {each["epoch"] for each in session.ended(settings)}
 
@@ -92,8 +93,12 @@ class Follower:
         there = [each for each in session.entries(self._settings) if each.get("live")]
         if thorough:
             self._looked_at = self._monotonic()
-            if any(session.is_stale(each) for each in there):
+            stale = {each["epoch"] for each in there if session.is_stale(each)}
+            # Not at once: a container's poststop hook, which comes a moment later, says more.
+            if stale & self._stale:
                 session.prune(self._settings, now=self._clock() / 1e9)
+            self._stale = stale
+            if stale:
                 there = [each for each in session.entries(self._settings) if each.get("live")]
         for entry in there:
             if entry["epoch"] not in self._watched and self._wanted(entry):

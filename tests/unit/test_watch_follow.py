@@ -162,15 +162,15 @@ def test_a_watch_in_the_slot_of_another_is_another(settings: Settings, kernel: K
     assert numbers(told) == [1]
 
 
-def test_a_container_that_is_gone_is_pruned_within_a_second(
+def test_a_container_that_is_gone_is_pruned_within_two_seconds(
     settings: Settings, kernel: Kernel, one: Follower, clock: Clock
 ) -> None:
     entry = begin(settings, kernel, pid=2**22 + 1)
     assert kinds(one.poll()) == ["watching"]
     (kernel.root / "web").rmdir()
-    clock.pass_s(0.5)
-    assert one.poll() == [] and kernel.live() == [entry["epoch"]]
-    clock.pass_s(0.6)
+    clock.pass_s(1.1)
+    assert one.poll() == [] and kernel.live() == [entry["epoch"]], "its poststop hook may be at work"
+    clock.pass_s(1.1)
     told = one.poll()
     assert kinds(told) == ["ended"] and told[0]["why"] == session.GONE
     assert not kernel.loaded and session.entries(settings) == []
