@@ -244,6 +244,7 @@ static __always_inline int judge(struct scmm_watched *w, struct pt_regs *regs, s
 			count_no_call(w->watch, w->epoch);
 		return 0;
 	}
+	CHECKED(abi);
 	place = abi * SCMM_NR_MAX + nr;
 	if (place >= SCMM_ABIS * SCMM_NR_MAX)
 		return 0;
@@ -251,7 +252,9 @@ static __always_inline int judge(struct scmm_watched *w, struct pt_regs *regs, s
 	plan = plans[place];
 	if (plan.bits & SCMM_WATCH_RESTART)
 		return 0;
-	to = state_of(regs, nr, abi, plan.refined, plan.extra);
+	to = state_of(regs, nr, abi, plan.refined, plan.extra) & 0x3ff;
+	/* Whatever way led here, the verifier need go on but once. */
+	CHECKED(to);
 	if (w->from_abi != abi) {
 		w->from_abi = abi;
 		if (from < SCMM_FROM_ANY) {
@@ -435,6 +438,28 @@ int BPF_PROG(scmm_watch_exec, struct task_struct *task, int old_pid, struct linu
 	return 0;
 }
 
+/* A process or thread is made by one that has no state, or one of a watch that is over. */
+static __always_inline int fork_of_other(struct task_struct *child)
+{
+	struct scmm_member *member;
+	struct scmm_target *target;
+	struct scmm_watch *watch;
+
+	if (!config.v1_controller && !is_hot(BPF_CORE_READ(child, cgroups, dfl_cgrp, kn, id)))
+		return 0;
+	target = target_of(bpf_get_current_task_btf());
+	watch = target ? watch_of(target->slot, target->epoch) : 0;
+	/* Its call began before the watch did: it is no one from outside, and nor is what it makes. */
+	if (watch && watch->flags & SCMM_WATCH_ATTACHED) {
+		member = bpf_task_storage_get(&members, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+		if (member)
+			member->left = target->epoch;
+	}
+	/* clone3(2) can put a child of anyone into a watched cgroup. */
+	new_generation();
+	return 0;
+}
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(scmm_watch_fork, struct task_struct *parent, struct task_struct *child)
 {
@@ -444,19 +469,9 @@ int BPF_PROG(scmm_watch_fork, struct task_struct *parent, struct task_struct *ch
 	struct scmm_watch *watch;
 	u64 regs;
 
-	/* Who has made no call yet since the watch began is found by what it has made. */
-	if (!w) {
-		if (!config.v1_controller && !is_hot(BPF_CORE_READ(child, cgroups, dfl_cgrp, kn, id)))
-			return 0;
-		look_up(as_number((void *)bpf_task_pt_regs(bpf_get_current_task_btf())));
-		/* clone3(2) can put a child of anyone into a watched cgroup. */
-		new_generation();
-		member = member_of(bpf_get_current_task_btf());
-		w = state_of_member(member);
-	}
 	watch = w ? watch_of(w->watch, w->epoch) : 0;
 	if (!w || !watch || !member)
-		return 0;
+		return fork_of_other(child);
 	copy = bpf_task_storage_get(&members, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!copy) {
 		count(watch, SCMM_UNWATCHED);
