@@ -1,7 +1,7 @@
 """What programs are given: files, directories and words, made for training in one way and for judging in another.
 
-Training takes few sizes and words, and plain names, short or long; judging draws sizes from a range, and has other names,
-other contents and other shapes of directories. Everything comes from a seed.
+Training takes few sizes and words, and plain names, short or long; judging draws sizes from a range, and has other
+names, other contents and other shapes of directories. Everything comes from a seed.
 """
 
 from __future__ import annotations
