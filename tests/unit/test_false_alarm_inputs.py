@@ -16,6 +16,7 @@ from tools.falsealarms.experiment import Outcome, Sizes, draw, foretold, is_judg
 from tools.falsealarms.inputs import KINDS, LARGEST, Judging, Maker, Training
 from tools.falsealarms.programs import BUSYBOX, COREUTILS, Program
 from tools.falsealarms.running import INPUTS, LOCALES, OUTPUTS
+from tools.falsealarms.serving import Served
 from tools.falsealarms.suites import SUITES
 
 SMALL = (*COREUTILS, *BUSYBOX)
@@ -107,3 +108,12 @@ def test_goals() -> None:
     )
     assert "NOT judged: cat {'lost_threads': 2}" in text
     assert "NOT" not in "\n".join(report.whole([outcome()], []))
+
+
+def test_servers_are_told_beside() -> None:
+    quiet = Served("nginx", completeness(SETS), 66, 147, 0.034, (0.053, 0.038), ("",) * 20)
+    loud = Served("redis", completeness(SETS), 48, 139, 0.06, (0.055, 0.089), ("read > execve",) * 9 + ("",) * 11)
+    assert quiet.foretold and not loud.foretold
+    text = "\n".join(report.whole([], [quiet, loud]))
+    assert "| nginx | 16 | 66 | 147 | 3.4% | 5.3%, 3.8% | 17.1% | 20 | 0 |" in text
+    assert "| 20 | 9 |" in text and text.count("redis: `read > execve`, NOT foretold") == 9 and "nginx: `" not in text
