@@ -393,3 +393,31 @@ def test_who_began_it_need_not_live(inside: namespace.Entered, program: Path, tm
         finally:
             pins.remove(where)
     assert not Path(where).exists()
+
+
+_SAME_ID = """
+import os, subprocess, sys
+cgroup, *words = sys.argv[1:]
+for _ in range(2):
+    with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+        file.write("41")
+    child = os.fork()
+    if not child:
+        with open(cgroup + "/cgroup.procs", "w") as file:
+            file.write("0")
+        os.execv(words[0], words)
+    print(child, os.waitpid(child, 0)[1])
+"""
+
+
+def test_ids_that_are_used_again(kernel: Kernel, program: Path) -> None:
+    """In a pid namespace of its own, where nobody else takes an id."""
+    rows = both(chain("start:exec", "getppid", END), chain("getuid", END))
+    with kernel.watch(policy(rows)) as watched:
+        words = ["unshare", "--pid", "--fork", sys.executable, "-c", _SAME_ID, str(watched.cgroup), str(program)]
+        done = subprocess.run([*words, call("getuid")], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.splitlines() == ["42 0"] * 2
+        assert watched.edges == [("start:exec", "getuid")] * 2
+        first, second = watched.alerts
+        assert first.ns_tgid == second.ns_tgid == 42
+        assert first.tgid != second.tgid and first.leader_started < second.leader_started
