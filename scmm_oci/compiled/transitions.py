@@ -41,7 +41,7 @@ def never_serving(policy: Policy) -> list[Finding]:
     """Told of ABIs that lack every call with which a process goes over to the serving transitions."""
     if policy.serving is None:
         return []
-    names = ", ".join(policy.serving.calls)
+    names = ", ".join(policy.serving.calls) or "the calls that lead over"
     return [
         Finding("never-serving", f"{arch} has none of {names}: its calls lead nobody over to the serving transitions")
         for arch in policy.settings.architectures

@@ -204,6 +204,10 @@ def test_an_abi_without_the_call_that_leads_to_serving_is_told():
     assert all(one.serving for one in file.watch.machines)
     assert polfile.read(polfile.write(file)) == polfile.canonical(file)
     assert never_serving(of(serving=Serving(("listen",), ()))) == []
+    # Another architecture lacks all of them.
+    there, _ = retarget(of(serving=Serving(("arch_prctl",), ())), Arch.AARCH64)
+    (told,) = never_serving(there)
+    assert told.message.startswith("aarch64 has none of the calls that lead over: ")
 
 
 def test_another_architecture_lacks_calls_and_classes():
