@@ -144,6 +144,10 @@ def watch(
         if thaw is not None:
             return standing.thaw(settings, thaw, engine=engine, as_json=as_json)
         return standing.ended(settings, as_json=as_json) if ended else standing.listed(settings, as_json=as_json)
+    if form == "--follow":
+        from scmm_oci.cli import watch_following
+
+        return watch_following.follow_named(settings, container, engine=engine, metrics=metrics, as_json=as_json)
     from scmm_oci.cli import watching
 
     wish = watching.Wish(
@@ -151,9 +155,7 @@ def watch(
     )
     if command is not None:
         return watching.run_command(settings, command, wish, user=user)
-    if form == "a container":
-        return watching.watch_container(settings, container or "", wish, follow=follow)
-    return watching.follow(settings, container, wish)
+    return watching.watch_container(settings, container or "", wish, follow=follow)
 
 
 _GOES_WITH = {

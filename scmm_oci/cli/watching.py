@@ -1,34 +1,29 @@
-"""What ``scmm watch`` does: begin the watch of a command or container, follow watches, and leave nothing behind."""
+"""What ``scmm watch`` begins: the watch of a command, which is attended to its end, or of a container that runs."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scmm_oci.cli import live, watch_policy, watch_standing
+from scmm_oci.cli import live, watch_following, watch_policy
 from scmm_oci.cli.outcome import many
 from scmm_oci.cli.output import data, fail, plain, say
 from scmm_oci.cli.recording import ENDING, WAITED, pass_on
-from scmm_oci.cli.watch_shown import Shown, for_command, for_followers
-from scmm_oci.enforcer.monitor import scraping
+from scmm_oci.cli.watch_following import telling
+from scmm_oci.cli.watch_policy import Given
+from scmm_oci.cli.watch_shown import for_command
 from scmm_oci.errors import Failure
 from scmm_oci.kernel.cgroup import Place
-from scmm_oci.kernel.libbpf import LibbpfMissing
 from scmm_oci.kernel.signals import Heard, Signals
 from scmm_oci.recorder import engines, users
 from scmm_oci.recorder.command import CannotExecute, Child
 from scmm_oci.recorder.settings import Settings
 from scmm_oci.watch import entered_by, own_cgroup, session
 from scmm_oci.watch.follow import Follower
-from scmm_oci.watch.metrics import Metrics
 
-_INTERVAL_S = 0.05
 _PATIENCE_S = 5.0  # for what is left of a cgroup whose last process has ended
 COMMAND = "command"  # the engine of what is no container
 
@@ -53,51 +48,59 @@ def run_command(settings: Settings, command: tuple[str, ...], wish: Wish, *, use
         BadInput, Failure: it cannot be watched. Nothing of it has run then.
     """
     given = watch_policy.read(wish.policy or "", action=wish.action)
-    place_of_metrics = _metrics_place(wish)
+    metrics = watch_following.place_of_metrics(wish.metrics)
     whom = users.parse_user(user) if user is not None else users.invoking_user(os.environ)
-    with Signals(WAITED) as signals, _telling():
+    with Signals(WAITED) as signals, telling():
         place = own_cgroup.make()
         child = Child(command, user=whom, mask=signals.before)
-        entry: dict[str, Any] | None = None
-        try:
-            entry = session.begin(
-                settings,
-                policy=given.file,
-                policy_name=given.name,
-                digest=given.digest,
-                action=given.action,
-                pid=child.pid,
-                container={
-                    "id": Path(place.path).name,
-                    "name": Path(command[0]).name,
-                    "engine": COMMAND,
-                },
-                now=time.time(),
-                attached=False,
-                place=place,
-            )
-            own_cgroup.enter(place, child.pid)
-        except BaseException:
-            child.abandon()
-            _forget(settings, entry, place)
-            raise
+        attended = _Attended(child, place, wish, signals)
         shown = for_command(as_json=wish.as_json, quiet=wish.quiet)
         try:
-            child.release()
+            container = {"id": Path(place.path).name, "name": Path(command[0]).name, "engine": COMMAND}
+            entry = attended.entry = _begin(settings, given, pid=child.pid, container=container, place=place)
+            own_cgroup.enter(place, child.pid)
+            with watch_following.following(settings, entry["epoch"], shown) as follower:
+                watch_following.run(follower, shown, attended, metrics, wakers=(child.pidfd, signals.descriptor))
+                status = child.poll() or 0
+                if not own_cgroup.remove(place, patience_s=_PATIENCE_S):
+                    _say(wish, f"what goes on is watched: scmm-watch --follow {entry['container']['id']}")
+                    return status
+                session.finish(settings, entry, now=time.time(), why=session.OVER)
+                watch_following.tell_news(follower, shown)
+            return status
         except CannotExecute as error:
-            _forget(settings, entry, place)
+            _forget(settings, attended.entry, place)
             return fail(error)
-        attended = _Attended(child, place, entry, wish, signals)
-        with _following(settings, lambda each: each["epoch"] == entry["epoch"], shown) as follower:
-            asyncio.run(_loop(follower, shown, attended.step, place_of_metrics, (child.pidfd, signals.descriptor)))
-            status = child.poll()
-            if not own_cgroup.remove(place, patience_s=_PATIENCE_S):
-                _say(wish, f"what goes on is watched: scmm-watch --follow {entry['container']['id']}")
-                return status or 0
-            session.finish(settings, entry, now=time.time(), why=session.OVER)
-            for event in follower.poll():
-                shown.tell(event)
-        return status or 0
+        except BaseException:
+            if not attended.released:
+                child.abandon()
+                _forget(settings, attended.entry, place)
+            raise
+
+
+def _begin(
+    settings: Settings,
+    given: Given,
+    *,
+    pid: int,
+    container: dict[str, Any],
+    place: Place | None = None,
+    launcher: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """Begin a watch: of what a command will execute in this cgroup, or, without one, of a container that runs."""
+    return session.begin(
+        settings,
+        policy=given.file,
+        policy_name=given.name,
+        digest=given.digest,
+        action=given.action,
+        pid=pid,
+        container=container,
+        now=time.time(),
+        attached=place is None,
+        place=place,
+        launcher=launcher,
+    )
 
 
 def _forget(settings: Settings, entry: dict[str, Any] | None, place: Place) -> None:
@@ -115,9 +118,19 @@ def _say(wish: Wish, line: str) -> None:
 class _Attended:
     """A command that is watched: what is to be done between two looks at its alerts."""
 
-    def __init__(self, child: Child, place: Place, entry: dict[str, Any], wish: Wish, signals: Signals) -> None:
-        self._child, self._place, self._entry, self._wish, self._signals = child, place, entry, wish, signals
+    #: Told to stay with the command whatever becomes of its alerts.
+    stays = True
+
+    def __init__(self, child: Child, place: Place, wish: Wish, signals: Signals) -> None:
+        self._child, self._place, self._wish, self._signals = child, place, wish, signals
         self._told = False
+        self.entry: dict[str, Any] | None = None
+        self.released = False
+
+    def begin(self) -> None:
+        """Let the command be executed. Raises CannotExecute."""
+        self.released = True
+        self._child.release()
 
     def step(self, follower: Follower) -> bool:
         """Deal with signals; whether there is nothing more to wait for."""
@@ -154,23 +167,14 @@ def watch_container(settings: Settings, name: str, wish: Wish, *, follow: bool) 
         BadInput, Failure: it cannot be watched.
     """
     given = watch_policy.read(wish.policy or "", action=wish.action)
-    place_of_metrics = _metrics_place(wish)
+    metrics = watch_following.place_of_metrics(wish.metrics)
     kind = engines.Engine(wish.engine) if wish.engine else None
     found = engines.find_container(name, engine=kind, user=users.invoking_user(os.environ))
-    with _telling():
+    container = {"id": found.id, "name": found.name, "engine": str(found.engine)}
+    with telling():
         try:
-            entry = session.begin(
-                settings,
-                policy=given.file,
-                policy_name=given.name,
-                digest=given.digest,
-                action=given.action,
-                pid=found.pid,
-                container={"id": found.id, "name": found.name, "engine": str(found.engine)},
-                now=time.time(),
-                attached=True,
-                launcher=entered_by.launcher_of(found.pid),
-            )
+            launcher = entered_by.launcher_of(found.pid)
+            entry = _begin(settings, given, pid=found.pid, container=container, launcher=launcher)
         except (FileNotFoundError, ProcessLookupError):
             raise Failure(f"the container {found.name!r} has ended") from None
     called = plain(session.called(entry))
@@ -180,123 +184,7 @@ def watch_container(settings: Settings, name: str, wish: Wish, *, follow: bool) 
     if not follow:
         say(f"its alerts: scmm-watch --follow {called}; end it: scmm-watch --stop {called}")
         return 0
-    code = _follow(settings, lambda each: each["epoch"] == entry["epoch"], wish, place_of_metrics, until_over=True)
-    if any(each["epoch"] == entry["epoch"] for each in session.entries(settings)):
+    watch_following.follow(settings, entry["epoch"], metrics, as_json=wish.as_json)
+    if watch_following.is_there(settings, entry["epoch"]):
         say(f"{called} is watched still; end that: scmm-watch --stop {called}")
-    return code
-
-
-def follow(settings: Settings, container: str | None, wish: Wish) -> int:
-    """Tell alerts of one watch until it is over, or of all until a signal comes.
-
-    Raises:
-        Failure: there is no such watch.
-    """
-    place_of_metrics = _metrics_place(wish)
-    if container is None:
-        return _follow(settings, lambda each: True, wish, place_of_metrics, until_over=False)
-    entry = watch_standing.find(settings, container, engine=wish.engine)
-    return _follow(settings, lambda each: each["epoch"] == entry["epoch"], wish, place_of_metrics, until_over=True)
-
-
-def _follow(
-    settings: Settings,
-    wanted: Callable[[dict[str, Any]], bool],
-    wish: Wish,
-    metrics: tuple[str, int] | str | None,
-    *,
-    until_over: bool,
-) -> int:
-    shown = for_followers(as_json=wish.as_json)
-    begun = False
-
-    with Signals(WAITED) as signals, _telling(), _following(settings, wanted, shown) as follower:
-
-        def step(following: Follower) -> bool:
-            nonlocal begun
-            if any(each.number in ENDING for each in signals.read()):
-                return True
-            begun = begun or bool(following.watched)
-            return until_over and begun and not following.watched
-
-        asyncio.run(_loop(follower, shown, step, metrics, (signals.descriptor,)))
     return 0
-
-
-async def _loop(
-    follower: Follower,
-    shown: Shown,
-    step: Callable[[Follower], bool],
-    metrics: tuple[str, int] | str | None,
-    wakers: tuple[int, ...],
-) -> None:
-    """Look, tell, and do what is to be done, until `step` says that it is over.
-
-    wakers: descriptors that end a pause when they can be read.
-    """
-    loop = asyncio.get_running_loop()
-    woken = asyncio.Event()
-
-    def wake(descriptor: int) -> None:
-        woken.set()
-        loop.remove_reader(descriptor)
-
-    scraped = scraping.Scraping(Metrics(lambda: follower.watched)) if metrics is not None else None
-    try:
-        if scraped is not None and metrics is not None:
-            where = await scraped.start(metrics)
-            say(f"metrics: {plain(where) if isinstance(where, str) else _url(*where)}")
-        while True:
-            for event in follower.poll():
-                shown.tell(event)
-            shown.totals(follower.watched)
-            if step(follower):
-                break
-            woken.clear()
-            for each in wakers:
-                loop.add_reader(each, wake, each)
-            try:
-                await asyncio.wait_for(woken.wait(), _INTERVAL_S)
-            except TimeoutError:
-                pass
-        for event in follower.poll():
-            shown.tell(event)
-    finally:
-        for each in wakers:
-            loop.remove_reader(each)
-        if scraped is not None:
-            await scraped.close()
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
-
-
-def _metrics_place(wish: Wish) -> tuple[str, int] | str | None:
-    return None if wish.metrics is None else scraping.parse(wish.metrics)
-
-
-@contextmanager
-def _following(settings: Settings, wanted: Callable[[dict[str, Any]], bool], shown: Shown) -> Iterator[Follower]:
-    follower = Follower(settings, wanted=wanted, clock=time.time_ns, monotonic=time.monotonic_ns)
-    try:
-        yield follower
-    finally:
-        shown.close()
-        follower.close()
-
-
-@contextmanager
-def _telling() -> Iterator[None]:
-    """What the system says is an error of ours, with what to do."""
-    try:
-        yield
-    except session.Held as error:
-        name = session.called(error.entry)
-        raise Failure(error.strerror or str(error), f"end that first: scmm-watch --stop {name}") from None
-    except LibbpfMissing as error:
-        raise Failure(f"cannot watch: {error.strerror}", "Debian and Ubuntu: apt install libbpf1") from None
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise Failure(f"cannot watch: {error.strerror or error}", "scmm doctor says what is missing") from None

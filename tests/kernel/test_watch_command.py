@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
@@ -280,6 +281,15 @@ def test_metrics_are_given_meanwhile(watcher: Watcher) -> None:
         wait_until(violations, deadline_s=30, what="a violation in the metrics")
         process.stdin.close()
         assert process.wait(30) == 3
+
+
+def test_where_metrics_cannot_be_given_nothing_runs(watcher: Watcher, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert watcher.here(*watcher.of("w", options=["--metrics", f"127.0.0.1:{port}"])) == 125
+    out, err = capfd.readouterr()
+    assert out == "" and "metrics cannot be given at" in err
+    assert left(watcher.hooks) == []
 
 
 def test_a_command_in_a_cgroup_that_is_watched_is_refused(
