@@ -38,8 +38,8 @@ class Sizes:
         batches: of judged runs.
     """
 
-    batch: int = 30
-    least: int = 16
+    batch: int = 40
+    least: int = 24
     most: int = 64
     batches: int = 2
 
