@@ -405,22 +405,26 @@ def test_where_the_recorder_is_gone_containers_start_unless_it_is_required(
         ("prestart", "killer", 0),
     ],
 )
-@pytest.mark.parametrize("gone", ["package", "python", "module"])
+@pytest.mark.parametrize("gone", ["package", "python", "module", "killed"])
 def test_where_the_watch_is_gone_containers_start_unless_it_was_to_act(
     gone: str, stage: str, action: str, expected: int, hostile: Layout
 ) -> None:
     installation.install(hostile)
     hook = installation.origin().package / "scmm_oci" / "watch" / "hook.py"
-    if gone == "module":  # there, and cannot be loaded
+    if gone in ("module", "killed"):
         hook.parent.mkdir()
-        hook.write_text("import scmm_oci.nothing_of_that_name\n")
+        killed = "import os\ndef main():\n    os.kill(os.getpid(), 9)\n"
+        hook.write_text(killed if gone == "killed" else "import scmm_oci.nothing_of_that_name\n")
     elif gone == "python":
         installation.python().unlink()
     state = {"id": "x", "annotations": {"scmm.watch": action, "scmm.policy": "web"}}
     done = start(hostile, stage, state, starter=installation.WATCH_STARTER)
+    if (gone, stage) == ("killed", "poststop"):
+        assert (done.returncode, done.stdout, done.stderr) == (-9, "", ""), "the runtime tells of it, and goes on"
+        return
     assert (done.returncode, done.stdout) == (expected, "")
     assert done.stderr.startswith("scmm-watch-hook: not watched: ")
-    assert "scmm hooks install" in done.stderr
+    assert ("a signal" if gone == "killed" else "scmm hooks install") in done.stderr
 
 
 @pytest.mark.parametrize("starter", installation.STARTERS)
