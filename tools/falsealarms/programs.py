@@ -142,13 +142,10 @@ def _small(line: str, group: str, before: tuple[str, ...]) -> Program:
         words = [word for index in chosen for word in options[index]] + list(patterns[pattern])
         if name == "dd":  # its options look like operands, and it takes the last of two that are the same
             words.reverse()
-        return Run(
-            (*before, name, *(_word(each, maker) for each in words)),
-            str(source),
-            str(output),
-            str(locale),
-            maker.text(),
-        )
+        made = (*before, name, *(_word(each, maker) for each in words))
+        # Each word that xargs reads can be a program that it starts.
+        given = maker.text(maker.random.randint(2, 400) if name == "xargs" else None)
+        return Run(made, str(source), str(output), str(locale), given)
 
     return Program(f"{before[0]} {name}" if before else name, group, draw, make)
 
