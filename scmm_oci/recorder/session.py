@@ -31,7 +31,8 @@ def timestamp(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def _mount_namespace(pid: int) -> int:
+def mount_namespace(pid: int) -> int:
+    """The number of a process's mount namespace; 0 for our own. Raises OSError."""
     theirs = os.stat(f"/proc/{pid}/ns/mnt").st_ino
     return 0 if theirs == os.stat("/proc/self/ns/mnt").st_ino else theirs
 
@@ -103,7 +104,7 @@ def begin(
         if is_gone(entry):
             _finish_earlier(ledger, settings, entry, now=now)
     place = cgroup.place_of_container(pid)
-    mntns = _mount_namespace(pid)
+    mntns = mount_namespace(pid)
     entry = {
         "pid": pid,
         "name": name,

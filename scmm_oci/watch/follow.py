@@ -13,7 +13,7 @@ from typing import Any
 
 from scmm_oci.recorder.session import timestamp
 from scmm_oci.recorder.settings import Settings
-from scmm_oci.watch import freezing, pins, session, slots, words
+from scmm_oci.watch import freezing, pins, session, slots, summaries, words
 from scmm_oci.watch.wire import WatchValue
 from scmm_oci.watch.words import Event
 
@@ -83,7 +83,7 @@ class Follower:
         """Something that is another when watches have begun or ended."""
         where = Path(session.directory(self._settings))
         try:
-            return [each.stat().st_mtime_ns for each in (where, where / session.ENDED) if each.exists()]
+            return [each.stat().st_mtime_ns for each in (where, where / summaries.ENDED) if each.exists()]
         except FileNotFoundError:
             return None
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from scmm_oci.errors import Failure
 from scmm_oci.kernel import cgroup
 from scmm_oci.kernel.cgroup import Place
-from scmm_oci.watch import session
+from scmm_oci.watch import stale
 
 _PREFIX = "scmm-watch-"
 _LOOK_S = 0.02
@@ -100,7 +100,7 @@ def remove(place: Place, *, patience_s: float) -> bool:
     while True:
         if is_populated(place):
             return False
-        if session.remove_cgroup(place.path):
+        if stale.remove_cgroup(place.path):
             return True
         if time.monotonic() > deadline:
             return False

@@ -11,10 +11,12 @@ import errno
 import os
 import time
 
-from scmm_oci import quickjson
 from scmm_oci.kernel import cgroup
 from scmm_oci.recorder.ledger import Ledger, entries_in, private_directory
-from scmm_oci.recorder.session import is_of, started, timestamp
+from scmm_oci.recorder.session import is_of, mount_namespace, started, timestamp
+from scmm_oci.watch import summaries
+from scmm_oci.watch.stale import is_stale as is_stale
+from scmm_oci.watch.stale import remove_cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
     from scmm_oci.watch import pins
     from scmm_oci.watch.machines import Machines
     from scmm_oci.watch.wire import WatchValue
-
-ENDED = "ended"
-MOST_ENDED = 64  # watches that are over, of which it is kept what they saw
 
 GONE = "its cgroup is gone"
 LEFT = "what began it was killed at work"
@@ -158,7 +157,7 @@ def begin(
                     entry["slot"],
                     epoch=entry["epoch"],
                     place=place,
-                    mntns=0 if made else _mount_namespace(pid),
+                    mntns=0 if made else mount_namespace(pid),
                     machines=machines,
                     action=action,
                     name=called(entry),
@@ -219,7 +218,7 @@ def end_entry(ledger: Ledger, entry: dict[str, Any], *, now: float, why: str) ->
     except pins.PinsMissing:
         pass  # what it held is gone with the maps
     if entry["live"]:
-        _keep(ledger, summary, now)
+        summaries.keep(ledger.directory, summary, now)
     _forget(ledger, entry)
     return summary
 
@@ -232,34 +231,9 @@ def prune(settings: Settings, *, now: float) -> list[dict[str, Any]]:
         return _prune(ledger, settings, now=now)
 
 
-def is_stale(entry: dict[str, Any]) -> bool:
-    """Whether there is nothing left to watch: its cgroup is no more. One of ours is gone when nobody is in it."""
-    place = entry["cgroup"]
-    found = cgroup.directory(place["path"], controller=place["controller"])
-    try:
-        if found is not None and os.stat(found).st_ino == place["id"]:
-            return bool(place["made"]) and not _has_owner(entry) and not _is_populated(found)
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    # Elsewhere the cgroups may be mounted otherwise: its first process, if that lives, is in it.
-    return not _is_alive(entry)
-
-
 def ended(settings: Settings) -> list[dict[str, Any]]:
     """The summaries of the last watches that are over, the oldest first."""
-    where = os.path.join(directory(settings), ENDED)
-    found = []
-    try:
-        names = sorted(os.listdir(where))
-    except FileNotFoundError:
-        return []
-    for name in names:
-        try:
-            with open(os.path.join(where, name), "rb") as file:
-                found.append(quickjson.loads(file.read()))
-        except (OSError, ValueError):
-            continue  # just removed, or not yet written
-    return found
+    return summaries.kept(directory(settings))
 
 
 def _prune(ledger: Ledger, settings: Settings, *, now: float) -> list[dict[str, Any]]:
@@ -325,21 +299,6 @@ def _forget(ledger: Ledger, entry: dict[str, Any]) -> None:
         pins.remove(entry["pin_dir"])
 
 
-def remove_cgroup(path: str) -> bool:
-    """Remove a cgroup of ours, and those below it, if nobody is in them; whether it is gone."""
-    found = cgroup.directory(path)
-    if found is None:
-        return True
-    try:
-        for parent, _, _ in os.walk(found, topdown=False):
-            os.rmdir(parent)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
 def _events(maps: pins.Maps, entry: dict[str, Any], value: WatchValue) -> list[dict[str, Any]]:
     from scmm_oci.watch import slots
 
@@ -351,22 +310,6 @@ def _events(maps: pins.Maps, entry: dict[str, Any], value: WatchValue) -> list[d
     offset = time.time_ns() - time.monotonic_ns()
     gap = [words.gap(entry, missed)] if missed else []
     return [*gap, *(words.event(each, entry, offset=offset) for each in found)]
-
-
-def _keep(ledger: Ledger, summary: dict[str, Any], now: float) -> None:
-    """Write a summary for those who look later; of many, the last ones stay."""
-    where = os.path.join(ledger.directory, ENDED)
-    try:
-        os.makedirs(where, mode=0o700, exist_ok=True)
-        path = os.path.join(where, f"{int(now * 1000):015}-{summary['slot']:03}.json")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        with os.fdopen(os.open(path + ".tmp", flags, 0o600), "wb") as file:
-            file.write(quickjson.dumps(summary))
-        os.rename(path + ".tmp", path)
-        for name in sorted(os.listdir(where))[:-MOST_ENDED]:
-            os.unlink(os.path.join(where, name))
-    except OSError:
-        pass  # no room in the run directory; whoever ends the watch has the summary
 
 
 def _epoch(there: list[dict[str, Any]], now: float) -> int:
@@ -389,22 +332,3 @@ def _holder(there: list[dict[str, Any]], error: Any) -> OSError:
         if entry["slot"] == error.slot and "policy" in entry:
             return Held(entry)
     return OSError(errno.EEXIST, error.strerror)
-
-
-def _mount_namespace(pid: int) -> int:
-    theirs = os.stat(f"/proc/{pid}/ns/mnt").st_ino
-    return 0 if theirs == os.stat("/proc/self/ns/mnt").st_ino else theirs
-
-
-def _is_alive(entry: dict[str, Any]) -> bool:
-    return bool(entry["pid"]) and started(entry["pid"]) == entry["pid_started"] != 0
-
-
-def _has_owner(entry: dict[str, Any]) -> bool:
-    owner = entry.get("owner")
-    return owner is not None and started(owner["pid"]) == owner["started"]
-
-
-def _is_populated(found: str) -> bool:
-    with open(os.path.join(found, "cgroup.events"), encoding="ascii") as file:
-        return "populated 1" in file.read()

@@ -13,7 +13,7 @@ from watch_kernel import NATIVE, NOW, Kernel, Killed, begin, installed, policy, 
 from scmm_oci.errors import BadInput
 from scmm_oci.recorder.settings import Settings
 from scmm_oci.tables.arch import Arch
-from scmm_oci.watch import machine, pins, session, slots, wire
+from scmm_oci.watch import machine, pins, session, slots, stale, summaries, wire
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_a_command_whose_last_process_is_gone_is_pruned_with_its_cgroup(
     events.write_text("populated 1\nfrozen 0\n")
     begin(settings, kernel, place=place, pid=2**22 + 1)
     owner = {"one": True}
-    monkeypatch.setattr(session, "started", lambda pid: 7 if owner["one"] and pid == os.getpid() else 0)
+    monkeypatch.setattr(stale, "started", lambda pid: 7 if owner["one"] and pid == os.getpid() else 0)
     with session.open_ledger(settings) as ledger:
         (entry,) = ledger.entries()
         ledger.write({**entry, "owner": {"pid": os.getpid(), "started": 7}})
@@ -145,7 +145,7 @@ def test_a_command_whose_last_process_is_gone_is_pruned_with_its_cgroup(
     # The file of a real one goes with it.
     events.rename(kernel.root / "events")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "_is_populated", lambda found: False)
+        patch.setattr(stale, "_is_populated", lambda found: False)
         assert [each["why"] for each in session.prune(settings, now=NOW)] == [session.GONE]
     assert not Path(place.directory).exists() and not kernel.loaded
 
@@ -229,7 +229,7 @@ def test_an_end_that_is_killed_anywhere_is_ended_by_the_next(settings: Settings,
 def test_of_watches_that_are_over_the_last_are_kept(
     settings: Settings, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "MOST_ENDED", 3)
+    monkeypatch.setattr(summaries, "MOST", 3)
     for number in range(5):
         begin(settings, kernel, f"c{number}")
         session.end(settings, container_id=f"c{number}-id", bundle="", now=NOW + number)

@@ -212,6 +212,6 @@ def begin(settings: Settings, kernel: Kernel, name: str = "web", **more: Any) ->
         place = kernel.place(name)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(cgroup, "place_of_container", lambda pid: place)
-            patch.setattr(session, "_mount_namespace", lambda pid: 0)  # of processes that are none
+            patch.setattr(session, "mount_namespace", lambda pid: 0)  # of processes that are none
             return session.begin(settings, **{**given, **more})
     return session.begin(settings, **{**given, **more})
