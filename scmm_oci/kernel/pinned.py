@@ -31,12 +31,11 @@ def is_whole(directory: str, maps: Collection[str]) -> bool:
         return False
 
 
-def make(directory: str) -> None:
-    """Make the directory, empty. Raises PinsMissing where its parent is no BPF file system."""
+def require(directory: str) -> None:
+    """Raises PinsMissing where the directory would be in no BPF file system."""
     parent = os.path.dirname(directory)
     if not bpf.is_bpffs(parent):
         raise PinsMissing(errno.ENODEV, f"{parent} is not a BPF file system; mount it: mount -t bpf bpf {parent}")
-    os.mkdir(directory, 0o700)
 
 
 def mark(directory: str) -> None:

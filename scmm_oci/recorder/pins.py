@@ -9,12 +9,15 @@ from __future__ import annotations
 import errno
 import os
 
-from scmm_oci.kernel import bpf, prepared
+from scmm_oci.kernel import pinned, prepared
+from scmm_oci.kernel.pinned import PinsMissing
 from scmm_oci.recorder import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+__all__ = ["Maps", "PinsMissing", "is_loaded", "load", "read_or_make", "remove"]
 
 # Map in the object → file name of its pin.
 MAPS = {
@@ -30,17 +33,8 @@ OBJECT = os.path.join(
 )
 
 
-class PinsMissing(OSError):
-    """A pin that a running recording needs is not there."""
-
-
 def is_loaded(directory: str) -> bool:
-    # The marker comes last when loading and goes first when unloading; but someone may have removed a pin.
-    names = {"complete", *MAPS.values()}
-    try:
-        return names.issubset(os.listdir(directory))
-    except FileNotFoundError:
-        return False
+    return pinned.is_whole(directory, MAPS.values())
 
 
 def read_or_make(run_dir: str) -> dict[str, Any]:
@@ -70,9 +64,7 @@ def load(directory: str, *, run_dir: str, call_tables: int, facts: int, seed: in
     for all recordings together. seed: a random number of 64 bits that the programs hash with.
     Raises OSError (libbpf missing, kernel refuses, bpffs not mounted), having removed what it made.
     """
-    parent = os.path.dirname(directory)
-    if not bpf.is_bpffs(parent):
-        raise PinsMissing(errno.ENODEV, f"{parent} is not a BPF file system; mount it: mount -t bpf bpf {parent}")
+    pinned.require(directory)
     if not os.path.exists(OBJECT):
         raise PinsMissing(errno.ENOENT, f"{OBJECT} is missing: the package was built without its BPF object")
     remove(directory)
@@ -96,47 +88,25 @@ def load(directory: str, *, run_dir: str, call_tables: int, facts: int, seed: in
             values={".data.config": config, ".data.plans": bytes.fromhex(form["plans"])},
             pins={
                 **{name: os.path.join(directory, file_name) for name, file_name in MAPS.items()},
-                "link": os.path.join(directory, "link_"),
+                "link": os.path.join(directory, pinned.LINK),
             },
         )
-        os.mkdir(os.path.join(directory, "complete"), 0o700)  # bpffs holds no plain files
+        pinned.mark(directory)
     except BaseException:
         remove(directory)
         raise
 
 
-def _is_ours(name: str) -> bool:
-    return name == "complete" or name in MAPS.values() or name.startswith("link_scmm_")
-
-
 def remove(directory: str) -> None:
-    """Remove every pin and the directory; links first, so that nothing runs on maps that are going away.
-
-    Raises PinsMissing, having removed nothing, for a directory that holds anything but our pins.
-    """
-    try:
-        names = os.listdir(directory)
-    except FileNotFoundError:
-        return
-    foreign = [name for name in names if not _is_ours(name)]
-    if foreign or not bpf.is_bpffs(directory):
-        what = f"holds {foreign[0]!r}, which is not ours" if foreign else "is not in a BPF file system"
-        raise PinsMissing(errno.EEXIST, f"{directory} {what}: set pin_dir to a directory for scmm-oci alone")
-    for name in sorted(names, key=lambda each: (each != "complete", not each.startswith("link_"), each)):
-        path = os.path.join(directory, name)
-        if name == "complete":
-            os.rmdir(path)
-        else:
-            os.unlink(path)
-    os.rmdir(directory)
+    """Remove every pin and the directory. Raises PinsMissing for one that holds anything but our pins."""
+    pinned.remove(directory, MAPS.values(), setting="pin_dir")
 
 
-class Maps:
+class Maps(pinned.Opened):
     """The pinned maps, opened. Use as a context manager."""
 
     def __init__(self, directory: str) -> None:
-        self._directory = directory
-        self._open: list[bpf.Map] = []
+        super().__init__(directory, "the recorder's")
         try:
             self.targets = self._map("targets", wire.CGROUP_KEY.size, wire.TARGET.size)
             self.slots = self._map("slots", wire.KEY.size, wire.SLOT.size)
@@ -154,24 +124,3 @@ class Maps:
         except BaseException:
             self.close()
             raise
-
-    def _map(self, name: str, key_size: int, value_size: int) -> bpf.Map:
-        path = os.path.join(self._directory, name)
-        try:
-            opened = bpf.Map.pinned(path, key_size=key_size, value_size=value_size)
-        except bpf.BpfError as error:
-            if error.errno == errno.ENOENT:
-                raise PinsMissing(errno.ENOENT, f"the recorder's map {path} is gone") from None
-            raise
-        self._open.append(opened)
-        return opened
-
-    def close(self) -> None:
-        for each in self._open:
-            each.close()
-
-    def __enter__(self) -> Maps:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

@@ -52,10 +52,11 @@ def load(directory: str, *, run_dir: str, machines: int = wire.MACHINES) -> None
     for all watches together. Raises OSError (libbpf missing, kernel refuses, bpffs not mounted), having removed what it
     made.
     """
+    pinned.require(directory)
     if not os.path.exists(OBJECT):
         raise PinsMissing(errno.ENOENT, f"{OBJECT} is missing: the package was built without its BPF object")
     remove(directory)
-    pinned.make(directory)
+    os.mkdir(directory, 0o700)
     try:
         form = read_or_make(run_dir)
         prepared.load_and_pin(
