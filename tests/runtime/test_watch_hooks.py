@@ -69,19 +69,18 @@ def test_a_wrong_order_is_told(action: str, podman: Ground, shared_hooks: Hooks)
     assert nothing_is_left(shared_hooks)
 
 
-@pytest.mark.skipif(not SOAK, reason="SCMM_SOAK=1 tries engines on what is frozen")
-def test_what_is_frozen_can_be_removed(ground: Ground, shared_hooks: Hooks) -> None:
-    name = started(ground.engine, ground.busybox, *asked("freeze"))
-    which = identity(ground.engine, name)
+def test_what_is_frozen_can_be_removed(podman: Ground, shared_hooks: Hooks) -> None:
+    name = started(podman.engine, podman.busybox, *asked("freeze"))
+    which = identity(podman.engine, name)
     (entry,) = session.entries(shared_hooks.settings)
-    ground.engine("exec", "--detach", name, *WRONG)
+    podman.engine("exec", "--detach", name, *WRONG)
 
     def seen() -> bool:
         with pins.Maps(entry["pin_dir"]) as maps:
             return slots.value_of(maps, entry["slot"]).counters["violations"] > 0
 
     wait_until(seen, deadline_s=30, what="a violation")
-    ground.engine.rm(name)
+    podman.engine.rm(name)
     assert "(freeze): 1 violation" in ended(shared_hooks, which, lines=2)[0]
     assert nothing_is_left(shared_hooks)
 
