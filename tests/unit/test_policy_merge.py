@@ -382,3 +382,14 @@ def test_too_many_products_are_refused():
     other = [rule("read", "kill", eq(1, value)) for value in range(80)]
     with pytest.raises(BadInput, match="read: joining the constraints takes 6561 rules"):
         union([policy(*many, default="allow"), policy(*other, default="allow")])
+
+
+def test_a_name_that_was_spoken_of_in_between_leaves_no_rule():
+    # The first two have nothing in common but the name, which has to stand somewhere until the third one restricts it.
+    a = policy(rule("read", "allow", Constraint(0, ArgType.INTEGER, op=Operator.NE, value=1)), default="allow")
+    b = policy(default="allow")
+    c = policy(rule("read", "deny", eq(0, 1)), default="allow")
+    between = intersection([a, b]).policy
+    assert between.syscalls == (rule("read"),)
+    late = intersection([a, intersection([b, c]).policy]).policy
+    assert intersection([between, c]).policy.syscalls == late.syscalls == (rule("read", "deny", eq(0, 1)),)

@@ -142,9 +142,12 @@ def rules(given: View) -> tuple[SyscallRule, ...]:
 
 
 def entry_rules(name: str, entry: algebra.Entry, default: Answer) -> list[SyscallRule]:
-    """The rules that say what an entry does. One without constraints only where it says something."""
+    """The rules that say what an entry does. One without constraints only where it says something.
+
+    Whether a policy in between had one that said nothing, only for its name to be there, must not show.
+    """
     found = [rule_of(name, conditions, answer, note, default) for (conditions, answer), note in entry.clauses.items()]
-    if entry.plain is not None or entry.fallback != default or not found:
+    if entry.plain not in (None, Note()) or entry.fallback != default or not found:
         found.append(rule_of(name, ALWAYS, entry.fallback, entry.plain or Note(), default))
     return found
 
