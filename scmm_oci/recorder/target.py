@@ -26,7 +26,14 @@ _MOST_NAMES = 8  # in a message
 
 
 def record_command(
-    settings: Settings, child: Child, words: Sequence[str], *, name: str, user: User | None, follow: bool, depth: int = 2
+    settings: Settings,
+    child: Child,
+    words: Sequence[str],
+    *,
+    name: str,
+    user: User | None,
+    follow: bool,
+    depth: int = 2,
 ) -> Recording:
     """Record a child that is yet to execute its command. Raises OSError."""
     flags = slots.depth_flag(depth) | (0 if follow else wire.NO_FOLLOW)
