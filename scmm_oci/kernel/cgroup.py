@@ -9,7 +9,9 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    Mounted = tuple[str, str, str, frozenset[str]]
 
 # v1 controllers that runtimes give a container a cgroup of its own in. The order is the one in which
 # bpf/recorder.bpf.c's controller_ssid() numbers them, from 1.
@@ -53,7 +55,7 @@ def _unescape(field: str) -> str:
     return field
 
 
-def mounts() -> list[tuple[str, str, str, frozenset[str]]]:
+def mounts() -> list[Mounted]:
     """(file system type, root in the hierarchy, mount point, super options) of every cgroup mount seen here."""
     result = []
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
@@ -66,10 +68,13 @@ def mounts() -> list[tuple[str, str, str, frozenset[str]]]:
     return result
 
 
-def directory(path: str, *, controller: str = "") -> str | None:
-    """Where the cgroup `path` of a hierarchy is mounted here; `controller` "" is cgroup v2. None if nowhere."""
+def directory(path: str, *, controller: str = "", among: Sequence[Mounted] | None = None) -> str | None:
+    """Where the cgroup `path` of a hierarchy is mounted here; `controller` "" is cgroup v2. None if nowhere.
+
+    among: what `mounts` gave; None: it is asked.
+    """
     found = None
-    for kind, root, point, options in mounts():
+    for kind, root, point, options in mounts() if among is None else among:
         if (kind == "cgroup2") != (controller == "") or (controller and controller not in options):
             continue
         root = root.rstrip("/")

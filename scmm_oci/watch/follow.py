@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scmm_oci.kernel import cgroup
 from scmm_oci.recorder.session import timestamp
 from scmm_oci.recorder.settings import Settings
 from scmm_oci.watch import freezing, pins, session, slots, summaries, words
@@ -93,7 +94,8 @@ class Follower:
         there = [each for each in session.entries(self._settings) if each.get("live")]
         if thorough:
             self._looked_at = self._monotonic()
-            stale = {each["epoch"] for each in there if session.is_stale(each)}
+            mounted = cgroup.mounts()
+            stale = {each["epoch"] for each in there if session.is_stale(each, among=mounted)}
             # Not at once: a container's poststop hook, which comes a moment later, says more.
             if stale & self._stale:
                 session.prune(self._settings, now=self._clock() / 1e9)

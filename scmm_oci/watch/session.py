@@ -20,9 +20,11 @@ from scmm_oci.watch.stale import remove_cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from scmm_oci.compiled.polfile.model import PolicyFile
+    from scmm_oci.kernel.cgroup import Mounted
     from scmm_oci.recorder.settings import Settings
     from scmm_oci.watch import pins
     from scmm_oci.watch.machines import Machines
@@ -241,11 +243,12 @@ def _prune(ledger: Ledger, settings: Settings, *, now: float) -> list[dict[str, 
 
     there = [_whole(each, settings) for each in ledger.entries()]
     doomed = []
+    mounted = cgroup.mounts()
     for where in sorted({entry["pin_dir"] for entry in there}):
         those = [entry for entry in there if entry["pin_dir"] == where]
         try:
             with pins.Maps(where) as maps:
-                doomed += [(entry, _why_over(maps, entry)) for entry in those]
+                doomed += [(entry, _why_over(maps, entry, mounted)) for entry in those]
         except pins.PinsMissing:
             doomed += [(entry, UNLOADED) for entry in those]
     done = [end_entry(ledger, entry, now=now, why=why) for entry, why in doomed if why is not None]
@@ -261,7 +264,7 @@ def _whole(entry: dict[str, Any], settings: Settings) -> dict[str, Any]:
     return {"slot": entry["slot"], "epoch": 0, "pin_dir": settings.watch_pin_dir, "live": False, "broken": True}
 
 
-def _why_over(maps: pins.Maps, entry: dict[str, Any]) -> str | None:
+def _why_over(maps: pins.Maps, entry: dict[str, Any], mounted: Sequence[Mounted]) -> str | None:
     """Why nobody will end a watch, or None for one that goes on. Its ledger is locked, so nobody is beginning it."""
     from scmm_oci.watch import slots
 
@@ -271,7 +274,7 @@ def _why_over(maps: pins.Maps, entry: dict[str, Any]) -> str | None:
         return None if value.epoch and value.threads else LEFT
     if not entry["live"] or value.epoch != entry["epoch"]:
         return LEFT
-    return GONE if is_stale(entry) else None
+    return GONE if is_stale(entry, among=mounted) else None
 
 
 def _discard(ledger: Ledger, entry: dict[str, Any]) -> None:

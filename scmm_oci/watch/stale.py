@@ -12,13 +12,19 @@ from scmm_oci.recorder.session import started
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
+    from scmm_oci.kernel.cgroup import Mounted
 
-def is_stale(entry: dict[str, Any]) -> bool:
-    """Whether there is nothing left to watch: its cgroup is no more. One of ours is gone when nobody is in it."""
+
+def is_stale(entry: dict[str, Any], *, among: Sequence[Mounted] | None = None) -> bool:
+    """Whether there is nothing left to watch: its cgroup is no more. One of ours is gone when nobody is in it.
+
+    among: what cgroup.mounts gave, for who asks of many.
+    """
     place = entry["cgroup"]
-    found = cgroup.directory(place["path"], controller=place["controller"])
+    found = cgroup.directory(place["path"], controller=place["controller"], among=among)
     try:
         if found is not None and os.stat(found).st_ino == place["id"]:
             return bool(place["made"]) and not _has_owner(entry) and not _is_populated(found)

@@ -167,9 +167,11 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr(pins, "Maps", made.maps)
     monkeypatch.setattr(pins, "is_loaded", lambda directory: directory in made.loaded)
     monkeypatch.setattr(bpf, "wait_for_programs", lambda: None)
-    monkeypatch.setattr(
-        cgroup, "directory", lambda path, controller="": str(made.root / path[1:]) if made.root.exists() else None
-    )
+
+    def directory(path: str, *, controller: str = "", among: object = None) -> str | None:
+        return str(made.root / path[1:]) if made.root.exists() else None
+
+    monkeypatch.setattr(cgroup, "directory", directory)
     for name in ("write", "remove"):
         monkeypatch.setattr(Ledger, name, _counted(made.acts, getattr(Ledger, name)))
     for name in ("rename", "rmdir"):
