@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from support import Hooks, need
 from trial import Trial, calls
+from watching import Watched, build, call, chain, loaded, policy
 
 from rig import namespace
 from rig.process import wait_until
@@ -69,3 +71,29 @@ def test_v1_and_v2_at_once(hooks: Hooks, payload: Path, hierarchy: Path) -> None
             capture = trial.finish()
             assert capture["complete"], capture["losses"]
             assert calls(capture)["getpgid"]["entered"] == count
+
+
+def test_v1_cgroup_and_its_children_are_watched(inside: namespace.Entered, hierarchy: Path, tmp_path: Path) -> None:
+    need("KERNEL", None if os.uname().machine == "x86_64" else "the program's numbers are those of x86_64")
+    program = build(tmp_path)
+    file = policy(chain("start:exec", "getppid", "exit_group"))
+    with loaded(tmp_path) as kernel, Watched(kernel.maps, 0, 0, hierarchy).start(program, "i") as process:
+        try:
+            place = cgroup.place_of_container(process.pid)
+        finally:
+            process.kill()
+            process.wait()
+        assert place.hierarchy > 0 and place.id == hierarchy.stat().st_ino
+        with kernel.watch(file, cgroup=hierarchy, place=place) as watched:
+            assert watched.run(program, call("getppid")) == 0
+            assert watched.edges == []
+            # Not who is in none, or in another.
+            assert watched.run(program, call("getuid"), inside=False) == 0
+            assert watched.edges == []
+            below = hierarchy / "below"
+            below.mkdir()
+            for where in (hierarchy, below):
+                inner = Watched(kernel.maps, 0, watched.epoch, where)
+                assert inner.run(program, call("getuid")) == 0
+            assert watched.edges == [("start:exec", "getuid"), ("getuid", "exit_group")] * 2
+            assert watched.count("left") == 0

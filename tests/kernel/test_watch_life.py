@@ -24,6 +24,7 @@ from scmm_oci.watch import machine, pins, slots, wire
 
 END = "exit_group"
 SOAK = bool(os.environ.get("SCMM_SOAK"))
+pytestmark = pytest.mark.timeout(3600 if SOAK else 300)
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +327,8 @@ def test_threads_by_the_thousand(kernel: Kernel, program: Path) -> None:
         process = watched.start(program, f"n,{count}")
         await_output(process, b"+")
         wait_until(lambda: watched.value.threads == count + 1, deadline_s=60, what="all of them are seen")
-        assert states_in(kernel) <= wire.PLACES
+        # Some hash to the same place; the others of these have their state in their storage.
+        assert states_in(kernel) < count
         let_go(process)
         assert process.wait(120) == 0
         assert watched.count("violations") == watched.count("lost_threads") == 0

@@ -19,7 +19,9 @@ from scmm_oci.watch import wire
 
 PLAIN = ("getppid", "getuid", "getgid", "sched_yield")
 CLASSES = {"socket:inet": call("socket", 2, 9, 0), "openat:write": call("openat", -100, "@/nowhere/x", 1)}
-ROUNDS = 2_000 if os.environ.get("SCMM_SOAK") else 40
+SOAK = bool(os.environ.get("SCMM_SOAK"))
+ROUNDS = 2_000 if SOAK else 25
+pytestmark = pytest.mark.timeout(3600 if SOAK else 300)
 
 
 @pytest.fixture(scope="module")

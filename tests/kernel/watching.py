@@ -216,8 +216,9 @@ class Kernel:
         number: int = 0,
         mntns: int = 0,
         launcher: tuple[int, int] | None = None,
+        place: Place | None = None,
     ) -> Iterator[Watched]:
-        """Watch a cgroup, a new one unless one is given, in this slot."""
+        """Watch a cgroup, a new one unless one is given, in this slot. place: what it is, if not one of cgroup v2."""
         self._epoch += 1
         if cgroup is None:
             with (
@@ -233,7 +234,7 @@ class Kernel:
             self.maps,
             number,
             epoch=self._epoch,
-            place=place_of(cgroup),
+            place=place or place_of(cgroup),
             mntns=mntns,
             machines=machine.machines_of(file, machine=MACHINE),
             action=action,
