@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from recording import Recorder, as_from_a_shell, losses
 from support import Hooks
+from trial import Trial
 
 from rig.process import wait_until
 from scmm_oci.capture import file
@@ -337,3 +338,20 @@ def test_triples_beyond_a_recordings_share_are_counted_and_go_with_it(
     (order,) = file.parse(recorder.path().read_bytes()).order
     assert named(order, order.triples) == kept
     assert losses(recorder.capture("other")) == {}
+
+
+@pytest.mark.parametrize(("depth", "kept"), [("3", 2), (None, None), ("4", None)])
+def test_containers_ask_for_triples_by_annotation(
+    hooks: Hooks, payload: Path, program: Path, depth: str | None, kept: int | None
+) -> None:
+    words = ("gate", str(program), call("getuid"), call("getgid"))
+    with Trial(hooks, payload, *words, name="deep", gate=False, record="false") as trial:
+        given = {"scmm.record": "true", "scmm.name": "deep", **({} if depth is None else {"scmm.depth": depth})}
+        started = trial.hook("prestart", trial.state(annotations=given))
+        assert started.returncode == 0, started.stderr
+        # One that is not known is told, and the usual is recorded.
+        assert ("scmm.depth='4' (known values: 2, 3)" in started.stderr) == (depth == "4")
+        trial.release()
+        (order,) = trial.finish()["order"]
+    assert len(order["edges"]) == 3
+    assert (len(order["triples"]) if "triples" in order else None) == kept
