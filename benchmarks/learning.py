@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from rig.cgroup import cgroup_path
 from rig.process import RigError
 from scmm_oci.capture import file as capture_file
+from scmm_oci.capture.facts import Stage
 from scmm_oci.capture.model import Capture
 from scmm_oci.kernel.cgroup import Place, place_of_container
 from scmm_oci.policy.decisions import Decisions
@@ -133,11 +134,13 @@ def _parsed(document: dict[str, Any]) -> Capture:
     return capture_file.parse(json.dumps(document).encode())
 
 
-def edges_of(capture: Capture) -> Iterator[tuple[str, object, object]]:
-    """What a recording shows of order, whatever the stage: (ABI, state, state)."""
-    for edges in capture.order:
-        for before, after in edges.pairs:
-            yield edges.arch.value, before, after
+def edges_of(capture: Capture, *, phases: bool = False) -> frozenset[Hashable]:
+    """What a recording shows of order: (ABI, state, state); with `phases` those from listen on are others."""
+    return frozenset(
+        (edges.arch.value, before, after, phases and edges.stage is not Stage.STARTING)
+        for edges in capture.order
+        for before, after in edges.pairs
+    )
 
 
 def policy_of(captures: Sequence[Capture], **changes: Any) -> Policy:

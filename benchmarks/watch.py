@@ -128,7 +128,7 @@ def server_machines(server: Server, settings: Settings, seed: int, *, least: int
             with server.serving(recorded(learning, captures)) as port:
                 server.measure(port, 1)
                 server.load(port, Random(f"{seed} {server.key} {len(captures)}"))
-            known = completeness([frozenset(edges_of(one)) for one in captures])
+            known = completeness([edges_of(one) for one in captures])
             if len(captures) >= least and (least < LEAST_LEARNT or not known.once):
                 break
     return machines_of(policy_file(policy_of(captures))[0])

@@ -111,9 +111,11 @@ def test_goals() -> None:
 
 
 def test_servers_are_told_beside() -> None:
-    quiet = Served("nginx", completeness(SETS), 66, 147, 0.034, (0.053, 0.038), ("",) * 20)
-    loud = Served("redis", completeness(SETS), 48, 139, 0.06, (0.055, 0.089), ("read > execve",) * 9 + ("",) * 11)
+    quiet = Served("nginx", completeness(SETS), ((66, 147, 0.0337),), ("",) * 20)
+    sizes = ((40, 90, 0.05625), (29, 75, 0.0892))
+    loud = Served("redis, phases", completeness(SETS), sizes, ("read > execve",) * 9 + ("",) * 11)
     assert quiet.foretold and not loud.foretold
     text = "\n".join(report.whole([], [quiet, loud]))
-    assert "| nginx | 16 | 66 | 147 | 3.4% | 5.3%, 3.8% | 17.1% | 20 | 0 |" in text
-    assert "| 20 | 9 |" in text and text.count("redis: `read > execve`, NOT foretold") == 9 and "nginx: `" not in text
+    assert "| nginx | 16 | 66 | 147 | 3.4% | 0.0 % | 17.1 % | 20 | 0 |" in text
+    assert "| redis, phases | 16 | 40, 29 | 90, 75 | 5.6%, 8.9% | 0.0 % | 17.1 % | 20 | 9 |" in text
+    assert text.count("redis, phases: `read > execve`, NOT foretold") == 9 and "nginx: `" not in text

@@ -82,12 +82,13 @@ def performed(
 
 
 def lived(servers: Sequence[Server], *, seed: int, lives: Lives = LIVES) -> list[Served]:
-    """The outcome of each server. In a private namespace. Raises RigError."""
+    """The outcomes of each server. In a private namespace. Raises RigError."""
     with private_dir("falsealarms") as base:
         used = settings_in(base)
         learning, watcher = Learning(used), Watcher(used)
         with learning.kept(), watcher.loaded() as maps:
-            return [serving.outcome(one, learning, watcher, maps, lives, seed=seed) for one in servers]
+            pairs = [serving.outcomes(one, learning, watcher, maps, lives, seed=seed) for one in servers]
+            return [each for pair in pairs for each in pair]
 
 
 def named(watch: Watch, before: int) -> str:

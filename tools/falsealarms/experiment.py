@@ -7,7 +7,7 @@ how files are made (inputs.Training, inputs.Judging).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -125,9 +125,9 @@ def learn(program: Program, place: Place, learning: Learning, sizes: Sizes, *, s
     return captures
 
 
-def estimate_of(captures: Iterable[Capture]) -> Completeness:
-    found: list[frozenset[Hashable]] = [frozenset(edges_of(one)) for one in captures]
-    return completeness(found)
+def estimate_of(captures: Iterable[Capture], *, phases: bool = False) -> Completeness:
+    """What the recordings say of the next one; `phases`: by machines for start-up and serving."""
+    return completeness([edges_of(one, phases=phases) for one in captures])
 
 
 def judge(

@@ -14,6 +14,7 @@ from .serving import Served
 RUNS = 6_300
 #: How much of the square of its states the machine of a group may allow.
 SHARE = 0.10
+_SIZES = ("{}", "{}", "{:.1%}")
 _COLUMNS = ("program", "recordings", "runs", "states", "edges", "square", "chance", "at most", "judged", "alarms")
 
 
@@ -129,16 +130,14 @@ def _told(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _served(served: Sequence[Served]) -> list[str]:
-    columns = ("server", "recordings", "states", "edges", "square", "start-up, serving", "at most", "judged", "alarms")
+    columns = ("server", "recordings", "states", "edges", "square", "chance", "at most", "judged", "alarms")
     rows = [
         (
             one.key,
             str(one.estimate.recordings),
-            str(one.states),
-            str(one.edges),
-            f"{one.share:.1%}",
-            f"{one.phases[0]:.1%}, {one.phases[1]:.1%}",
-            f"{one.estimate.most or 0:.1%}",
+            *(", ".join(form.format(size[index]) for size in one.sizes) for index, form in enumerate(_SIZES)),
+            f"{100 * (one.estimate.chance or 0):.1f} %",
+            f"{100 * (one.estimate.most or 0):.1f} %",
             str(len(one.alarms)),
             str(sum(map(bool, one.alarms))),
         )

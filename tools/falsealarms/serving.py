@@ -5,7 +5,7 @@ Both machines are of the same recordings. What is judged is killed at the first 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -17,6 +17,7 @@ from rig.process import RigError
 from scmm_oci.capture.model import Capture
 from scmm_oci.compiled.policy_file import policy_file
 from scmm_oci.policy.infer.completeness import Completeness
+from scmm_oci.policy.model import Transition
 from scmm_oci.policy.order import table
 from scmm_oci.watch.machines import Machines
 from scmm_oci.watch.pins import Maps
@@ -32,26 +33,23 @@ class Lives:
     """How many lives are recorded at least and at most, and how many are judged by each machine."""
 
     least: int = 16
-    most: int = 48
+    most: int = 96
     judged: int = 20
 
 
 @dataclass(frozen=True)
 class Served:
-    """What became of a server.
+    """What became of a server with one of its machines.
 
     Attributes:
-        states, edges, share: of the machine for the whole life; `phases`: share of the square of the one for start-up,
-            and of the one for serving.
+        key: which server, and which machine of its.
+        sizes: of the machine, or of the one for start-up and the one for serving: states, edges, share of the square.
         alarms: of each judged life, what was flagged, in words; "" for nothing.
     """
 
     key: str
     estimate: Completeness
-    states: int
-    edges: int
-    share: float
-    phases: tuple[float, float]
+    sizes: tuple[tuple[int, int, float], ...]
     alarms: tuple[str, ...]
 
     @property
@@ -66,7 +64,7 @@ def learn(server: Server, learning: Learning, lives: Lives, *, seed: int) -> lis
     while len(captures) < lives.most:
         with server.serving(lambda pid: learning.recording(in_container(pid), captures)) as port:
             server.load(port, Random(f"{seed} {server.key} {len(captures)}"))
-        if len(captures) >= lives.least and not estimate_of(captures).once:
+        if len(captures) >= lives.least and not estimate_of(captures, phases=True).once:
             break
     return captures
 
@@ -101,18 +99,31 @@ def life(server: Server, watcher: Watcher, maps: Maps, machines: Machines, rando
     return ""
 
 
-def outcome(server: Server, learning: Learning, watcher: Watcher, maps: Maps, lives: Lives, *, seed: int) -> Served:
-    """Learn, then judge by both machines in turns."""
+def outcomes(
+    server: Server, learning: Learning, watcher: Watcher, maps: Maps, lives: Lives, *, seed: int
+) -> tuple[Served, Served]:
+    """Learn; judge by the machine for the whole life, and by those for its phases, in turns."""
     captures = learn(server, learning, lives, seed=seed)
     whole, phased = policy_of(captures), policy_of(captures, serving_from=SERVING_FROM)
     assert phased.serving is not None
     machines = [machines_of(policy_file(each)[0]) for each in (whole, phased)]
-    alarms = []
+    alarms: tuple[list[str], list[str]] = [], []
     for number in range(lives.judged):
         for index, each in enumerate(machines):
             random = Random(f"{seed} {server.key} judged {number} {index}")
-            alarms.append(life(server, watcher, maps, each, random, serves=bool(index)))
-    machine = table(whole.transitions or ())
-    phases = table(phased.transitions or ()).share, table(phased.serving.transitions).share
-    estimate = estimate_of(captures)
-    return Served(server.key, estimate, len(machine.states), len(machine.edges), machine.share, phases, tuple(alarms))
+            alarms[index].append(life(server, watcher, maps, each, random, serves=bool(index)))
+    phases = (phased.transitions or (), phased.serving.transitions)
+    return (
+        Served(server.key, estimate_of(captures), (_size(whole.transitions or ()),), tuple(alarms[0])),
+        Served(
+            f"{server.key}, start-up and serving",
+            estimate_of(captures, phases=True),
+            tuple(map(_size, phases)),
+            tuple(alarms[1]),
+        ),
+    )
+
+
+def _size(transitions: Sequence[Transition]) -> tuple[int, int, float]:
+    machine = table(transitions)
+    return len(machine.states), len(machine.edges), machine.share
