@@ -34,12 +34,13 @@ def check(policy: Policy, *, asks: bool = False) -> None:
     """Find out whether the policy could serve any program.
 
     Args:
-        asks: what it refuses may be asked about, or only told (modes of the launcher): then it need not allow any call.
+        asks: it is for a compiled file: what it refuses may be asked about, or only told (modes of the launcher), so that
+            it need not allow any call, and it may be there for a watch alone, so that it need not refuse any.
 
     Raises:
         BadInput: it allows no call, or asks for nothing at all, or refuses what everything needs; with all of it.
     """
-    found = [*(() if asks and allows_none(policy) else _empty(policy)), *_refused(policy)]
+    found = [*(() if asks and (allows_none(policy) or _is_watched(policy)) else _empty(policy)), *_refused(policy)]
     if found:
         raise BadInput(found)
 
@@ -47,6 +48,10 @@ def check(policy: Policy, *, asks: bool = False) -> None:
 def allows_none(policy: Policy) -> bool:
     """Whether the policy has no rule for any call, and refuses by default."""
     return not policy.settings.default_action.passes and not policy.syscalls
+
+
+def _is_watched(policy: Policy) -> bool:
+    return policy.transitions is not None or policy.serving is not None
 
 
 def _empty(policy: Policy) -> list[Problem]:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from scmm_oci.compiled.needed import NEEDED, check, completed
 from scmm_oci.errors import BadInput
 from scmm_oci.policy.answers import Answers
-from scmm_oci.policy.model import Action, ArgType, Constraint, Operator, Policy, RunAs, Settings, SyscallRule
+from scmm_oci.policy.model import (
+    Action,
+    ArgType,
+    Constraint,
+    Operator,
+    Policy,
+    RunAs,
+    Settings,
+    SyscallRule,
+    Transition,
+)
 from scmm_oci.tables.arch import Arch
 
 READ = SyscallRule("read", Action.ALLOW)
@@ -60,6 +72,12 @@ def test_empty_policies():
     check(Policy(syscalls=(SyscallRule("@system-service", Action.ALLOW),)))
     nothing = Policy(settings=Settings(default_action=Action.ALLOW))
     assert "restricts nothing" in messages(nothing)[0]
+    # For a compiled file: a watch may be all that it is for, and no profile holds that.
+    watched = replace(nothing, transitions=(Transition("start", ("brk",)),))
+    check(watched, asks=True)
+    assert "restricts nothing" in messages(watched)[0]
+    with pytest.raises(BadInput, match="restricts nothing"):
+        check(nothing, asks=True)
     check(Policy(settings=Settings(default_action=Action.ALLOW), filesystem=()))
     check(Policy(settings=Settings(default_action=Action.ALLOW, run_as=RunAs(1, 1))))
     check(Policy(syscalls=(READ,)))
