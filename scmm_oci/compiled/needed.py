@@ -34,8 +34,8 @@ def check(policy: Policy, *, asks: bool = False) -> None:
     """Find out whether the policy could serve any program.
 
     Args:
-        asks: it is for a compiled file: what it refuses may be asked about, or only told (modes of the launcher), so that
-            it need not allow any call, and it may be there for a watch alone, so that it need not refuse any.
+        asks: it is for a compiled file: what it refuses may be asked about, or only told (modes of the launcher), so it
+            need not allow any call; and it may be there for a watch alone, so it need not refuse any.
 
     Raises:
         BadInput: it allows no call, or asks for nothing at all, or refuses what everything needs; with all of it.
