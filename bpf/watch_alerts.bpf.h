@@ -155,10 +155,9 @@ __noinline int write_alert(struct scmm_watched *w, u64 event, u32 action)
 	alert = bpf_map_lookup_elem(&alerts, &index);
 	if (!alert)
 		return 0;
+	/* Exchanges, so that whoever reads meanwhile sees that it is not whole. */
 	alert->again = 0;
-	barrier();
-	alert->seq = 0;
-	barrier();
+	__sync_lock_test_and_set(&alert->seq, 0);
 	alert->at = now;
 	alert->leader_started = BPF_CORE_READ(task, group_leader, start_time);
 	alert->epoch = w->epoch;
@@ -212,9 +211,7 @@ __noinline int write_alert(struct scmm_watched *w, u64 event, u32 action)
 	alert->path_whole = 0;
 	write_path(alert);
 	count(watch, SCMM_ALERTED);
-	barrier();
-	alert->seq = seq;
-	barrier();
+	__sync_lock_test_and_set(&alert->seq, seq);
 	alert->again = seq;
 	return 0;
 }

@@ -194,6 +194,7 @@ __noinline int release(struct scmm_member *member)
 {
 	struct scmm_watched *w = state_of_member(member);
 	struct scmm_watch *watch;
+	u64 regs;
 
 	if (!w || !member)
 		return 0;
@@ -202,7 +203,9 @@ __noinline int release(struct scmm_member *member)
 		__sync_fetch_and_add(&watch->threads, -1);
 	member->place = 0;
 	w->epoch = 0;
-	w->regs = 0;
+	/* An exchange, so that whoever takes the place next writes after us. */
+	regs = w->regs;
+	__sync_val_compare_and_swap(&w->regs, regs, 0);
 	return 0;
 }
 

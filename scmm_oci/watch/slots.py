@@ -177,9 +177,9 @@ def place_machines(maps: Maps, machines: Machines) -> list[int]:
     Raises NoRoom.
     """
     used: set[int] = set()
-    for each in range(wire.SLOTS):
-        value = value_of(maps, each)
-        if value.epoch:
+    for key, live in maps.live.items():
+        if wire.LIVE.unpack(live)[0]:
+            value = value_of(maps, wire.KEY.unpack(key)[0])
             used |= {index - 1 for index in value.machines if index}
     there = {index: maps.machines.get(wire.KEY.pack(index)) or b"" for index in sorted(used)}
     deep_of = {index: wire.MACHINE_HEAD.unpack_from(value)[0] - 1 for index, value in there.items()}
