@@ -36,7 +36,8 @@ class Settings:
     """capture_dir, run_dir, pin_dir and watch_pin_dir (below a bpffs), log_file: absolute paths; deadline: seconds a
     hook may take.
 
-    call_tables: for all recordings at once, of 36 KiB each; a container takes 3, each late entrant 3 more.
+    call_tables: for all recordings at once, of 36 KiB each; a container takes 3, each late entrant 3 more. As many
+    tables of order, of 40 KiB each, come with them.
     facts: names, addresses and programs for all recordings at once, of which one may have half; 256 bytes and more
     each, taken as they come.
     policy_dir: the policy store, by which the hooks watch (enforcer.store).
