@@ -32,7 +32,7 @@ SERVING_FROM = ("listen",)
 class Lives:
     """How many lives are recorded at least and at most, and how many are judged by each machine."""
 
-    least: int = 16
+    least: int = 40
     most: int = 96
     judged: int = 20
 
