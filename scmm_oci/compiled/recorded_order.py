@@ -21,11 +21,10 @@ from scmm_oci.policy.infer.observe import name_of
 from scmm_oci.policy.infer.stages import ACCEPTS, LISTEN
 from scmm_oci.policy.machine import Machine
 from scmm_oci.policy.model import AFTER
-from scmm_oci.policy.order import Table
+from scmm_oci.policy.order import Table, listed
 from scmm_oci.tables import states, syscalls
 from scmm_oci.tables.arch import Arch
 
-_LISTED = 10
 Key = tuple[str, str, str]
 
 
@@ -79,10 +78,10 @@ def prove(machines: Mapping[Arch, Machine], captures: Sequence[Capture]) -> Proo
         refused.update(found)
     findings = []
     if silent:
-        message = f"captures do not tell which call followed which: {_listed(silent)}"
+        message = f"captures do not tell which call followed which: {listed(silent)}"
         findings.append(Finding("order-unknown", message, "record them anew"))
     if unclear:
-        message = f"captures do not tell enough to know whether the policy's transitions have these: {_listed(unclear)}"
+        message = f"captures do not tell enough to know whether the policy's transitions have these: {listed(unclear)}"
         hint = "record with this version, and --depth 3 where the policy has a history (A > B)"
         findings.append(Finding("order-not-proven", message, hint))
     return Proof(dict(refused), tuple(sorted(_unused(machines, seen))), tuple(findings))
@@ -172,9 +171,3 @@ def _unused(machines: Mapping[Arch, Machine], seen: set[tuple[str, str]]) -> Ite
 
 def _arrow(state: str, to: str) -> str:
     return f"{state} → {to}"
-
-
-def _listed(given: Iterable[str]) -> str:
-    words = sorted(given)
-    more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
-    return ", ".join(words[:_LISTED]) + more

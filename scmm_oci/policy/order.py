@@ -139,6 +139,13 @@ def words(given: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(_joined(dict.fromkeys(given, _NOTHING))))
 
 
+def listed(given: Iterable[str], most: int = 10) -> str:
+    """Words for a message, sorted: the first of them, and how many more there are."""
+    names = sorted(given)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def _joined(given: Mapping[str, Following]) -> dict[str, Following]:
     """The same with one word for all states that it stands for, where all are there and say the same."""
     found = dict(given)

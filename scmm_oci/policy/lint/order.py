@@ -10,11 +10,10 @@ from scmm_oci.policy.lint.rules import LintFinding, finding
 from scmm_oci.policy.merge import calls
 from scmm_oci.policy.merge.order import Phases, covers, phases
 from scmm_oci.policy.model import Policy, Transition, WatchAction
-from scmm_oci.policy.order import Table, words
+from scmm_oci.policy.order import Table, listed, words
 from scmm_oci.tables import states, syscalls
 from scmm_oci.tables.arch import Arch
 
-_LISTED = 10
 # A machine is wide that allows more than this share of the square of its states, and lets more than so many calls
 # follow a state in the mean: of a program with twenty calls a tenth of the square is two for each.
 _MOST_SHARE, _MOST_FOLLOWING = 0.1, 4
@@ -77,10 +76,10 @@ def _reached(section: str, table: Table, entered: Collection[str]) -> Iterator[L
     reached = _reachable(table, begins)
     lost = [state for state, following in table.rows.items() if following and state not in reached]
     if lost:
-        yield finding("unreached-state", section, f"no way leads from a beginning to {_listed(words(lost))}")
+        yield finding("unreached-state", section, f"no way leads from a beginning to {listed(words(lost))}")
     ends = [one for one in table.called - _LAST if one in reached and not _following(table, one)]
     if ends:
-        yield finding("ending-state", section, f"no call may follow {_listed(words(ends))}")
+        yield finding("ending-state", section, f"no call may follow {listed(words(ends))}")
 
 
 def _following(table: Table, state: str) -> bool:
@@ -147,13 +146,13 @@ def _filter(policy: Policy, held: Phases) -> Iterator[LintFinding]:
     called = {states.call_of(state) or "" for table in tables for state in table.called}
     refused = sorted(name for name in called if not passes(name) and not view.dependent)
     if refused and policy.syscalls:
-        message = f"transitions lead to calls that the filter refuses: {_listed(refused)}"
+        message = f"transitions lead to calls that the filter refuses: {listed(refused)}"
         yield finding("refused-in-transitions", "transitions", message)
     if len(tables) == 2 or not held.switches:
         # What nobody judges may follow.
         never = sorted(name for name in view.entries if passes(name) and name not in called and name not in _LAST)
         if never and held.starting is not None and not view.default.action.passes:
-            message = f"the filter allows calls that no transition leads to: {_listed(never)}"
+            message = f"the filter allows calls that no transition leads to: {listed(never)}"
             yield finding("allowed-and-never-called", "syscalls", message)
     rings = [name for name in _RINGS if name in called or (name in view.entries and passes(name))]
     if rings:
@@ -168,7 +167,7 @@ def _abis(policy: Policy, held: Phases) -> Iterator[LintFinding]:
         there = _tabled(arch)
         gone = sorted(called - there)
         if gone and called & there:
-            message = f"{arch} lacks calls that transitions lead to, and programs make others there: {_listed(gone)}"
+            message = f"{arch} lacks calls that transitions lead to, and programs make others there: {listed(gone)}"
             yield finding("transitions-of-one-abi", f"settings: {arch}", message)
 
 
@@ -188,9 +187,3 @@ def _watch(policy: Policy) -> Iterator[LintFinding]:
         what = f"{recordings} recording{'s' if recordings != 1 else ''}" if recordings else "no recording"
         message = f"a step that is new ends in {policy.watch}, and the policy names {what} that it comes from"
         yield finding("watch-on-thin-evidence", "watch", message)
-
-
-def _listed(given: Iterable[str]) -> str:
-    names = list(given)
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
