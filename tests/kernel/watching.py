@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -195,15 +195,16 @@ class Watched:
             if process.poll() is None:
                 process.kill()
             process.communicate()
-        slots.end(self.maps, self.number, busy=True)
+        slots.end(self.maps, self.number, busy=False)  # nobody is left whom the programs could judge
 
 
 class Kernel:
     """The watch, loaded and pinned for a module's tests."""
 
-    def __init__(self, maps: pins.Maps, directory: str) -> None:
+    def __init__(self, maps: pins.Maps, directory: str, cgroup: Path) -> None:
         self.maps, self.directory = maps, directory
         self._epoch = 0
+        self._free = [cgroup]
 
     @contextmanager
     def watch(
@@ -221,13 +222,18 @@ class Kernel:
         """Watch a cgroup, a new one unless one is given, in this slot. place: what it is, if not one of cgroup v2."""
         self._epoch += 1
         if cgroup is None:
-            with (
-                child_cgroup(f"watch-{self._epoch}", empty_s=5.0) as made,
-                self.watch(
-                    file, action=action, attached=attached, cgroup=made, number=number, mntns=mntns, launcher=launcher
-                ) as found,
-            ):
-                yield found
+            # Making and removing one for each would be most of what tests take.
+            with ExitStack() as stack:
+                made = self._free.pop() if self._free else stack.enter_context(child_cgroup("watch", empty_s=5.0))
+                try:
+                    options = {"number": number, "mntns": mntns, "launcher": launcher}
+                    yield stack.enter_context(
+                        self.watch(file, action=action, attached=attached, cgroup=made, **options)  # type: ignore[arg-type]
+                    )
+                finally:
+                    stack.pop_all().close()
+                    if made.exists():
+                        self._free.append(made)
             return
         watched = Watched(self.maps, number, self._epoch, cgroup)
         slots.begin(
@@ -258,8 +264,8 @@ def loaded(directory: Path) -> Iterator[Kernel]:
     where = f"/sys/fs/bpf/scmm-watching-{os.getpid()}-{directory.name}"
     pins.load(where, run_dir=str(directory), machines=16)
     try:
-        with pins.Maps(where) as maps:
-            yield Kernel(maps, where)
+        with pins.Maps(where) as maps, child_cgroup("watching", empty_s=5.0) as cgroup:
+            yield Kernel(maps, where, cgroup)
     finally:
         pins.remove(where)
 
