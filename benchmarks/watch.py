@@ -25,7 +25,7 @@ from benchmarks.slices import Measurement, Row
 from benchmarks.tracers import KIND, Empty, Tracer
 from benchmarks.watch_report import BYSTANDER, EMPTY, Result
 from benchmarks.watch_ways import REFINED, Watched
-from benchmarks.watched import Watcher, machines_of
+from benchmarks.watched import Watcher, edge_of, machines_of
 from benchmarks.watched_servers import Server
 from rig import images, namespace
 from rig.cgroup import child_cgroup
@@ -41,7 +41,8 @@ from scmm_oci.watch.machines import Machines
 SEED = 20_261_126
 PAUSE = 0.1
 MAX_BUSY = 0.05
-LEAST_LEARNT, MOST_LEARNT = 8, 40
+LEAST_LEARNT, MOST_LEARNT = 24, 96
+MOST_KILLED = 5
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -115,7 +116,7 @@ def servers(result: Result, settings: Settings, *, rounds: int, quick: bool) -> 
         result.missing |= dict.fromkeys(watch_report.SERVERS, reason or "--server-rounds 0")
         return
     for server in watched_servers.EVERY:
-        machines = server_machines(server, settings, result.seed, least=2 if quick else LEAST_LEARNT)
+        machines = server_machines(server, settings, result.seed, least=4 if quick else LEAST_LEARNT)
         serve(result, server, machines, settings, rounds=rounds)
 
 
@@ -140,33 +141,68 @@ def recorded(learning: Learning, captures: list[Capture]) -> Callable[[int], Abs
 
 
 def serve(result: Result, server: Server, machines: Machines, settings: Settings, *, rounds: int) -> None:
-    """One server, its load with a watch and without in turns. Raises ProductError where the watch was of no effect."""
+    """One server, its load with a watch and without in turns.
+
+    A server that is killed for what its machine lacks is told, and begins anew; that round does not count. Raises
+    ProductError where the watch was of no effect, or where too many are killed.
+    """
     watcher, random = Watcher(settings), Random(result.seed)
-    found: list[Where] = []
+    number = killed = 0
+    while number <= rounds:
+        found: list[Where] = []
 
-    @contextmanager
-    def created(pid: int) -> Iterator[None]:
-        found.append(in_container(pid))
-        yield
+        @contextmanager
+        def created(pid: int, found: list[Where] = found) -> Iterator[None]:
+            found.append(in_container(pid))
+            yield
 
-    with server.serving(created) as port:
-        for number in range(rounds + 1):
-            click.echo(f"\r{server.key}: round {number} of {rounds}", err=True, nl=number == rounds)
-            for watched in random.sample((False, True), 2):
-                held = _attached(watcher, found[0], machines) if watched else nullcontext()
-                with held:
-                    rates = server.measure(port, 1)
-                into = result.watched if watched else result.plain
-                for key, rate in rates.items() if number else ():
-                    into.setdefault(key, {})[number] = rate
+        try:
+            with server.serving(created) as port:
+                while number <= rounds:
+                    click.echo(f"\r{server.key}: round {number} of {rounds}", err=True, nl=number == rounds)
+                    _round(result, server, port, watcher, found[0], machines, random, number)
+                    number += 1
+        except Killed as error:
+            killed, number = killed + 1, number + 1
+            result.warnings.append(f"{server.key} was killed in round {number - 1}: {error}")
+            if killed > MOST_KILLED:
+                raise ProductError(f"{server.key}: killed {killed} times, the last time for {error}") from None
+
+
+def _round(
+    result: Result,
+    server: Server,
+    port: int,
+    watcher: Watcher,
+    where: Where,
+    machines: Machines,
+    random: Random,
+    number: int,
+) -> None:
+    """One load with a watch and one without, in an order by chance. Round 0 warms up and is not kept."""
+    rates: dict[bool, dict[str, float]] = {}
+    for watched in random.sample((False, True), 2):
+        with _attached(watcher, where, machines) if watched else nullcontext():
+            rates[watched] = server.measure(port, 1)
+    for into, of in ((result.plain, rates[False]), (result.watched, rates[True])):
+        for key, rate in of.items() if number else ():
+            into.setdefault(key, {})[number] = rate
+
+
+class Killed(RigError):
+    """The watch has killed the server; the message is the edge."""
 
 
 @contextmanager
 def _attached(watcher: Watcher, where: Where, machines: Machines) -> Iterator[None]:
     with watcher.loaded() as maps, watcher.watching(maps, where, machines, action="kill", attached=True) as watch:
-        yield
+        try:
+            yield
+        finally:
+            if watch.violations():
+                raise Killed("; ".join(map(edge_of, watch.alerts())))
         value, blind = watch.value(), watch.blind()
-    if value.counters["violations"] or blind or not value.threads:
+    if blind or not value.threads:
         raise ProductError(f"the watch of the server: {value.threads} threads, {value.counters}")
 
 
