@@ -228,6 +228,14 @@ __noinline u32 other_machine(u32 number, u32 epoch, u32 phase, u32 abi)
 	return watch ? machine_of(watch, phase, abi) : 0;
 }
 
+/* The current task, which is a thread's. */
+static __always_inline struct task_struct *task_of(struct scmm_watched *w)
+{
+	if (bpf_rdonly_cast)
+		return bpf_rdonly_cast((void *)w->task, bpf_core_type_id_kernel(struct task_struct));
+	return bpf_get_current_task_btf();
+}
+
 /* Judge the call that a thread begins. */
 static __always_inline int judge(struct scmm_watched *w, struct pt_regs *regs, struct task_struct *task, long nr)
 {
@@ -326,12 +334,9 @@ int BPF_PROG(scmm_watch_enter, struct pt_regs *regs, long id)
 	u32 zero = 0, place;
 
 	if (w && w->regs == (u64)regs) {
-		if (bpf_rdonly_cast)
-			task = bpf_rdonly_cast((void *)w->task, bpf_core_type_id_kernel(struct task_struct));
-		else
-			task = bpf_get_current_task_btf();
+		task = task_of(w);
 		if (w->generation == generation() && w->place == (u64)task->cgroups)
-			return judge(w, regs, task, (int)id);
+			goto found;
 	} else {
 		stranger = bpf_map_lookup_elem(&strangers, &zero);
 		if (stranger && stranger->regs == (u64)regs && stranger->generation == config.generation &&
@@ -341,16 +346,19 @@ int BPF_PROG(scmm_watch_enter, struct pt_regs *regs, long id)
 	place = look_up(as_number(regs));
 	if (!place)
 		return 0;
-	task = bpf_get_current_task_btf();
 	if (place == SCMM_HERE) {
-		member = bpf_task_storage_get(&members, task, 0, 0);
+		member = bpf_task_storage_get(&members, bpf_get_current_task_btf(), 0, 0);
 		if (!member)
 			return 0;
 		w = &member->here;
 	} else {
 		w = place_at(place - 1);
+		if (!w)
+			return 0;
 	}
-	return w ? judge(w, regs, task, (int)id) : 0;
+	task = task_of(w);
+found:
+	return judge(w, regs, task, (int)id);
 }
 
 /* A signal handler is about to run: what it calls does not follow what it interrupts. */
