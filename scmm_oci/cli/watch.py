@@ -19,6 +19,7 @@ Examples:
   scmm-watch -p ls.scmm.yaml -- ls -l             a command: alerts on stderr, its exit status is ours
   scmm-watch -p web.scmm.yaml --action kill web   a container that runs; it is watched until it ends
   scmm-watch --follow                             alerts of all watches, as they come
+  scmm-watch --learn more.scmm.yaml -p web.scmm.yaml web    what its alerts tell, as a policy that scmm merge adds
 
 \b
 Containers are watched from their start by annotation (docs/watch.md):
@@ -71,6 +72,8 @@ class _Watch(Becomes):
 @click.option("--ended", is_flag=True, help="Print the last watches that are over, and what they saw.")
 @click.option("--stop", metavar="CONTAINER", help="End this container's watch; the container goes on.")
 @click.option("--thaw", metavar="CONTAINER", help="Let this container go on, which a violation has stopped.")
+@click.option("--learn", metavar="FILE", help="Write what alerts tell and POLICY lacks as a policy, for scmm merge.")
+@click.option("--events", metavar="FILE", help="Learn from these alerts: what --follow --json or --ended --json wrote.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON; alerts, a line each.")
 @click.option("-q", "--quiet", is_flag=True, help="Of a command's watch, tell only what went wrong.")
 @config_option
@@ -89,6 +92,8 @@ def watch(
     ended: bool,
     stop: str | None,
     thaw: str | None,
+    learn: str | None,
+    events: str | None,
     as_json: bool,
     quiet: bool,
     config: Path,
@@ -99,7 +104,7 @@ def watch(
     any more; its exit status is ours: 128 + N when signal N killed it, 127 when it was not found, 126 when it was not
     executable, 125 when it could not be watched. A container's watch ends with the container, or by --stop.
     """
-    begins = policy is not None and container is not None
+    begins = policy is not None and container is not None and learn is None
     form = _form(
         {
             "a command": command is not None,
@@ -107,12 +112,13 @@ def watch(
             "--ended": ended,
             "--stop": stop is not None,
             "--thaw": thaw is not None,
+            "--learn": learn is not None,
             "a container": begins,
             "--follow": follow and not begins and command is None,
         }
     )
     given = {
-        "CONTAINER": container is not None and form not in ("a container", "--follow"),
+        "CONTAINER": container is not None and form not in ("a container", "--follow", "--learn"),
         "-p": policy is not None,
         "--action": action is not None,
         "--engine": engine is not None,
@@ -120,6 +126,7 @@ def watch(
         "--no-wait": no_wait,
         "--follow": follow and form != "--follow",
         "--metrics": metrics is not None,
+        "--events": events is not None,
         "--quiet": quiet,
     }
     wrong = [option for option, there in given.items() if there and option not in _GOES_WITH[form]]
@@ -131,6 +138,12 @@ def watch(
         raise click.UsageError("A command needs a policy: -p POLICY.")
     if form == "a container" and metrics is not None and not follow:
         raise click.UsageError("--metrics goes with --follow: they are given while somebody follows.")
+    if learn is not None and policy is None:
+        raise click.UsageError("--learn needs the policy that was watched: -p POLICY.")
+    if learn is not None and events is not None:
+        from scmm_oci.cli import watch_learnt
+
+        return watch_learnt.from_file(events, policy=policy or "", output=learn, container=container, as_json=as_json)
     if os.geteuid():
         raise Failure("watching needs root", "sudo scmm-watch …")
     from scmm_oci.recorder import installation
@@ -144,6 +157,10 @@ def watch(
         if thaw is not None:
             return standing.thaw(settings, thaw, engine=engine, as_json=as_json)
         return standing.ended(settings, as_json=as_json) if ended else standing.listed(settings, as_json=as_json)
+    if learn is not None:
+        from scmm_oci.cli import watch_learnt
+
+        return watch_learnt.from_host(settings, policy=policy or "", output=learn, container=container, as_json=as_json)
     if form == "--follow":
         from scmm_oci.cli import watch_following
 
@@ -166,6 +183,7 @@ _GOES_WITH = {
     "--ended": (),
     "--stop": ("--engine",),
     "--thaw": ("--engine",),
+    "--learn": ("-p", "--events"),
 }
 
 
@@ -176,5 +194,5 @@ def _form(there: dict[str, bool]) -> str:
         return chosen[0]
     if chosen:
         raise click.UsageError(f"{' and '.join(chosen)} do not go together: give one.")
-    others = "--follow, --list, --ended, --stop or --thaw"
+    others = "--follow, --list, --ended, --stop, --thaw or --learn"
     raise click.UsageError(f"Nothing to do: give -p POLICY with a container or with `-- COMMAND`, {others}.")

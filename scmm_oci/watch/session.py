@@ -216,13 +216,27 @@ def end_entry(ledger: Ledger, entry: dict[str, Any], *, now: float, why: str) ->
                 value = slots.value_of(maps, entry["slot"])
             if entry["live"] and value.ended == entry["epoch"]:
                 summary["counters"] = dict(value.counters)
-                summary["events"] = _events(maps, entry, value)
+                summary["events"] = events_of(maps, entry, value)
     except pins.PinsMissing:
         pass  # what it held is gone with the maps
     if entry["live"]:
         summaries.keep(ledger.directory, summary, now)
     _forget(ledger, entry)
     return summary
+
+
+def events_of(maps: pins.Maps, entry: dict[str, Any], value: WatchValue) -> list[dict[str, Any]]:
+    """The last alerts of a watch as scmm_oci.watch.words has them, after how many are gone. Raises OSError."""
+    from scmm_oci.watch import slots
+
+    if not value.seq:
+        return []
+    from scmm_oci.watch import words
+
+    found, missed = slots.alerts_since(maps, entry["slot"], epoch=entry["epoch"], after=0)
+    offset = time.time_ns() - time.monotonic_ns()
+    gap = [words.gap(entry, missed)] if missed else []
+    return [*gap, *(words.event(each, entry, offset=offset) for each in found)]
 
 
 def prune(settings: Settings, *, now: float) -> list[dict[str, Any]]:
@@ -300,19 +314,6 @@ def _forget(ledger: Ledger, entry: dict[str, Any]) -> None:
     ledger.remove(entry["slot"])
     if not ledger.entries():
         pins.remove(entry["pin_dir"])
-
-
-def _events(maps: pins.Maps, entry: dict[str, Any], value: WatchValue) -> list[dict[str, Any]]:
-    from scmm_oci.watch import slots
-
-    if not value.seq:
-        return []
-    from scmm_oci.watch import words
-
-    found, missed = slots.alerts_since(maps, entry["slot"], epoch=entry["epoch"], after=0)
-    offset = time.time_ns() - time.monotonic_ns()
-    gap = [words.gap(entry, missed)] if missed else []
-    return [*gap, *(words.event(each, entry, offset=offset) for each in found)]
 
 
 def _epoch(there: list[dict[str, Any]], now: float) -> int:

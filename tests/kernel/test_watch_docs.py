@@ -15,8 +15,8 @@ PAGE = (ROOT / "docs/watch.md").read_text()
 
 
 def commands() -> list[tuple[str, str]]:
-    """(command, what it prints) of the console block."""
-    (block,) = re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    """(command, what it prints) of the console blocks."""
+    block = "".join(re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
     return [(each.partition("\n")[0], each.partition("\n")[2]) for each in re.split(r"^\$ ", block, flags=re.M)[1:]]
 
 
@@ -28,6 +28,7 @@ def test_a_script_that_does_something_else_is_killed(hooks: Hooks, tmp_path: Pat
     own = {
         "record": words[1:],
         "extract": ["-m", "scmm_oci.cli.main", "extract"],
+        "merge": ["-m", "scmm_oci.cli.main", "merge"],
         "watch": ["-m", "scmm_oci.cli.main", "watch", "--config", str(hooks.layout.config)],
     }
     for name, more in own.items():
@@ -54,7 +55,8 @@ def test_a_script_that_does_something_else_is_killed(hooks: Hooks, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "option", ["--action", "--follow", "--list", "--stop", "--thaw", "--metrics", "--json", "--user"]
+    "option",
+    ["--action", "--follow", "--list", "--stop", "--thaw", "--metrics", "--json", "--user", "--learn", "--events"],
 )
 def test_options_are_described(option: str) -> None:
     assert option in PAGE
