@@ -333,12 +333,13 @@ def test_poststop_that_never_runs_is_recovered_and_told(hooks: Hooks, payload: P
 
 # A killed process leaves what it did outside of itself. So it is killed after whatever may have done something there:
 # every C function but those that only compute or look (what is open is closed for whoever dies, too), and every
-# function that names a library of ctypes, of whose functions Python does not tell. SCMM_SOAK: at each function call.
+# function that names a library of ctypes, of whose functions Python does not tell. What the same lines do again, for
+# each map and each program, counts once. SCMM_SOAK: at each function call.
 KILL_POINTS = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from scmm_oci.recorder import hook
-count, every = int(sys.argv.pop(1)), {every!r}
+count, every, known = int(sys.argv.pop(1)), {every!r}, set()
 COMPUTE = {{
     "builtins", "sys", "time", "itertools", "marshal", "_codecs", "_ctypes", "_imp", "_stat", "_struct", "_thread",
     "_io.BufferedReader",
@@ -354,12 +355,20 @@ def acts(function):
 def foreign(frame):
     names = frame.f_code.co_names
     return "CDLL" in names or any(type(frame.f_globals.get(name)).__name__ == "CDLL" for name in names)
+def lines(frame):
+    while frame:
+        yield frame.f_code, frame.f_lineno
+        frame = frame.f_back
 def trace(frame, event, argument):
     global count
     if every:
         hit = event == "call" and "scmm_oci" in frame.f_code.co_filename
     else:
         hit = event == "c_return" and acts(argument) or event == "return" and foreign(frame)
+        if hit:
+            place = *lines(frame), event == "c_return" and argument.__qualname__
+            hit = place not in known
+            known.add(place)
     count -= hit
     if hit and count == 0:
         os.kill(os.getpid(), signal.SIGKILL)
