@@ -19,7 +19,7 @@ from scmm_oci.capture.model import Capture, Phase
 from scmm_oci.errors import Finding
 from scmm_oci.policy.infer.observe import name_of
 from scmm_oci.policy.infer.stages import ACCEPTS, LISTEN
-from scmm_oci.policy.machine import Machine
+from scmm_oci.policy.machine import SIGNAL_CALL, Machine
 from scmm_oci.policy.model import AFTER
 from scmm_oci.policy.order import Table, listed
 from scmm_oci.tables import states, syscalls
@@ -119,6 +119,8 @@ def _steps(edges: Edges, tables: Iterable[tuple[str, Table | None]]) -> Iterator
         first, second = _word(edges.arch, state), _word(edges.arch, to)
         if first is None or second is None:
             continue
+        if isinstance(state, int) and first == states.SIGNAL:
+            first = SIGNAL_CALL
         known = befores.get((state, to), ())
         if known:
             yield from ((_word(edges.arch, before), first, second) for before in known)

@@ -74,7 +74,11 @@ class _Words:
                 yield Problem("", f"a group cannot stand in {short(key)}", "name a call")
         if not before.startswith("@") and (problem := self._first(before)) is not None:
             yield problem
-        if not call.startswith("@") and (problem := self.follower(call)) is not None:
+        if call == states.SIGNAL:
+            yield Problem(
+                "", f"nothing is before a {call} handler, and so none can stand in {short(key)}", f"write {call}"
+            )
+        elif not call.startswith("@") and (problem := self.follower(call)) is not None:
             yield problem
         elif before == call:
             yield Problem("", f"{short(key)} never holds, as a call that is repeated counts once")

@@ -27,7 +27,7 @@ ANY = "any"
 RESUMES = "restart_syscall"
 RETURNS = frozenset({"rt_sigreturn", "sigreturn"})
 # x86's call; as a state that is led from, the word means the handler.
-_SIGNAL_CALL = "signal()"
+SIGNAL_CALL = "signal()"
 
 
 class Kind(StrEnum):
@@ -118,7 +118,7 @@ class Machine:
         starting = None if transitions is None else order.table(transitions, known)
         if serving is None:
             return cls(arch, starting)
-        switches = {states.call_of(one) or "" for word in serving.calls for one in order.calls(word, known)}
+        switches = {states.call_of(one) or one for word in serving.calls for one in order.calls(word, known)}
         return cls(arch, starting, order.table(serving.transitions, known), frozenset(switches))
 
     def table(self, serving: bool) -> Table | None:
@@ -203,7 +203,7 @@ class _Run:
         return None
 
     def _call(self, index: int, event: Event, past: _Past, process: int) -> Violation | None:
-        call = states.call_of(event.call) or ""
+        call = states.call_of(event.call) or event.call
         number = syscalls.numbers(self.machine.arch).get(call)
         if call == RESUMES or number is None or number >= states.FIRST:
             # What has no place in the tables is no call to them.
@@ -219,7 +219,7 @@ class _Run:
             state, before = past.interrupted[-1] if past.interrupted else (ANY, None)
             past = _Past(state, before, past.interrupted[:-1])
         else:
-            state = _SIGNAL_CALL if event.call == states.SIGNAL else event.call
+            state = SIGNAL_CALL if event.call == states.SIGNAL else event.call
             if state != past.state:
                 past = replace(past, state=state, before=past.state)
         self.pasts[event.thread] = past

@@ -234,7 +234,15 @@ def test_calls_that_an_abi_lacks_are_left_out():
 def test_the_handler_and_the_call_of_its_name():
     one = machine(T("start", "signal"), T("signal", "read"), T("read"), arch=Arch.X86)
     assert edges(one.run([*calls("signal"), Event(1, Kind.SIGNAL), *calls("read")])) == []
-    assert len(one.run(calls("signal", "read"))) == 1
+    assert edges(one.run(calls("signal", "read"))) == [("signal()", "read")]
+    assert edges(one.run(calls("read", "signal"))) == [("start:exec", "read"), ("read", "signal")]
+
+
+def test_a_call_of_the_name_signal_begins_the_serving_phase():
+    serving = Serving(("signal",), (T("start", "read"),))
+    policy = Policy(settings=Settings(arch=Arch.X86, architectures=(Arch.X86,)), serving=serving)
+    assert Machine.of(policy).switches == {"signal"}
+    assert [one.serving for one in Machine.of(policy).run(calls("write", "signal", "read"))] == [True]
 
 
 def test_groups_are_all_their_calls():

@@ -137,7 +137,10 @@ NOT_TWO = (
         ("@basic-io > read", "a group cannot stand in '@basic-io > read' (name a call)"),
         ("read > @basic-io", "a group cannot stand in 'read > @basic-io' (name a call)"),
         ("read > start:exec", "start:exec is a beginning, and no call (it can only be what calls follow)"),
-        ("read > signal", "signal is a beginning, and no call (it can only be what calls follow)"),
+        (
+            "read > signal",
+            "nothing is before a signal handler, and so none can stand in 'read > signal' (write signal)",
+        ),
         ("read > read", "'read > read' never holds, as a call that is repeated counts once"),
     ],
 )
@@ -189,6 +192,9 @@ def test_words_of_the_abis_that_the_policy_is_for():
     assert len(problems(text)) == 4
     policy = document.parse(f'version: "1.0"\n{beside}{text}'.encode())
     assert policy.transitions[0] == Transition("mmap2:exec", ("signal", "mmap2"))
+    # A key `signal` is the handler there, too, and so `A > signal` is neither the handler nor the call.
+    with pytest.raises(BadInput, match="nothing is before a signal handler"):
+        document.parse(f'version: "1.0"\n{beside}transitions: {{read > signal: [read]}}'.encode())
 
 
 def test_hundreds_of_states_are_read_in_seconds():

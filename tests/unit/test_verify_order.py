@@ -175,3 +175,13 @@ def test_the_command_fails_by_a_step(tmp_path, step):
     assert result.exit_code == refuses, result.output
     assert (["transitions", "read", "write", "1"] in lines) is refuses
     assert "steps from one call to the next allowed, and never recorded" in result.stdout
+
+
+def test_nothing_follows_the_call_of_the_name_signal():
+    """A key `signal` is the handler; the watch knows no more of the call of x86 (docs/formats.md)."""
+    value = app(call("read"), name="one")
+    number = syscalls.numbers("x86")["signal"]
+    read = syscalls.numbers("x86")["read"]
+    value["order"] = [{"arch": "x86", "edges": [["start:exec", number], [number, read], ["signal", read]]}]
+    text = "transitions: {start: [signal], signal: [read]}\n"
+    assert refused(text, file.parse(as_bytes(value))) == [("transitions", "signal()", "read", 1)]
