@@ -19,6 +19,8 @@ LAUNCHER = (
     *("tests/kernel/test_enforce_", "tests/kernel/test_except_live.py", "tests/kernel/test_rulesets_live.py"),
     "tests/kernel/test_monitor_",
 )
+#: The watch has pins, notes and cgroups of each test's own, and judges nobody else; so have its recordings.
+WATCH = ("tests/kernel/test_watch_", "tests/kernel/test_confine_watch.py", "tests/kernel/test_false_alarms.py")
 #: What takes long, the longest first: whoever is done last shall not begin with one of them.
 LONG = ("tests/lint/test_style.py", "tests/unit/test_build.py", "tests/unit/test_capture.py")
 
@@ -26,12 +28,12 @@ LONG = ("tests/lint/test_style.py", "tests/unit/test_build.py", "tests/unit/test
 def unit_of(nodeid: str) -> str:
     """What goes to one worker as a whole: a test's module, or all that is the machine's."""
     module = nodeid.partition("::")[0]
-    return MACHINE if module.startswith(OF_THE_MACHINE) and not module.startswith(LAUNCHER) else module
+    return MACHINE if module.startswith(OF_THE_MACHINE) and not module.startswith(LAUNCHER + WATCH) else module
 
 
 def rank(item: pytest.Item) -> int:
     """Where a test's unit comes in the order of units; those that are equal stay as they were collected."""
-    order = (MACHINE, *LAUNCHER, *LONG)
+    order = (MACHINE, *LAUNCHER, *WATCH, *LONG)
     unit = unit_of(item.nodeid)
     return next((place for place, start in enumerate(order) if unit.startswith(start)), len(order))
 
