@@ -124,6 +124,7 @@ VERBS = {
     "extract-stats": ("extract -i in.scmm-cap --stats-only", CAPTURES, False),
     "diff": ("diff in.scmm.yaml in.scmm.yaml", POLICIES, False),
     "lint": ("lint in.scmm.yaml", POLICIES, False),
+    "graph": ("graph in.scmm.yaml -o out/p.svg", POLICIES, True),
     "verify": ("verify in.scmm.yaml --against in.scmm-cap", CAPTURES, False),
     "explain": ("explain read -p in.scmm.yaml", POLICIES, False),
     "disasm": ("disasm in.scmm.yaml", POLICIES, False),
