@@ -43,8 +43,8 @@ static __always_inline int controller_ssid(u32 controller)
 	return -1;
 }
 
-/* The id of the task's cgroup in the hierarchy of a v1 controller, 0 where it cannot be read. */
-static __noinline u64 v1_cgroup_id(struct task_struct *task, u32 controller)
+/* The task's cgroup in the hierarchy of a v1 controller, 0 where it cannot be read. */
+static __always_inline struct cgroup *v1_cgroup(struct task_struct *task, u32 controller)
 {
 	struct css_set *set = BPF_CORE_READ(task, cgroups);
 	struct cgroup_subsys_state *css = 0;
@@ -54,7 +54,15 @@ static __noinline u64 v1_cgroup_id(struct task_struct *task, u32 controller)
 		return 0;
 	bpf_probe_read_kernel(&css, sizeof(css),
 			      (void *)set + bpf_core_field_offset(struct css_set, subsys) + ssid * sizeof(css));
-	return css ? BPF_CORE_READ(css, cgroup, kn, id) : 0;
+	return css ? BPF_CORE_READ(css, cgroup) : 0;
+}
+
+/* Its id, 0 where it cannot be read. */
+static __noinline u64 v1_cgroup_id(struct task_struct *task, u32 controller)
+{
+	struct cgroup *cgroup = v1_cgroup(task, controller);
+
+	return cgroup ? BPF_CORE_READ(cgroup, kn, id) : 0;
 }
 
 static __always_inline u32 abi_of(struct task_struct *task, long *nr)

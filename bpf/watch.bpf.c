@@ -85,6 +85,11 @@ __noinline u32 look_up(u64 regs)
 		member = bpf_task_storage_get(&members, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 		if (!member) {
 			count(watch, SCMM_UNWATCHED);
+			/* It cannot be judged. */
+			if (watch->action == SCMM_WATCH_KILL)
+				kill_it(watch);
+			else if (watch->action == SCMM_WATCH_FREEZE)
+				stop(watch);
 			goto unwatched;
 		}
 		take(member, regs, target->slot, target->epoch);
@@ -92,6 +97,9 @@ __noinline u32 look_up(u64 regs)
 		if (!w)
 			goto unwatched;
 		enter(w, known || member->left == target->epoch);
+		/* As many as we would have remembered. */
+		if (w->flags & SCMM_PAST_UNKNOWN)
+			member->forgotten = SCMM_WATCH_HANDLERS;
 	}
 	w->task = (u64)task;
 	w->place = (u64)BPF_CORE_READ(task, cgroups);
@@ -101,7 +109,7 @@ __noinline u32 look_up(u64 regs)
 	if (alive->frozen) {
 		/* Looked at anew with each call, until it is thawed. */
 		w->generation--;
-		stop(watch);
+		hold(watch, alive, member);
 	}
 	return member->place;
 unwatched:
@@ -189,7 +197,7 @@ __noinline u32 leave_handler(struct scmm_watched *w, u32 native)
 			member->forgotten--;
 			return 1;
 		}
-		return w->flags & SCMM_PAST_UNKNOWN;
+		return 0;
 	}
 	if (native)
 		bpf_probe_read_user(&stack, sizeof(stack), (void *)BPF_CORE_READ(regs, sp) + INTERRUPTED_STACK);
@@ -453,6 +461,15 @@ static __always_inline int fork_of_other(struct task_struct *child)
 	struct scmm_target *target;
 	struct scmm_watch *watch;
 
+	member = member_of(bpf_get_current_task_btf());
+	if (member && member->left) {
+		/* What one makes that has moved out is no one from outside if it moves in, either. */
+		u32 left = member->left;
+
+		member = bpf_task_storage_get(&members, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+		if (member)
+			member->left = left;
+	}
 	if (!config.v1_controller && !is_hot(BPF_CORE_READ(child, cgroups, dfl_cgrp, kn, id)))
 		return 0;
 	target = target_of(bpf_get_current_task_btf());
@@ -538,18 +555,21 @@ int BPF_PROG(scmm_watch_mkdir, struct cgroup *cgroup, const char *path)
 	key.id = BPF_CORE_READ(cgroup, self.parent, cgroup, kn, id);
 	target = bpf_map_lookup_elem(&targets, &key);
 	if (!target)
+		target = target_above(BPF_CORE_READ(cgroup, self.parent, cgroup), key.hierarchy);
+	if (!target)
 		return 0;
 	copy = *target;
 	watch = watch_of(copy.slot, copy.epoch);
 	if (!watch)
 		return 0;
 	key.id = BPF_CORE_READ(cgroup, kn, id);
+	make_hot(key.id);
 	/* A bound for each watch, so that none takes the room of the others. */
 	if (watch->cgroups >= SCMM_CGROUPS_PER_SLOT || bpf_map_update_elem(&targets, &key, &copy, BPF_NOEXIST)) {
+		state.crowded = 1;
 		count(watch, SCMM_UNWATCHED_CGROUPS);
 		return 0;
 	}
-	make_hot(key.id);
 	__sync_fetch_and_add(&watch->cgroups, 1);
 	return 0;
 }

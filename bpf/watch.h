@@ -60,7 +60,7 @@ enum scmm_watch_counter {
 	SCMM_NO_MACHINE = 7,		/* violations: calls of an ABI that the policy says nothing of */
 	SCMM_LEFT = 8,			/* threads that moved out of the watched cgroups */
 	SCMM_UNWATCHED = 9,		/* threads for which there was no memory */
-	SCMM_UNWATCHED_CGROUPS = 10,	/* cgroups below the container's for which there was no room */
+	SCMM_UNWATCHED_CGROUPS = 10,	/* cgroups below the container's for which there was no room; who is in them is watched by those above */
 	SCMM_LOST_HANDLERS = 11,	/* interrupted places that were forgotten: too many handlers */
 	SCMM_NO_CALLS = 12,		/* calls with a number that no kernel has */
 	SCMM_ENTERED = 13,		/* threads that came in from outside */
@@ -85,7 +85,7 @@ enum scmm_alert_action {
 /* Whether a watch lives, by number. Written by the user side; the programs set `frozen`. */
 struct scmm_live {
 	__u32 epoch;		/* 0: it does not */
-	__u32 frozen;		/* all that its threads do is stop */
+	__u32 frozen;		/* all that its threads do is stop; another number each time, 0: they go on */
 	__u64 started;		/* when all of it was in place: CLOCK_MONOTONIC, ns; before that, what is never reached */
 };
 
@@ -182,14 +182,14 @@ struct scmm_watch_config {
 /* Written by the programs only. */
 struct scmm_watch_state {
 	__u32 generation;
-	__u32 pad;
+	__u32 crowded;		/* 1: there was no room for some cgroup */
 	__u64 hot[SCMM_HOT_WORDS];
 };
 
 enum scmm_watched_flag {
 	SCMM_IN_SETUP = 1,		/* came from outside, and is not judged until it executes the program */
 	SCMM_FIRST = 2,			/* of the process that was seen first */
-	SCMM_PAST_UNKNOWN = 4,		/* it may be in a handler that we have not seen begin */
+	SCMM_PAST_UNKNOWN = 4,		/* it may be in handlers that we have not seen begin */
 };
 
 /* What is needed of a thread at each of its calls. */
@@ -232,6 +232,8 @@ struct scmm_member {
 	__u8 depth;		/* handlers it is in */
 	__u8 forgotten;		/* and those whose places are not remembered any more */
 	__u16 pad;
+	__u32 stopped;		/* `frozen` of the watch when it was stopped last */
+	__u32 pad2;
 	struct scmm_interrupted handlers[SCMM_WATCH_HANDLERS];
 	struct scmm_watched here;
 };

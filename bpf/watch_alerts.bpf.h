@@ -222,10 +222,36 @@ static __always_inline void stop(struct scmm_watch *watch)
 		count(watch, SCMM_FAILED);
 }
 
+static __always_inline u32 kill_it(struct scmm_watch *watch)
+{
+	/* To the thread group, from the kernel: a container's first process gets it, too. */
+	u32 action = bpf_send_signal(SIGKILL) ? SCMM_DID_FAIL : SCMM_DID_KILL;
+
+	count(watch, action == SCMM_DID_KILL ? SCMM_KILLS : SCMM_FAILED);
+	return action;
+}
+
+/*
+ * The current thread makes a call while its watch is frozen. One that was stopped since then has not come back to its
+ * program but by a SIGCONT that is not ours: of a timer, of another process's last call, or as who traces it wants.
+ */
+static __always_inline void hold(struct scmm_watch *watch, struct scmm_live *alive, struct scmm_member *member)
+{
+	u32 frozen = alive->frozen;
+
+	if (frozen && member->stopped == frozen) {
+		kill_it(watch);
+		return;
+	}
+	member->stopped = frozen;
+	stop(watch);
+}
+
 /* What the current thread does is not in its machine. */
 __noinline int violate(struct scmm_watched *w, u64 event)
 {
 	u32 kind = event & 0xff, action = SCMM_DID_NOTHING;
+	struct scmm_member *member;
 	struct scmm_watch *watch;
 	struct scmm_live *alive;
 
@@ -241,11 +267,13 @@ __noinline int violate(struct scmm_watched *w, u64 event)
 	if (kind == SCMM_ABI_WITHOUT_MACHINE)
 		count(watch, SCMM_NO_MACHINE);
 	if (watch->action == SCMM_WATCH_KILL) {
-		/* To the thread group, from the kernel: a container's first process gets it, too. */
-		action = bpf_send_signal(SIGKILL) ? SCMM_DID_FAIL : SCMM_DID_KILL;
-		count(watch, action == SCMM_DID_KILL ? SCMM_KILLS : SCMM_FAILED);
+		action = kill_it(watch);
 	} else if (watch->action == SCMM_WATCH_FREEZE) {
-		alive->frozen = 1;
+		member = bpf_task_storage_get(&members, bpf_get_current_task_btf(), 0, 0);
+		/* Microseconds: who was stopped before a thaw is told from who was stopped since. */
+		__sync_val_compare_and_swap(&alive->frozen, 0, (u32)(bpf_ktime_get_ns() >> 10) | 1);
+		if (member)
+			member->stopped = alive->frozen;
 		action = bpf_send_signal(SIGSTOP) ? SCMM_DID_FAIL : SCMM_DID_FREEZE;
 		count(watch, action == SCMM_DID_FREEZE ? SCMM_FREEZES : SCMM_FAILED);
 		/* Whatever the others do next stops them. */

@@ -126,21 +126,62 @@ static __always_inline void count(struct scmm_watch *watch, enum scmm_watch_coun
 	__sync_fetch_and_add(&watch->counters[counter], 1);
 }
 
+/* Cgroups below one another; more than a kernel has memory for. */
+#define MOST_LEVELS (1 << 20)
+
+struct climb {
+	u64 cgroup;
+	struct scmm_cgroup_key key;
+	u32 found;
+	u32 pad;
+};
+
+static long climb_up(u32 index, void *context)
+{
+	struct climb *climb = context;
+	struct cgroup *cgroup = (void *)climb->cgroup;
+
+	cgroup = BPF_CORE_READ(cgroup, self.parent, cgroup);
+	if (!cgroup)
+		return 1;
+	climb->cgroup = (u64)cgroup;
+	climb->key.id = BPF_CORE_READ(cgroup, kn, id);
+	climb->found = is_hot(climb->key.id) && bpf_map_lookup_elem(&targets, &climb->key);
+	return climb->found;
+}
+
+/* What a cgroup belongs to for which there was no room: to what the next one above it does that is known. */
+static __noinline struct scmm_target *target_above(struct cgroup *cgroup, u32 hierarchy)
+{
+	struct climb climb = {};
+
+	if (!state.crowded)
+		return 0;
+	climb.cgroup = (u64)cgroup;
+	climb.key.hierarchy = hierarchy;
+	bpf_loop(MOST_LEVELS, climb_up, &climb, 0);
+	return climb.found ? bpf_map_lookup_elem(&targets, &climb.key) : 0;
+}
+
 static __always_inline struct scmm_target *target_of(struct task_struct *task)
 {
 	struct scmm_cgroup_key key = {};
 	struct scmm_target *target = 0;
 
 	key.id = bpf_get_current_cgroup_id();
-	if (is_hot(key.id))
+	if (is_hot(key.id)) {
 		target = bpf_map_lookup_elem(&targets, &key);
+		if (!target)
+			target = target_above(BPF_CORE_READ(task, cgroups, dfl_cgrp), 0);
+	}
 	if (target || !config.v1_controller)
 		return target;
 	key.id = v1_cgroup_id(task, config.v1_controller);
 	if (!is_hot(key.id))
 		return 0;
 	key.hierarchy = config.v1_hierarchy;
-	return bpf_map_lookup_elem(&targets, &key);
+	target = bpf_map_lookup_elem(&targets, &key);
+	return target ? target : target_above(v1_cgroup(task, config.v1_controller), key.hierarchy);
 }
 
 static __always_inline struct scmm_watched *place_at(u32 index)
@@ -241,6 +282,7 @@ __noinline int take(struct scmm_member *member, u64 regs, u32 number, u32 epoch)
 	w->made = 0;
 	member->depth = 0;
 	member->forgotten = 0;
+	member->stopped = 0;
 	__sync_fetch_and_add(&watch->threads, 1);
 	return 0;
 }
@@ -278,12 +320,16 @@ __noinline int enter(struct scmm_watched *w, u32 left)
 	if (!watch || !alive)
 		return 0;
 	w->flags = SCMM_PAST_UNKNOWN;
-	if (left)
+	/* One that had no memory could have come out of it as anyone: whoever comes now could be what it has made. */
+	if (left || watch->counters[SCMM_UNWATCHED])
 		return 0;
 	if (watch->flags & SCMM_WATCH_ATTACHED && BPF_CORE_READ(task, group_leader, start_time) <= alive->started)
 		return 0;
 	w->flags = SCMM_IN_SETUP;
 	count(watch, SCMM_ENTERED);
+	/* Of one that ran already the first process is not to be seen coming. */
+	if (watch->flags & SCMM_WATCH_ATTACHED)
+		return 0;
 	if (!watch->init)
 		__sync_val_compare_and_swap(&watch->init, 0, tgid);
 	if (watch->init == tgid)

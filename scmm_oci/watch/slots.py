@@ -81,11 +81,12 @@ def begin(
     Raises:
         Taken: the cgroup, one above it or one below it is watched.
         NoRoom: too many different machines.
-        SlotsFull: the host's cgroup layout does not allow it.
+        SlotsFull: the host's cgroup layout does not allow it, or there are more cgroups below than are watched.
         BpfError: the kernel refuses it. Whatever is raised, nothing of the watch is left.
     """
-    below = zip(range(wire.CGROUPS_PER_SLOT), cgroup_module.descendants(place.directory), strict=False)
+    below = zip(range(wire.CGROUPS_PER_SLOT + 1), cgroup_module.descendants(place.directory), strict=False)
     cgroups = [place.id, *(child for _, child in below)]
+    _refuse_too_many(place, cgroups)
     _refuse_taken(maps, place, cgroups)
     if place.hierarchy:
         _watch_v1(maps, place)
@@ -110,8 +111,9 @@ def begin(
             maps.targets.put(wire.CGROUP_KEY.pack(each, place.hierarchy, 0), target)
         # What was made meanwhile; from here on the kernel side adds them.
         for each in cgroup_module.descendants(place.directory):
-            if each not in cgroups and len(cgroups) <= wire.CGROUPS_PER_SLOT:
+            if each not in cgroups:
                 cgroups.append(each)
+                _refuse_too_many(place, cgroups)
                 maps.targets.put(wire.CGROUP_KEY.pack(each, place.hierarchy, 0), target)
         _change_config(maps, more=cgroups)
         # What was forked before a fork could be seen began before now.
@@ -220,6 +222,12 @@ def _refuse_taken(maps: Maps, place: Place, cgroups: Iterable[int]) -> None:
         slot, epoch = wire.TARGET.unpack(value)
         if epoch and value_of(maps, slot).epoch == epoch:
             raise Taken(f"cgroup {place.path}" if each == place.id else f"a cgroup below {place.path}", slot)
+
+
+def _refuse_too_many(place: Place, cgroups: list[int]) -> None:
+    if len(cgroups) > 1 + wire.CGROUPS_PER_SLOT:
+        why = f"more than {wire.CGROUPS_PER_SLOT} cgroups are below {place.path}"
+        raise SlotsFull(errno.ENOSPC, f"{why}, and no watch begins that would not have all of them")
 
 
 def _change_config(maps: Maps, *, more: Iterable[int] = ()) -> None:
