@@ -53,7 +53,8 @@ def event(alert: Alert, entry: Mapping[str, Any], *, offset: int) -> Event:
     """
     arch = arch_of(alert.abi)
     before, state, to = (
-        None if each is None else word_of(arch, each) for each in (alert.before, alert.state, alert.to)
+        None if each is None else word_of(arch, each)
+        for each in (None if alert.before == ANY else alert.before, alert.state, alert.to)
     )
     return {
         **_head("alert", entry),

@@ -326,6 +326,13 @@ CASES += [
         following(*LATE, serving=["listen", "listen: read", "read: read"]),
     ),
     ("ending-state", "transitions", following("start:exec: read"), following("start:exec: exit", "start:fork: execve")),
+    # What follows the call by which a process begins to serve is in the transitions for serving.
+    (
+        "ending-state",
+        "transitions",
+        following("start:exec: read", serving=["listen", "listen: exit"]),
+        following("start:exec: listen", serving=["listen", "listen: exit"]),
+    ),
     (
         "handler-without-return",
         "transitions",

@@ -79,6 +79,7 @@ def test_an_alert_has_all_there_is_to_know() -> None:
         ({"done": "freeze"}, "execve(0x1000, 0x2000, NULL) after read: stopped"),
         ({"done": "failed"}, "execve(0x1000, 0x2000, NULL) after read: the kernel did not take the signal"),
         ({"before": "accept4"}, "execve(0x1000, 0x2000, NULL) after accept4 and read"),
+        ({"before": "any"}, "execve(0x1000, 0x2000, NULL) after read"),
         ({"serving": True}, "execve(0x1000, 0x2000, NULL) after read, while it serves"),
         ({"state": "start:exec"}, "execve(0x1000, 0x2000, NULL) as the first call of a program"),
         ({"state": "start:fork"}, "execve(0x1000, 0x2000, NULL) as the first call of a new process"),

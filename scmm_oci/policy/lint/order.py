@@ -47,9 +47,9 @@ def order_findings(policy: Policy) -> Iterator[LintFinding]:
         given.append(("serving", policy.serving.transitions, held.serving))
     for section, transitions, table in given:
         if transitions is not None and table is not None:
-            entered = held.switches if section == "serving" else frozenset[str]()
+            serves = section == "serving"
             yield from _width(section, table)
-            yield from _reached(section, table, entered)
+            yield from _reached(section, table, held.switches, serves=serves)
             yield from _handlers(section, table)
             yield from _wanted(section, table)
             yield from _histories(section, table, transitions)
@@ -67,17 +67,19 @@ def _width(section: str, table: Table) -> Iterator[LintFinding]:
         yield finding("wide-machine", section, message)
 
 
-def _reached(section: str, table: Table, entered: Collection[str]) -> Iterator[LintFinding]:
-    if not entered and table.states and not table.rows.get(states.EXEC):
+def _reached(section: str, table: Table, switches: Collection[str], *, serves: bool) -> Iterator[LintFinding]:
+    if not serves and table.states and not table.rows.get(states.EXEC):
         yield finding("no-start", section, "no program may make its first call: nothing follows start:exec")
     begins = [state for state in states.BEGINNINGS if table.rows.get(state)]
-    # A process that begins to serve goes on from the call by which it does.
-    begins += [state for call in sorted(entered) for state in states.classes_of(call)]
+    # A process that begins to serve goes on from the call by which it does, by the transitions for serving.
+    leading = [state for call in sorted(switches) for state in states.classes_of(call)]
+    begins += leading if serves else []
     reached = _reachable(table, begins)
     lost = [state for state, following in table.rows.items() if following and state not in reached]
     if lost:
         yield finding("unreached-state", section, f"no way leads from a beginning to {listed(words(lost))}")
-    ends = [one for one in table.called - _LAST if one in reached and not _following(table, one)]
+    last = _LAST if serves else {*_LAST, *leading}
+    ends = [one for one in table.called - last if one in reached and not _following(table, one)]
     if ends:
         yield finding("ending-state", section, f"no call may follow {listed(words(ends))}")
 
