@@ -134,21 +134,27 @@ KINDS = {
 
 
 class Training(Maker):
-    """Sizes at and beside powers of two, where programs change what they do; text of words or numbers."""
+    """Sizes at and beside powers of two, where programs change what they do, and between; text of words or numbers, whose
+    lines come again, or of lines that do not."""
 
-    _is_wordy, _between = True, " "
+    _is_wordy, _between, _comes_again = True, " ", True
 
     def size(self) -> int:
-        return max(1, (1 << self.random.randrange(19)) + self.random.choice((-1, 0, 1)))
+        power = 1 << self.random.randrange(19)
+        return max(1, power + self.random.choice((-1, 0, 1, self.random.randrange(power))))
 
     def _name(self) -> str:
         return self.random.choice("abcxyz") * self.random.choice((1, 1, 9, 40)) + f"file{self._next()}.txt"
 
     def line(self) -> str:
         words = _WORDS if self._is_wordy else _NUMBERS
-        return self._between.join(self.random.choices(words, k=self.random.choice((1, 4, 9))))
+        count = self.random.choice((1, 4, 9))
+        if not self._comes_again:
+            return self._between.join(f"{self.random.getrandbits(32):x}" for _ in range(count))
+        return self._between.join(self.random.choices(words, k=count))
 
     def text(self, size: int | None = None) -> bytes:
+        self._comes_again = self.random.random() < 0.6
         self._is_wordy, self._between = self.random.random() < 0.7, self.random.choice("  \t,_")
         return super().text(size)
 
