@@ -141,7 +141,8 @@ class Training(Maker):
 
     def size(self) -> int:
         power = 1 << self.random.randrange(19)
-        return max(1, power + self.random.choice((-1, 0, 1, self.random.randrange(power))))
+        size = power + self.random.choice((-1, 0, 1, self.random.randrange(power)))
+        return min(max(1, size), LARGEST)
 
     def _name(self) -> str:
         return self.random.choice("abcxyz") * self.random.choice((1, 1, 9, 40)) + f"file{self._next()}.txt"
