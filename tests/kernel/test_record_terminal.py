@@ -99,7 +99,7 @@ def test_view_is_shown_where_it_is_wanted(recorder: Recorder, options: list[str]
         if shown:
             window.await_screen(lambda text: "recording 0:0" in text, "the view")
         tell(process, "mkdir made")
-        recorder.await_calls()
+        wait_until((recorder.directory / "made").is_dir, deadline_s=30, what="the call that is looked for")
         window.type(b"\x03")
         assert window.end() == 0
         assert (b"recording 0:" in window.said) == shown
@@ -145,7 +145,7 @@ def test_window_that_is_closed_leaves_a_capture(recorder: Recorder) -> None:
     with busy(recorder) as process, terminal(recorder, "-p", str(process.pid)) as window:
         window.await_screen(lambda text: "recording 0:" in text, "the view")
         tell(process, "mkdir made")
-        recorder.await_calls()
+        wait_until((recorder.directory / "made").is_dir, deadline_s=30, what="the call that is looked for")
         window.hang_up()
         await_end(recorder)
     assert called(recorder.capture())["mkdir"] == 1

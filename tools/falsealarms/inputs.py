@@ -134,8 +134,8 @@ KINDS = {
 
 
 class Training(Maker):
-    """Sizes at and beside powers of two, where programs change what they do, and between; text of words or numbers, whose
-    lines come again, or of lines that do not."""
+    """Sizes at and beside powers of two, where programs change what they do, and between; text of words or numbers,
+    whose lines come again, or of lines that do not."""
 
     _is_wordy, _between, _comes_again = True, " ", True
 
